@@ -1,0 +1,1 @@
+"""Annotation files of public data sets, read as records; numpy, gensim and pycocotools live here."""

@@ -1,0 +1,1 @@
+"""One reader per public data set; each yields the records of `annotations.records`."""

@@ -1,0 +1,1 @@
+"""Images to region or grid features; torch models live here."""

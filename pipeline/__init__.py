@@ -1,0 +1,1 @@
+"""The `vinculum` commands: plan, extract on Ray, verify, repair, inspect."""

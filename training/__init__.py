@@ -1,0 +1,1 @@
+"""The `vinculum-train` commands: what consumes annotations and shards."""
