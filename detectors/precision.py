@@ -1,0 +1,31 @@
+"""The one decision in which number format a model runs."""
+
+from typing import Literal
+
+import torch
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+CPU_UNITS = ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16")
+"""Names, on x86 and ARM, of CPU units that multiply bfloat16 in hardware; without one it is slower than float32."""
+
+
+def resolve_precision(name: Precision, device: torch.device) -> torch.dtype:
+    """Return the dtype to run in; `auto` is bfloat16 where the device has units for it, else float32."""
+    match name:
+        case "float32":
+            return torch.float32
+        case "bfloat16":
+            return torch.bfloat16
+        case "auto":
+            return torch.bfloat16 if _has_bfloat16_units(device) else torch.float32
+    raise ValueError(f"precision is {name!r}, expected one of auto, float32, bfloat16")
+
+
+def _has_bfloat16_units(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(unit, False) for unit in CPU_UNITS)
+    return False
