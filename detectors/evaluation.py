@@ -77,7 +77,7 @@ def _as_coco(number: int, boxes_R4: Tensor, scores_R: Tensor, labels_R: Tensor) 
 
 def _average_precision(images: Sequence[GoldImage], detections: list[dict[str, Any]]) -> list[float]:
     """Return COCOeval's stats: AP at .5:.95, at .5, ...; classes without a gold box are left out."""
-    gold = [
+    gold: list[dict[str, Any]] = [
         {"image_id": number, "category_id": int(row), "bbox": [x1, y1, x2 - x1, y2 - y1]}
         for number, image in enumerate(images)
         for (x1, y1, x2, y2), row in zip(image.boxes_xyxy.tolist(), image.class_rows, strict=True)
