@@ -107,24 +107,27 @@ def _read_image_objects(
             which = record.get("object_id", f"number {position}")
             drops.add(f"object: {error.reason}", f"{where}, object {which!r}: found {error.found}")
             continue
-        found = f"{where}, object {object_id!r}: found x {x:g}, y {y:g}, w {width:g}, h {height:g}, names {names}"
-        if object_id in seen:
-            drops.add("object: listed twice", found)
-            continue
-        seen.add(object_id)
         # What annotators outlined twice was merged into one object, but attributes.json may keep the other's id.
         described = [attributes_by_object.pop(each, ()) for each in (object_id, *merged_ids)]
+        right, bottom = min(x + width, float(image_width)), min(y + height, float(image_height))
+        box_xyxy = max(x, 0.0), max(y, 0.0), right, bottom
+        reason = None
+        if object_id in seen:
+            reason = "listed twice"
+        elif not names:
+            reason = "no name"
+        elif width <= 0 or height <= 0:
+            reason = "box has no area"
+        elif box_xyxy[0] >= right or box_xyxy[1] >= bottom:
+            reason = "box outside the image"
+        seen.add(object_id)
+        if reason is not None:
+            found = f"x {x:g}, y {y:g}, w {width:g}, h {height:g}, names {names}"
+            drops.add(
+                f"object: {reason}", f"{where} ({image_width} x {image_height}), object {object_id!r}: found {found}"
+            )
+            continue
         attributes = tuple(dict.fromkeys(word for words in described for word in words))
-        if not names:
-            drops.add("object: no name", found)
-            continue
-        if width <= 0 or height <= 0:
-            drops.add("object: box has no area", found)
-            continue
-        box_xyxy = (max(x, 0.0), max(y, 0.0), min(x + width, float(image_width)), min(y + height, float(image_height)))
-        if box_xyxy[0] >= box_xyxy[2] or box_xyxy[1] >= box_xyxy[3]:
-            drops.add("object: box outside the image", f"{found} in an image of {image_width} x {image_height}")
-            continue
         yield AnnotatedObject(object_id=object_id, box_xyxy=box_xyxy, names=names, attributes=attributes)
     for object_id, words in attributes_by_object.items():
         drops.add("attributes: of an unknown object", f"{where}, object {object_id!r}: found {', '.join(words)}")

@@ -170,7 +170,7 @@ def _shade(colour: Rgb) -> Rgb:
     if max(colour) < 150:
         red, green, blue = (round(channel + 0.3 * (255 - channel)) for channel in colour)
     else:
-        red, green, blue = (round(0.74 * channel) for channel in colour)
+        red, green, blue = (round(0.82 * channel) for channel in colour)
     return red, green, blue
 
 

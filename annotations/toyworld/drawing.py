@@ -238,17 +238,10 @@ def tree(b: Brush) -> None:
 
 def umbrella(b: Brush) -> None:
     b.stroke([(0.5, 0.02), (0.5, 0.84), *arc(0.41, 0.84, 0.09, 0.11, 0, 170)], WOOD, 0.035, line=0.016)
-    canopy = arc(0.5, 0.5, 0.48, 0.42, 180, 360)
-    scallops = [
-        point for x in (0.9, 0.7, 0.5, 0.3, 0.1) for point in arc(x - 0.02 * (5 * x - 2.5), 0.5, 0.1, 0.06, 0, -180)
-    ]
-    b.shape([*canopy, *scallops], b.body)
-    b.shape(
-        [(0.5, 0.08), *arc(0.5, 0.5, 0.29, 0.42, 270, 360), *arc(0.693, 0.5, 0.097, 0.06, 0, -180)], b.shade, line=0.014
-    )
-    b.shape(
-        [(0.5, 0.08), *arc(0.5, 0.5, 0.29, 0.42, 270, 180), *arc(0.307, 0.5, 0.097, 0.06, -180, 0)], b.shade, line=0.014
-    )
+    rim = [arc(x, 0.5, 0.096, 0.06, 0, -180) for x in (0.884, 0.692, 0.5, 0.308, 0.116)]  # from right to left
+    b.shape([*arc(0.5, 0.5, 0.48, 0.42, 180, 360), *(point for scallop in rim for point in scallop)], b.body)
+    b.shape([*arc(0.5, 0.5, 0.288, 0.42, 270, 360), *rim[1]], b.shade, line=0.014)
+    b.shape([*arc(0.5, 0.5, 0.288, 0.42, 180, 270), *rim[3]], b.shade, line=0.014)
     b.stroke([(0.5, 0.02), (0.5, 0.1)], WOOD, 0.03, line=0.012)
 
 

@@ -14,7 +14,7 @@ class SceneObject:
     box_xywh: tuple[int, int, int, int]
     """x, y, width, height in whole pixels; tight around the whole shape, as if nothing stood in front of it."""
     outlines: tuple[tuple[int, ...], ...]
-    """Closed polygons x1, y1, x2, y2 ... around the whole shape; pixels."""
+    """Closed polygons x1, y1, x2, y2 ... around the whole shape, holes included; pixels."""
     area: int
     """Pixels of the whole shape."""
     visible_fraction: float
