@@ -1,0 +1,35 @@
+"""`vinculum-train`: the commands that consume what `vinculum` prepares."""
+
+import json
+import sys
+from collections.abc import Sequence
+
+import tyro.extras
+
+from annotations.drops import DataError
+from detectors.images import ImageError
+from detectors.training import TrainingError
+from detectors.vocabulary import VocabularyError
+from detectors.weights import WeightsError
+from training.detector_command import DetectorCommand
+
+COMMANDS = {"detector": DetectorCommand}
+ERRORS = (DataError, VocabularyError, WeightsError, ImageError, TrainingError, OSError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the last line printed is its summary. Exit status 0 done, 1 an error, 2 wrong usage."""
+    command = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS, prog="vinculum-train", description="Train on what vinculum prepares.", args=arguments
+    )
+    try:
+        summary = command.run()
+    except ERRORS as error:
+        print(f"vinculum-train: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(summary))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
