@@ -52,9 +52,7 @@ class Selection:
     """`confident`: all at or above the confidence; `filled`: some below; `relaxed-T`: NMS raised to T for enough."""
 
 
-def select_regions(
-    boxes_xyxy: NDArray[np.float32], scores_RC: NDArray[np.float32], rules: SelectionRules
-) -> Selection:
+def select_regions(boxes_xyxy: NDArray[np.float32], scores_RC: NDArray[np.float32], rules: SelectionRules) -> Selection:
     """Return the boxes to keep; NMS is relaxed by steps of 0.1 while fewer than `min_boxes` survive.
 
     Raises RecordError when fewer than `min_boxes` boxes are given, whatever the threshold.

@@ -105,7 +105,7 @@ def train(
     """
     torch.manual_seed(options.seed)
     heads = roi_heads(options.regions_per_image, options.positive_fraction)
-    network.train().requires_grad_(True)
+    network.train().requires_grad_(True).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate(step, options.steps))
     started = time.monotonic()
@@ -186,7 +186,7 @@ def _batches(
             loaded = list(loading)
             if step + len(pending) + 1 < options.steps:
                 pending.append(submit())
-            inputs_B3HW = torch.stack([pixels for pixels, _ in loaded])
+            inputs_B3HW = torch.stack([pixels for pixels, _ in loaded]).contiguous(memory_format=torch.channels_last)
             yield batch, inputs_B3HW, [target for _, target in loaded]
 
 

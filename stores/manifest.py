@@ -1,7 +1,24 @@
 """The store's table of contents: what it holds, how it was made, and each shard's checksum."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
+
+from stores.atomic import write_json
+from stores.errors import DamagedFileError, StoreError
+
+SCHEMA_VERSION = 1
+"""Of everything in a store: manifest, plan and shards. Readers refuse a newer one."""
+
+MANIFEST_NAME = "manifest.json"
+
+Content = Literal["regions", "grid"]
+StoreName = Literal["arrow", "lmdb"]
+
+_ABSENT = object()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +48,129 @@ class ShardEntry:
 class Manifest:
     """A store's `manifest.json`; only the run that owns the store writes it, after each finished shard."""
 
-    content: Literal["regions", "grid"]
-    store: Literal["arrow", "lmdb"]
+    content: Content
+    store: StoreName
     configuration: dict[str, Any]
     """Everything that decides the bytes: detector, its options and conventions, weights, vocabularies, shard size."""
     shards: tuple[ShardEntry, ...] = ()
+
+
+def canonical_json(content: Any) -> bytes:
+    """Return JSON in which equal content has equal bytes: sorted keys, no spaces, UTF-8."""
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    return text.encode(errors="backslashreplace")  # a file name that is not UTF-8 has surrogates; \udc80 is JSON
+
+
+def fingerprint(configuration: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of `configuration`; two runs may share a store if and only if theirs are equal."""
+    return hashlib.sha256(canonical_json(configuration)).hexdigest()
+
+
+def describe_shard(path: Path, rows: int, failures: Iterable[FailedImage] = ()) -> ShardEntry:
+    """Return the manifest's entry for the finished shard at `path`; reads the file once, in blocks."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = file.tell()
+    in_order = sorted(failures, key=lambda each: each.image_id.encode(errors="surrogatepass"))
+    return ShardEntry(name=path.name, rows=rows, bytes=size, sha256=digest, failures=tuple(in_order))
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """`folder` has this manifest, whole and on disk; equal manifests give equal bytes."""
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "content": manifest.content,
+        "store": manifest.store,
+        "fingerprint": fingerprint(manifest.configuration),
+        "configuration": manifest.configuration,
+        "shards": [asdict(shard) for shard in sorted(manifest.shards, key=lambda each: each.name)],
+    }
+    write_json(folder / MANIFEST_NAME, content | {"checksum": _checksum(content)})
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of the store in `folder`, as it was written.
+
+    Raises:
+        DamagedFileError: it is missing, unreadable or was edited.
+        StoreError: a newer version of this program wrote it.
+    """
+    path = folder / MANIFEST_NAME
+    content = _read_object(path)
+    version = content.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} has schema version {version}, expected at most {SCHEMA_VERSION}; read it with a newer vinculum"
+        )
+    recorded = content.pop("checksum", None)
+    if recorded != _checksum(content):
+        raise DamagedFileError(
+            path, found=f"edited (its content has checksum {_checksum(content)})", expected=f"checksum {recorded}"
+        )
+    try:
+        return Manifest(
+            content=content["content"],
+            store=content["store"],
+            configuration=content["configuration"],
+            shards=tuple(_entry(each, path) for each in content["shards"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise DamagedFileError(path, found=f"a missing or unknown field ({error})", expected="a manifest") from error
+
+
+def require_same_configuration(existing: Manifest, wanted: Manifest, folder: Path) -> None:
+    """The store in `folder` may be continued by a run that would write `wanted`.
+
+    Raises:
+        StoreError: listing every option that differs, with both values.
+    """
+    differences = [
+        *_differences("content", existing.content, wanted.content),
+        *_differences("store", existing.store, wanted.store),
+        *_differences("", existing.configuration, json.loads(canonical_json(wanted.configuration))),
+    ]
+    if differences:
+        raise StoreError(f"{folder}: {'; '.join(differences)}; use a new --out, or the options that the store has")
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DamagedFileError(path, found="missing", expected="the manifest of a store") from error
+    except ValueError as error:
+        raise DamagedFileError(path, found=f"unreadable ({error})", expected="JSON") from error
+    if not isinstance(content, dict):
+        raise DamagedFileError(path, found=f"a JSON {type(content).__name__}", expected="a JSON object")
+    return content
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(content)).hexdigest()
+
+
+def _entry(fields: dict[str, Any], path: Path) -> ShardEntry:
+    if Path(fields["name"]).name != fields["name"]:
+        raise DamagedFileError(path, found=f"a shard named {fields['name']!r}", expected="a file name without folder")
+    failures = tuple(FailedImage(**each) for each in fields["failures"])
+    return ShardEntry(**fields | {"failures": failures})
+
+
+def _differences(path: str, found: Any, expected: Any) -> Iterator[str]:
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for key in sorted(found.keys() | expected.keys()):
+            below = f"{path}.{key}" if path else key
+            yield from _differences(below, found.get(key, _ABSENT), expected.get(key, _ABSENT))
+    elif isinstance(found, list) and isinstance(expected, list):
+        # At most two lines for a list: a vocabulary with one word more would otherwise differ at every later word.
+        if len(found) != len(expected):
+            yield f"{path} had {len(found)} entries, this run has {len(expected)}"
+        pairs = enumerate(zip(found, expected, strict=False))
+        yield from next((lines for i, (a, b) in pairs if (lines := list(_differences(f"{path}[{i}]", a, b)))), [])
+    elif found is not expected and (_ABSENT in (found, expected) or canonical_json(found) != canonical_json(expected)):
+        yield f"{path} was {_shown(found)}, this run has {_shown(expected)}"
+
+
+def _shown(value: Any) -> str:
+    text = "absent" if value is _ABSENT else repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."

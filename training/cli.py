@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tyro.extras
 
@@ -13,7 +14,7 @@ from detectors.vocabulary import VocabularyError
 from detectors.weights import WeightsError
 from training.detector_command import DetectorCommand
 
-COMMANDS = {"detector": DetectorCommand}
+COMMANDS: dict[str, Callable[..., Any]] = {"detector": DetectorCommand}
 ERRORS = (DataError, VocabularyError, WeightsError, ImageError, TrainingError, OSError)
 
 

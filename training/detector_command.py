@@ -34,7 +34,7 @@ SIZES: dict[str, tuple[Architecture, Conventions]] = {
             attribute_hidden_dim=64,
         ),
         Conventions(
-            pooling="align", pooling_size=7, short_side=320, long_side=533, pixel_stds=(57.4, 57.1, 58.4),
+            pooling_size=7, short_side=256, long_side=427, pixel_stds=(57.4, 57.1, 58.4),
             rpn_before_nms=1000, rpn_after_nms=150, boxes="regressed",
         ),
     ),

@@ -60,9 +60,7 @@ def test_the_walk_keeps_exactly_what_the_loop_over_classes_keeps(
     else:
         assert selection.reached.startswith("relaxed-")
         relaxed = float(selection.reached.removeprefix("relaxed-"))
-        assert (
-            selection.indices.tolist() == plain_loop(boxes, scores, nms_threshold=relaxed, num_boxes=36)[0].tolist()
-        )
+        assert selection.indices.tolist() == plain_loop(boxes, scores, nms_threshold=relaxed, num_boxes=36)[0].tolist()
 
 
 def test_at_full_size_the_walk_agrees_with_1600_classes():

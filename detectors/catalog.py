@@ -1,0 +1,71 @@
+"""The detectors by name. A new one is a file beside this and a `case` below."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
+
+import torch
+
+from detectors.precision import Precision
+from detectors.records import Detector
+
+DetectorName = Literal["faster-rcnn", "swin"]
+CONTENT: Mapping[DetectorName, Literal["regions", "grid"]] = MappingProxyType(
+    {"faster-rcnn": "regions", "swin": "grid"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorRequest:
+    """Which detector a run wants; small, so that it travels to every worker."""
+
+    name: DetectorName
+    weights: str
+    """A path, a name, or `random:SEED`."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Precision = "auto"
+    min_boxes: int = 36
+    max_boxes: int = 36
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    """Conventions to set against those of the weights, as text."""
+    vocabulary: Path | None = None
+    """Folder with `objects_vocab.txt` and `attributes_vocab.txt`; None takes the weights' own."""
+    image_size: Literal[224, 384] = 384
+    """Swin only."""
+    keep_attention: bool = False
+    """Swin only."""
+
+
+class DescribedDetector(Detector, Protocol):
+    """A detector that can say what decides its output."""
+
+    def describe(self) -> dict[str, Any]: ...
+
+
+def build_detector(request: DetectorRequest) -> DescribedDetector:
+    """Return the detector, loaded; raises a ValueError that says what does not fit."""
+    device = torch.device(request.device)
+    match request.name:
+        case "faster-rcnn":
+            from detectors.vocabulary import read_vocabulary
+            from detectors.weights import load_faster_rcnn
+
+            return load_faster_rcnn(
+                request.weights,
+                overrides=request.overrides,
+                min_boxes=request.min_boxes,
+                max_boxes=request.max_boxes,
+                precision=request.precision,
+                device=device,
+                vocabulary=read_vocabulary(request.vocabulary) if request.vocabulary else None,
+            )
+        case "swin":
+            from detectors.swin import SwinOptions, load_swin
+
+            options = SwinOptions(
+                image_size=request.image_size, keep_attention=request.keep_attention, precision=request.precision
+            )
+            return load_swin(request.weights, options, device)
+    raise ValueError(f"detector {request.name!r} is unknown; known: {', '.join(sorted(CONTENT))}")

@@ -1,0 +1,113 @@
+"""`vinculum extract`: images to region or grid shards; the main path, from inputs to a finished store."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from detectors.catalog import CONTENT, DetectorRequest, build_detector
+from pipeline.cluster import connected
+from pipeline.crew import Crew, CrewSize, Notice
+from pipeline.given_boxes import read_given_boxes
+from pipeline.planning import plan_shards
+from pipeline.progress import RunLog
+from pipeline.sources import IdRule, list_images
+from pipeline.worker import Progress, ShardReport, ShardTask, WorkerSettings
+from stores.atomic import locked, remove_leftovers
+from stores.catalog import STORES
+from stores.manifest import (
+    MANIFEST_NAME,
+    FailedImage,
+    Manifest,
+    ShardEntry,
+    StoreName,
+    read_manifest,
+    require_same_configuration,
+    write_manifest,
+)
+from stores.plan import PLAN_NAME, PlannedShard, read_plan, write_plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionJob:
+    """Everything a run was asked for."""
+
+    images: tuple[str, ...]
+    out: Path
+    detector: DetectorRequest
+    image_id: IdRule = "stem"
+    store: StoreName = "arrow"
+    shard_size: int = 512
+    batch_size: int = 1
+    given_boxes: Path | None = None
+    retry_quarantine: bool = False
+    address: str | None = None
+    workers: int | None = None
+    cpus_per_worker: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionSummary:
+    """What the store holds when the run ends, and what the run did."""
+
+    out: str
+    num_images: int
+    """In shards."""
+    num_quarantined: int
+    num_shards: int
+    num_shards_made: int
+    """By this run."""
+    num_images_done: int
+    """By this run, quarantined ones included."""
+    images_per_second: float
+    """From the first image asked for to the last shard written; 0 when there was nothing to do."""
+
+
+def extract(job: ExtractionJob) -> ExtractionSummary:
+    """Make every shard of the store that is missing; run again after any interruption, it does only what is left."""
+    detector = build_detector(job.detector).describe()  # a bad setting ends the run here, before anything starts
+    wanted = Manifest(
+        content=CONTENT[job.detector.name],
+        store=job.store,
+        configuration={"detector": {"name": job.detector.name, **detector}, "given_boxes": _boxes_identity(job)},
+    )
+    listing = list_images(job.images, job.image_id)
+    job.out.mkdir(parents=True, exist_ok=True)
+    with locked(job.out):
+        remove_leftovers(job.out)
+        manifest = _open_manifest(job.out, wanted)
+        plan = plan_shards(listing.images, job.shard_size, _existing_plan(job.out))
+        write_plan(job.out, plan)
+        write_manifest(job.out, manifest)
+        tasks = _tasks(plan, manifest, job.retry_quarantine)
+        with RunLog(job.out, tasks, num_ignored=listing.num_ignored) as log:
+            if tasks:
+                manifest = _make_shards(job, manifest, tasks, log)
+            summary = _summary(job.out, manifest, log)
+            log.finish(summary)
+        remove_leftovers(job.out)  # of a worker that outlived the run it belonged to
+    return summary
+
+
+def _make_shards(job: ExtractionJob, manifest: Manifest, tasks: Sequence[ShardTask], log: RunLog) -> Manifest:
+    """Run the tasks on Ray; the manifest on disk has each shard as soon as it is finished."""
+    with connected(job.address) as cluster:
+        size = cluster.crew_size(job.detector.device, job.workers, job.cpus_per_worker)
+        settings = WorkerSettings(
+            detector=job.detector,
+            configuration=manifest.configuration,
+            store=job.store,
+            out=job.out.absolute(),
+            batch_size=job.batch_size,
+            threads=size.cpus_per_worker,
+            given_boxes=job.given_boxes,
+        )
+        log.start(size)
+        with Crew(settings, size) as crew:
+            for event in crew.run(tasks):
+                log.tell(event)
+                if isinstance(event, ShardReport):
+                    manifest = _with_entry(manifest, event.entry)
+                    write_manifest(job.out, manifest)
+    return manifest

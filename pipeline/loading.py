@@ -1,0 +1,113 @@
+"""Reading, decoding and preparing images on threads, ahead of the model."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.images import ImageError, decode_image
+from detectors.records import DecodedImage, Detector, PreparedImage
+from pipeline.sources import read_source
+from stores.manifest import FailedImage
+from stores.plan import ImageSource
+from stores.schema import MAX_IMAGE_ID_BYTES
+
+Stage = Literal["read", "decode", "detect", "store"]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# What one bad image can raise in the decoder, OpenCV or the model; anything else is the program's fault.
+IMAGE_FAULTS = (ValueError, RuntimeError, MemoryError, cv2.error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedImage:
+    """One image ready for the model, or the reason why it is not."""
+
+    source: ImageSource
+    outcome: PreparedImage | FailedImage
+    read_seconds: float
+    decode_seconds: float
+
+
+def failed(source: ImageSource, stage: Stage, reason: str) -> FailedImage:
+    """Return the quarantine entry of an image."""
+    return FailedImage(image_id=source.image_id, location=source.location, stage=stage, reason=reason)
+
+
+def load_image(
+    source: ImageSource, detector: Detector, given_boxes: Mapping[str, NDArray[np.float32]] | None
+) -> LoadedImage:
+    """Return the image read, decoded and prepared; never raises for what is wrong with the image."""
+    started = time.perf_counter()
+    read = started
+    outcome: PreparedImage | FailedImage
+    try:
+        _check_id(source.image_id)
+        data = read_source(source)
+        read = time.perf_counter()
+        image = decode_image(source.image_id, data)
+        outcome = detector.prepare(image if given_boxes is None else _with_boxes(image, given_boxes))
+    except _UnusableIdError as error:
+        outcome = failed(source, "store", str(error))
+    except OSError as error:
+        outcome = failed(source, "read", _why_unreadable(source, error))
+    except ImageError as error:
+        outcome = failed(source, "decode", str(error))
+    except IMAGE_FAULTS as error:
+        outcome = failed(source, "detect", str(error) or type(error).__name__)
+    return LoadedImage(
+        source=source, outcome=outcome, read_seconds=read - started, decode_seconds=time.perf_counter() - read
+    )
+
+
+def load_ahead(
+    load: Callable[[Item], Result], items: Iterable[Item], threads: Executor, depth: int
+) -> Iterator[Result]:
+    """Yield `load(item)` in order; the first `depth` are under way when this returns, and so many stay ahead."""
+    remaining = iter(items)
+    pending = deque(threads.submit(load, item) for item in islice(remaining, depth))
+
+    def results() -> Iterator[Result]:
+        while pending:
+            result = pending.popleft().result()
+            pending.extend(threads.submit(load, item) for item in islice(remaining, 1))
+            yield result
+
+    return results()
+
+
+class _UnusableIdError(ValueError):
+    """No store can keep this id."""
+
+
+def _check_id(image_id: str) -> None:
+    try:
+        size = len(image_id.encode())
+    except UnicodeEncodeError as error:
+        raise _UnusableIdError("the file's name is not UTF-8; rename it, or give it an id in a .tsv list") from error
+    if size > MAX_IMAGE_ID_BYTES:
+        raise _UnusableIdError(f"the id has {size} bytes, expected at most {MAX_IMAGE_ID_BYTES}; use a .tsv list")
+
+
+def _with_boxes(image: DecodedImage, given_boxes: Mapping[str, NDArray[np.float32]]) -> DecodedImage:
+    if image.image_id not in given_boxes:
+        raise RuntimeError("the boxes file has no entry for this image")
+    boxes = given_boxes[image.image_id]
+    if len(boxes) and (boxes.min() < 0 or (boxes[:, 2:].max(axis=0) > (image.width, image.height)).any()):
+        raise RuntimeError(f"a given box leaves the image of {image.width} x {image.height} pixels")
+    return replace(image, given_boxes_xyxy=boxes)
+
+
+def _why_unreadable(source: ImageSource, error: OSError) -> str:
+    if "://" not in source.url and Path(source.url).is_symlink() and not Path(source.url).exists():
+        return f"dangling link to {str(Path(source.url).readlink())!r}"
+    return error.strerror or str(error)

@@ -1,0 +1,188 @@
+"""One worker: loads the detector once, then turns planned shards into shard files."""
+
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from detectors.catalog import CONTENT, DetectorRequest, build_detector
+from detectors.records import Features, PreparedImage
+from pipeline.given_boxes import read_given_boxes
+from pipeline.loading import IMAGE_FAULTS, LoadedImage, failed, load_ahead, load_image
+from stores.catalog import STORES
+from stores.manifest import FailedImage, ShardEntry, StoreName, describe_shard
+from stores.plan import ImageSource, PlannedShard
+
+WINDOW_BATCHES = 8
+"""Images are sorted into batches of one shape among this many batches' worth; a batch of one needs no sorting."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """What every worker of a run is given once."""
+
+    detector: DetectorRequest
+    configuration: Mapping[str, Any]
+    """The manifest's; written into every shard."""
+    store: StoreName
+    out: Path
+    batch_size: int
+    threads: int
+    """Cores for the model, and as many decoding threads."""
+    given_boxes: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardTask:
+    """One shard to make; with `retry`, the rows it has are kept and only its failed images are tried again."""
+
+    shard: PlannedShard
+    retry: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardReport:
+    """What making one shard gave."""
+
+    entry: ShardEntry
+    num_images: int
+    seconds: float
+    stage_seconds: Mapping[str, float]
+    """`read` and `decode`, summed over threads; `wait` for them; `detect` of the model; `write` to the disk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a worker has done since it was last asked."""
+
+    num_images: int
+    failures: tuple[FailedImage, ...]
+
+
+class ShardWorker:
+    """Makes shards. Two calls may overlap: one decodes ahead while the other's model runs or its disk syncs."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        torch.set_num_threads(settings.threads)
+        cv2.setNumThreads(1)
+        self._settings = settings
+        self._detector = build_detector(settings.detector)
+        self._given_boxes = read_given_boxes(settings.given_boxes) if settings.given_boxes else None
+        self._model = threading.Lock()
+        self._news: queue.SimpleQueue[Features | FailedImage] = queue.SimpleQueue()
+
+    def ready(self) -> None:
+        """Return once the detector is loaded."""
+
+    def progress(self) -> Progress:
+        """Return what was finished since the last call."""
+        news = [self._news.get() for _ in range(self._news.qsize())]
+        failures = tuple(each for each in news if isinstance(each, FailedImage))
+        return Progress(num_images=len(news), failures=failures)
+
+    def make_shard(self, task: ShardTask) -> ShardReport:
+        """Write the shard's file whole, or not at all; what fails of it is in the report's manifest entry."""
+        started = time.perf_counter()
+        settings, seconds = self._settings, Counter[str]()
+        failures: list[FailedImage] = []
+        path = settings.out / f"{task.shard.name}{STORES[settings.store].suffix}"
+        with ExitStack() as stack:
+            kept = self._kept_rows(path, stack) if task.retry else {}
+            threads = stack.enter_context(ThreadPoolExecutor(settings.threads))
+            loading = load_ahead(
+                lambda source: load_image(source, self._detector, self._given_boxes),
+                [image for image in task.shard.images if image.image_id not in kept],
+                threads,
+                depth=self._window() + settings.threads,
+            )
+            records = stack.enter_context(closing(self._records(task.shard.images, kept, loading, failures, seconds)))
+            rows = STORES[settings.store].write_shard(
+                path, records, content=CONTENT[settings.detector.name], configuration=settings.configuration
+            )
+        entry = describe_shard(path, rows, failures)
+        whole = time.perf_counter() - started
+        seconds["write"] = whole - seconds["turn"] - seconds["wait"] - seconds["detect"]
+        del seconds["turn"]
+        return ShardReport(entry=entry, num_images=len(task.shard.images), seconds=whole, stage_seconds=dict(seconds))
+
+    def _records(
+        self,
+        images: Sequence[ImageSource],
+        kept: Mapping[str, Features],
+        loading: Iterator[LoadedImage],
+        failures: list[FailedImage],
+        seconds: Counter[str],
+    ) -> Iterator[Features]:
+        """Yield the shard's rows in plan order; failures are appended as they happen."""
+        asked = time.perf_counter()
+        with self._model:
+            seconds["turn"] += time.perf_counter() - asked
+            detected = self._detected(loading, seconds)
+            for image in images:
+                if image.image_id in kept:
+                    yield kept[image.image_id]
+                    continue
+                outcome = next(detected)
+                self._news.put(outcome)
+                if isinstance(outcome, FailedImage):
+                    failures.append(outcome)
+                else:
+                    yield outcome
+
+    def _detected(self, loading: Iterator[LoadedImage], seconds: Counter[str]) -> Iterator[Features | FailedImage]:
+        """Yield each loaded image's features, or why there are none, in order."""
+        while True:
+            asked = time.perf_counter()
+            window = list(islice(loading, self._window()))
+            seconds["wait"] += time.perf_counter() - asked
+            if not window:
+                return
+            seconds["read"] += sum(image.read_seconds for image in window)
+            seconds["decode"] += sum(image.decode_seconds for image in window)
+            outcomes: dict[str, Features | FailedImage] = {}
+            asked = time.perf_counter()
+            for batch in self._batches(window):
+                outcomes |= zip((image.source.image_id for image in batch), self._detect(batch), strict=True)
+            seconds["detect"] += time.perf_counter() - asked
+            yield from (
+                image.outcome if isinstance(image.outcome, FailedImage) else outcomes[image.source.image_id]
+                for image in window
+            )
+
+    def _batches(self, window: Sequence[LoadedImage]) -> Iterator[list[LoadedImage]]:
+        """Yield batches of images whose inputs have one shape, so that sharing a batch changes nothing."""
+        by_shape: dict[tuple[int, ...], list[LoadedImage]] = {}
+        for image in window:
+            if isinstance(image.outcome, PreparedImage):
+                by_shape.setdefault(tuple(image.outcome.model_input.shape), []).append(image)
+        size = self._settings.batch_size
+        for alike in by_shape.values():
+            yield from (alike[first : first + size] for first in range(0, len(alike), size))
+
+    def _detect(self, batch: Sequence[LoadedImage]) -> list[Features | FailedImage]:
+        """Return the batch's features; where the batch fails, each image is tried alone to find the one at fault."""
+        prepared = [image.outcome for image in batch if isinstance(image.outcome, PreparedImage)]
+        try:
+            return list(self._detector.detect(prepared))
+        except IMAGE_FAULTS as error:
+            if len(batch) == 1:
+                return [failed(batch[0].source, "detect", str(error) or type(error).__name__)]
+            return [outcome for image in batch for outcome in self._detect([image])]
+
+    def _kept_rows(self, path: Path, stack: ExitStack) -> dict[str, Features]:
+        """Return the rows of the shard as it is."""
+        reader = stack.enter_context(STORES[self._settings.store].open_shard(path))
+        return {image_id: reader.read(row) for row, image_id in enumerate(reader.image_ids)}
+
+    def _window(self) -> int:
+        return 1 if self._settings.batch_size == 1 else WINDOW_BATCHES * self._settings.batch_size

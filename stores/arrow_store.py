@@ -1,0 +1,127 @@
+"""One Arrow IPC file per shard: memory-mapped, zero-copy, and at home in pyarrow, pandas and datasets.
+
+    file = pyarrow.ipc.open_file("shard-00000.arrow")
+    json.loads(file.schema.metadata[b"vinculum"])["configuration"]   # how it was made
+    rows = file.read_pandas()
+    rows.features[0].reshape(rows.num_boxes[0], -1)                  # float16 [num_boxes, feature_dim]
+
+The columns are listed in `stores/schema.py`. The file is uncompressed, so that a row is read where it lies.
+"""
+
+import mmap
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from detectors.records import Features
+from stores.atomic import replacing
+from stores.errors import DamagedFileError
+from stores.manifest import Content
+from stores.schema import (
+    DESCRIPTION_KEY,
+    ShardDescription,
+    arrow_schema,
+    from_columns,
+    in_batches,
+    num_bytes,
+    read_description,
+    to_columns,
+)
+from stores.seal import UNSEALED, seal
+
+suffix = ".arrow"
+
+_BATCH_BYTES = 4 << 20  # what a writer holds in memory, and the grain at which other readers load
+_DROP_AFTER_BYTES = 8 << 20
+
+
+def write_shard(path: Path, records: Iterable[Features], *, content: Content, configuration: Mapping[str, Any]) -> int:
+    """The shard at `path` holds `records`, whole and on disk; returns their number. Equal records, equal bytes.
+
+    Raises:
+        RecordError: an image id that no store can hold.
+        StoreError: records of several kinds, or not ascending by image id.
+        OSError: the disk is full, the directory is read-only ...
+    """
+    schema = arrow_schema(content, configuration)
+    num_rows = 0
+    with replacing(path) as temporary:
+        with (
+            pa.OSFile(str(temporary), "wb") as sink,
+            pa.ipc.new_file(sink, schema, metadata={"seal": UNSEALED}) as writer,
+        ):
+            for batch in in_batches(records, content, _BATCH_BYTES):
+                writer.write_batch(to_columns(batch, schema))
+                num_rows += len(batch)
+        seal(temporary)
+    return num_rows
+
+
+def open_shard(path: Path) -> "ArrowShard":
+    """Return a reader of the shard at `path`.
+
+    Raises:
+        DamagedFileError: it is missing or no whole shard.
+    """
+    return ArrowShard(path)
+
+
+class ArrowShard:
+    """Rows of one shard by number; arrays are views of the mapped file and stay good after `close`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            with path.open("rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            shard = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(self._map)))
+            self._batches = [shard.get_batch(i) for i in range(shard.num_record_batches)]
+        except FileNotFoundError as error:
+            raise DamagedFileError(path, found="missing", expected="a shard") from error
+        except (ValueError, pa.ArrowException) as error:
+            raise DamagedFileError(path, found=f"unreadable ({error})", expected="a whole Arrow file") from error
+        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
+        self._served_bytes = 0
+        self.description: ShardDescription = read_description(
+            (shard.schema.metadata or {}).get(DESCRIPTION_KEY.encode(), b""), path
+        )
+
+    @property
+    def image_ids(self) -> list[str]:
+        """The image ids in row order."""
+        return [image_id for batch in self._batches for image_id in batch.column("image_id").to_pylist()]
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def read(self, row: int) -> Features:
+        """Return the record in `row`, counted from 0, without copying its arrays."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"{self._path} has {len(self)} rows, asked for row {row}")
+        i = int(np.searchsorted(self._starts, row, side="right")) - 1
+        record = from_columns(self._batches[i], row - int(self._starts[i]), self.description.content)
+        self._drop_served_pages(num_bytes(record))
+        return record
+
+    def close(self) -> None:
+        """The file is unmapped as soon as no record views it any more."""
+        self._batches = []
+        self._starts = np.zeros(1, int)
+        del self._map
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _drop_served_pages(self, size: int) -> None:
+        # Mapped pages count as this process's memory until they are dropped. A view that is still in use survives:
+        # the next access maps its page again, from the page cache.
+        self._served_bytes += size
+        if self._served_bytes >= _DROP_AFTER_BYTES:
+            self._map.madvise(mmap.MADV_DONTNEED)
+            self._served_bytes = 0

@@ -1,0 +1,47 @@
+"""The kinds of store. A new one is a module like `arrow_store` and a line in `STORES`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from detectors.records import Features
+from stores import arrow_store, lmdb_store
+from stores.manifest import Content, StoreName
+from stores.schema import ShardDescription
+
+
+class ShardReader(Protocol):
+    """One shard's rows by number, counted from 0 and ascending by the UTF-8 bytes of their image ids."""
+
+    description: ShardDescription
+
+    @property
+    def image_ids(self) -> Sequence[str]: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, row: int) -> Features: ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+class Store(Protocol):
+    """One file per shard; a module is enough."""
+
+    suffix: str
+
+    def write_shard(
+        self, path: Path, records: Iterable[Features], *, content: Content, configuration: Mapping[str, Any]
+    ) -> int: ...
+
+    def open_shard(self, path: Path) -> ShardReader: ...
+
+
+STORES: dict[StoreName, Store] = {
+    "arrow": arrow_store,
+    "lmdb": lmdb_store,
+}

@@ -1,0 +1,243 @@
+"""One LMDB file per shard, for tools that want key-value access; no pickle, readable with any LMDB binding.
+
+Keys are image ids in UTF-8; LMDB keeps them in the order of their bytes. The key `\\0vinculum`, which no image id can
+be, holds the shard's description as JSON. After LMDB's last page come 80 bytes that LMDB ignores, see `stores/seal.py`.
+
+Values are little-endian and without gaps, so that every array is one `numpy.frombuffer` away. R boxes, D feature_dim:
+
+    regions                                          grid, H x W cells, N heads (0 without attention)
+    offset        type                               offset       type
+    0             int32    image_width               0            int32    image_width
+    4             int32    image_height              4            int32    image_height
+    8             int32    num_boxes R               8            int32    grid_height H
+    12            int32    feature_dim D             12           int32    grid_width W
+    16            float32  boxes_xyxy [R, 4]         16           int32    feature_dim D
+    16 + 16R      int32    class_ids [R]             20           int32    num_heads N
+    16 + 20R      float32  class_scores [R]          24           float16  features [H, W, D]
+    16 + 24R      int32    attribute_ids [R]         24 + 2HWD    float16  attention [N, HW, HW]
+    16 + 28R      float32  attribute_scores [R]
+    16 + 32R      float16  features [R, D]
+    16 + 32R+2RD  UTF-8    selection, to the end
+"""
+
+import errno
+import math
+import os
+import struct
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import lmdb
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.records import Features, GridFeatures, RegionFeatures
+from stores.atomic import replacing
+from stores.errors import DamagedFileError
+from stores.manifest import Content
+from stores.schema import DESCRIPTION_KEY, ShardDescription, in_batches, read_description, write_description
+from stores.seal import UNSEALED, seal
+
+suffix = ".lmdb"
+
+_DESCRIPTION = b"\0" + DESCRIPTION_KEY.encode()
+_COMMIT_BYTES = 8 << 20
+_FIRST_MAP_BYTES = 16 << 20
+_REGION_HEADER = struct.Struct("<4i")
+_GRID_HEADER = struct.Struct("<6i")
+
+# A process may have an LMDB file open only once, and no open one may be carried over a fork. So a read opens the file,
+# copies one value out and closes it again (some 60 us), one read at a time, and a fork waits for the read to end.
+# Nothing stays mapped between reads: memory does not grow with what was read.
+_reading = threading.Lock()
+os.register_at_fork(before=_reading.acquire, after_in_parent=_reading.release, after_in_child=_reading.release)
+
+
+def write_shard(path: Path, records: Iterable[Features], *, content: Content, configuration: Mapping[str, Any]) -> int:
+    """The shard at `path` holds `records`, whole and on disk; returns their number. Equal records, equal bytes.
+
+    Raises:
+        RecordError: an image id that no store can hold.
+        StoreError: records of several kinds, or not ascending by image id.
+        OSError: the disk is full, the directory is read-only ...
+    """
+    num_rows = 0
+    with replacing(path) as temporary:
+        # Synced once at the end, by `replacing`; no lock file, since nobody else knows the temporary name.
+        environment = lmdb.open(
+            str(temporary), subdir=False, lock=False, sync=False, metasync=False, map_size=_FIRST_MAP_BYTES
+        )
+        with environment, _disk_errors(temporary):
+            _commit(environment, [(_DESCRIPTION, write_description(content, configuration))])
+            for batch in in_batches(records, content, _COMMIT_BYTES):
+                _commit(environment, [(record.image_id.encode(), _encode(record)) for record in batch])
+                num_rows += len(batch)
+            pages_bytes = _pages_bytes(environment)
+        with temporary.open("r+b") as file:
+            file.truncate(pages_bytes)
+            file.seek(pages_bytes)
+            file.write(UNSEALED)
+        seal(temporary)
+    return num_rows
+
+
+def open_shard(path: Path) -> "LmdbShard":
+    """Return a reader of the shard at `path`.
+
+    Raises:
+        DamagedFileError: it is missing or no whole shard.
+    """
+    return LmdbShard(path)
+
+
+class LmdbShard:
+    """Rows of one shard by number; arrays are copies. Holds no open file, so it may be carried over a fork."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _transaction(path) as transaction:
+            description = transaction.get(_DESCRIPTION, default=b"")
+            keys = [bytes(key) for key in transaction.cursor().iternext(values=False)]
+        self._keys = [key for key in keys if not key.startswith(b"\0")]
+        self.description: ShardDescription = read_description(bytes(description), path)
+
+    @property
+    def image_ids(self) -> list[str]:
+        """The image ids in row order."""
+        return [key.decode() for key in self._keys]
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def read(self, row: int) -> Features:
+        """Return the record in `row`, counted from 0."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"{self._path} has {len(self)} rows, asked for row {row}")
+        key = self._keys[row]
+        with _transaction(self._path) as transaction:
+            value = transaction.get(key)
+        if value is None:  # the file was replaced after its keys were read
+            raise DamagedFileError(self._path, found=f"no image {key.decode()!r}", expected="it as when it was opened")
+        decode = _decode_regions if self.description.content == "regions" else _decode_grid
+        return decode(key.decode(), bytes(value))
+
+    def close(self) -> None:
+        """Nothing is open between reads."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _commit(environment: lmdb.Environment, items: list[tuple[bytes, bytes]]) -> None:
+    while True:
+        try:
+            with environment.begin(write=True) as transaction:
+                for key, value in items:
+                    transaction.put(key, value, append=True)
+            return
+        except lmdb.MapFullError:
+            environment.set_mapsize(2 * environment.info()["map_size"])
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except lmdb.Error as error:
+        # LMDB calls a short write an input/output error and gives no number. A further write tells the true reason.
+        with path.open("ab") as file:
+            file.write(bytes(_COMMIT_BYTES))
+        raise OSError(errno.EIO, f"{os.strerror(errno.EIO)} ({error})", str(path)) from error
+
+
+@contextmanager
+def _transaction(path: Path) -> Iterator[lmdb.Transaction]:
+    with _reading:
+        try:
+            size = path.stat().st_size
+            with lmdb.open(
+                str(path), subdir=False, lock=False, readonly=True, create=False, max_spare_txns=0
+            ) as environment:
+                whole = _pages_bytes(environment) + len(UNSEALED)
+                if size < whole:  # reading on would end the process with SIGBUS
+                    raise DamagedFileError(path, found=f"{size} bytes", expected=f"{whole} bytes")
+                with environment.begin() as transaction:
+                    yield transaction
+        except FileNotFoundError as error:
+            raise DamagedFileError(path, found="missing", expected="a shard") from error
+        except lmdb.Error as error:
+            raise DamagedFileError(path, found=f"unreadable ({error})", expected="a whole LMDB file") from error
+
+
+def _pages_bytes(environment: lmdb.Environment) -> int:
+    return int((environment.info()["last_pgno"] + 1) * environment.stat()["psize"])
+
+
+def _encode(record: Features) -> bytes:
+    if isinstance(record, RegionFeatures):
+        header = _REGION_HEADER.pack(record.image_width, record.image_height, record.num_boxes, record.feature_dim)
+        arrays: list[NDArray[Any]] = [
+            record.boxes_xyxy,
+            record.class_ids,
+            record.class_scores,
+            record.attribute_ids,
+            record.attribute_scores,
+            record.features,
+        ]
+        return b"".join([header, *(_little_endian(array) for array in arrays), record.selection.encode()])
+    attention = [] if record.attention is None else [record.attention]
+    num_heads = sum(map(len, attention))
+    header = _GRID_HEADER.pack(record.image_width, record.image_height, *record.features.shape, num_heads)
+    return b"".join([header, *(_little_endian(array) for array in (record.features, *attention))])
+
+
+def _little_endian(array: NDArray[Any]) -> bytes:
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def _decode_regions(image_id: str, value: bytes) -> RegionFeatures:
+    image_width, image_height, num_boxes, feature_dim = _REGION_HEADER.unpack_from(value)
+    arrays = _Arrays(value, _REGION_HEADER.size)
+    return RegionFeatures(
+        image_id=image_id,
+        image_width=image_width,
+        image_height=image_height,
+        boxes_xyxy=arrays.next("<f4", num_boxes, 4),
+        class_ids=arrays.next("<i4", num_boxes),
+        class_scores=arrays.next("<f4", num_boxes),
+        attribute_ids=arrays.next("<i4", num_boxes),
+        attribute_scores=arrays.next("<f4", num_boxes),
+        features=arrays.next("<f2", num_boxes, feature_dim),
+        selection=value[arrays.position :].decode(),
+    )
+
+
+def _decode_grid(image_id: str, value: bytes) -> GridFeatures:
+    image_width, image_height, height, width, feature_dim, num_heads = _GRID_HEADER.unpack_from(value)
+    arrays = _Arrays(value, _GRID_HEADER.size)
+    return GridFeatures(
+        image_id=image_id,
+        image_width=image_width,
+        image_height=image_height,
+        features=arrays.next("<f2", height, width, feature_dim),
+        attention=arrays.next("<f2", num_heads, height * width, height * width) if num_heads else None,
+    )
+
+
+class _Arrays:
+    """Reads one array after the other; evaluation order is layout order."""
+
+    def __init__(self, value: bytes, position: int) -> None:
+        self._value = value
+        self.position = position
+
+    def next(self, dtype: str, *shape: int) -> NDArray[Any]:
+        array = np.frombuffer(self._value, dtype, math.prod(shape), self.position).reshape(shape)
+        self.position += array.nbytes
+        return array

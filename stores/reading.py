@@ -1,0 +1,98 @@
+"""A finished or growing store as its consumers see it: records by image id, and all of them in order."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+from detectors.records import Features
+from stores.catalog import STORES, ShardReader
+from stores.errors import DamagedFileError
+from stores.manifest import Manifest, read_manifest
+
+# Random access over many shards keeps this many mapped; each holds at most some 8 MB of this process's memory.
+_MAX_OPEN_SHARDS = 8
+
+
+def open_store(folder: Path) -> "FeatureStore":
+    """Return a reader of the store in `folder`; it sees the shards that its manifest names now.
+
+    Raises:
+        DamagedFileError: the manifest is not as it was written, or a shard is missing or not whole.
+    """
+    return FeatureStore(folder, read_manifest(folder))
+
+
+class FeatureStore:
+    """A store's records; the index is in memory, the features stay on disk.
+
+    May be carried over a fork. Each thread should open its own.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self._open: OrderedDict[int, ShardReader] = OrderedDict()
+        self._places: dict[str, tuple[int, int]] = {}
+        for shard, entry in enumerate(manifest.shards):
+            image_ids = self._shard(shard).image_ids
+            if len(image_ids) != entry.rows:
+                raise DamagedFileError(
+                    folder / entry.name, found=f"{len(image_ids)} rows", expected=f"{entry.rows} rows"
+                )
+            self._places |= {image_id: (shard, row) for row, image_id in enumerate(image_ids)}
+
+    @property
+    def image_ids(self) -> list[str]:
+        """The image ids in the order of iteration: shard by shard, row by row."""
+        return list(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, image_id: object) -> bool:
+        return image_id in self._places
+
+    def __iter__(self) -> Iterator[Features]:
+        for shard, row in self._places.values():
+            yield self._shard(shard).read(row)
+
+    def get(self, image_id: str) -> Features:
+        """Return the features of one image.
+
+        Raises:
+            KeyError: the store has none; says why, if the image is in quarantine.
+        """
+        place = self._places.get(image_id)
+        if place is None:
+            raise KeyError(self._why_missing(image_id))
+        shard, row = place
+        return self._shard(shard).read(row)
+
+    def close(self) -> None:
+        """No shard is open any more."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _shard(self, shard: int) -> ShardReader:
+        if shard in self._open:
+            self._open.move_to_end(shard)
+            return self._open[shard]
+        if len(self._open) >= _MAX_OPEN_SHARDS:
+            self._open.popitem(last=False)[1].close()
+        path = self.folder / self.manifest.shards[shard].name
+        self._open[shard] = STORES[self.manifest.store].open_shard(path)
+        return self._open[shard]
+
+    def _why_missing(self, image_id: str) -> str:
+        for failure in (failure for entry in self.manifest.shards for failure in entry.failures):
+            if failure.image_id == image_id:
+                return f"image {image_id!r} is in quarantine in {self.folder}: {failure.stage}: {failure.reason}"
+        example = next(iter(self._places), None)
+        return f"image {image_id!r} is not in {self.folder}, which has {len(self)} images such as {example!r}"

@@ -1,0 +1,268 @@
+"""What a shard holds: a description of how it was made, and one row per image, ascending by image id.
+
+Arrow columns; every array is flat and row-major, its shape is in the int32 columns beside it:
+
+    regions                                    grid
+    image_id          string                   image_id      string
+    image_width       int32                    image_width   int32
+    image_height      int32                    image_height  int32
+    num_boxes         int32                    grid_height   int32
+    feature_dim       int32                    grid_width    int32
+    boxes_xyxy        float32 [num_boxes * 4]  feature_dim   int32
+    features          float16 [num_boxes * feature_dim]
+    class_ids         int32   [num_boxes]      features      float16 [grid_height * grid_width * feature_dim]
+    class_scores      float32 [num_boxes]      num_heads     int32; 0 without attention
+    attribute_ids     int32   [num_boxes]      attention     float16 [num_heads * cells * cells] or null,
+    attribute_scores  float32 [num_boxes]                    cells = grid_height * grid_width
+    selection         string
+
+Flat, because then a cell is one contiguous array in pyarrow, pandas and datasets alike (nested lists become arrays of
+objects), an image without boxes keeps its feature_dim, and every shard has the same schema, the empty one too.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from detectors.records import Features, GridFeatures, RecordError, RegionFeatures
+from stores.errors import DamagedFileError, StoreError
+from stores.manifest import SCHEMA_VERSION, Content, canonical_json, fingerprint
+
+MAX_IMAGE_ID_BYTES = 511
+"""What an LMDB key holds; the same for every store, so that one can be converted into another."""
+
+DESCRIPTION_KEY = "vinculum"
+"""Under this name a shard keeps its description, as JSON."""
+
+_RECORDS: dict[Content, type[Features]] = {"regions": RegionFeatures, "grid": GridFeatures}
+
+_COLUMNS: dict[Content, pa.Schema] = {
+    "regions": pa.schema(
+        {
+            "image_id": pa.string(),
+            "image_width": pa.int32(),
+            "image_height": pa.int32(),
+            "num_boxes": pa.int32(),
+            "feature_dim": pa.int32(),
+            "boxes_xyxy": pa.list_(pa.float32()),
+            "features": pa.list_(pa.float16()),
+            "class_ids": pa.list_(pa.int32()),
+            "class_scores": pa.list_(pa.float32()),
+            "attribute_ids": pa.list_(pa.int32()),
+            "attribute_scores": pa.list_(pa.float32()),
+            "selection": pa.string(),
+        }
+    ),
+    "grid": pa.schema(
+        {
+            "image_id": pa.string(),
+            "image_width": pa.int32(),
+            "image_height": pa.int32(),
+            "grid_height": pa.int32(),
+            "grid_width": pa.int32(),
+            "feature_dim": pa.int32(),
+            "features": pa.list_(pa.float16()),
+            "num_heads": pa.int32(),
+            "attention": pa.list_(pa.float16()),
+        }
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardDescription:
+    """How a shard was made; inside every shard, so that one file alone tells."""
+
+    content: Content
+    configuration: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.configuration)
+
+
+def write_description(content: Content, configuration: Mapping[str, Any]) -> bytes:
+    """Return the JSON that describes a shard: schema_version, content, configuration, fingerprint."""
+    return canonical_json(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "content": content,
+            "configuration": configuration,
+            "fingerprint": fingerprint(configuration),
+        }
+    )
+
+
+def read_description(text: bytes, path: Path) -> ShardDescription:
+    """Return what the shard at `path` says of itself in `text`.
+
+    Raises:
+        DamagedFileError: it says nothing, or contradicts itself.
+        StoreError: a newer version of this program wrote it.
+    """
+    if not text:
+        raise DamagedFileError(
+            path, found=f"no {DESCRIPTION_KEY!r} description", expected="a shard that vinculum wrote"
+        )
+    try:
+        fields = json.loads(text)
+        version, recorded = fields["schema_version"], fields["fingerprint"]
+        description = ShardDescription(content=fields["content"], configuration=fields["configuration"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedFileError(path, found=f"an unreadable description ({error})", expected="JSON") from error
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} has schema version {version}, expected at most {SCHEMA_VERSION}; read it with a newer vinculum"
+        )
+    if recorded != description.fingerprint:
+        raise DamagedFileError(
+            path, found=f"fingerprint {recorded}", expected=f"{description.fingerprint}, that of its configuration"
+        )
+    return description
+
+
+def check_image_id(image_id: str) -> None:
+    """Every store can hold a row of this name.
+
+    Raises:
+        RecordError: it is empty, too long, not Unicode, or starts with NUL.
+    """
+    try:
+        size = len(image_id.encode())
+    except UnicodeEncodeError as error:
+        raise RecordError(f"image {image_id!r}: its id is not Unicode text, expected UTF-8; rename the file") from error
+    if not 1 <= size <= MAX_IMAGE_ID_BYTES:
+        raise RecordError(
+            f"image {image_id!r}: its id has {size} UTF-8 bytes, expected 1 to {MAX_IMAGE_ID_BYTES}; shorten it"
+        )
+    if image_id.startswith("\0"):
+        raise RecordError(f"image {image_id!r}: its id starts with NUL, which is kept for the store's own entries")
+
+
+def in_batches(records: Iterable[Features], content: Content, batch_bytes: int) -> Iterator[list[Features]]:
+    """Yield all records in lists of about `batch_bytes`, having checked that one shard may hold them.
+
+    Raises:
+        RecordError: an image id that no store can hold.
+        StoreError: a record of another content or feature_dim, or one out of order.
+    """
+    batch: list[Features] = []
+    size = 0
+    last: Features | None = None
+    for record in records:
+        _check_fits(record, last, content)
+        last = record
+        batch.append(record)
+        size += num_bytes(record)
+        if size >= batch_bytes:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def num_bytes(record: Features) -> int:
+    """Return the bytes of the record's arrays that matter; the rest is small."""
+    attention = record.attention if isinstance(record, GridFeatures) else None
+    return record.features.nbytes + (0 if attention is None else attention.nbytes)
+
+
+def arrow_schema(content: Content, configuration: Mapping[str, Any]) -> pa.Schema:
+    """Return the columns of `content`, with the description in the schema's metadata."""
+    return _COLUMNS[content].with_metadata({DESCRIPTION_KEY: write_description(content, configuration)})
+
+
+def to_columns(records: Sequence[Features], schema: pa.Schema) -> pa.RecordBatch:
+    """Return `records`, all of one content, as rows of `schema`."""
+    rows = [_row(record) for record in records]
+    return pa.record_batch([_column([row[field.name] for row in rows], field.type) for field in schema], schema=schema)
+
+
+def from_columns(batch: pa.RecordBatch, row: int, content: Content) -> Features:
+    """Return the record in `row`; its arrays are read-only views of the batch's memory."""
+    if content == "regions":
+        num_boxes, feature_dim = (_scalar(batch, name, row) for name in ("num_boxes", "feature_dim"))
+        return RegionFeatures(
+            image_id=_scalar(batch, "image_id", row),
+            image_width=_scalar(batch, "image_width", row),
+            image_height=_scalar(batch, "image_height", row),
+            boxes_xyxy=_array(batch, "boxes_xyxy", row).reshape(num_boxes, 4),
+            features=_array(batch, "features", row).reshape(num_boxes, feature_dim),
+            class_ids=_array(batch, "class_ids", row),
+            class_scores=_array(batch, "class_scores", row),
+            attribute_ids=_array(batch, "attribute_ids", row),
+            attribute_scores=_array(batch, "attribute_scores", row),
+            selection=_scalar(batch, "selection", row),
+        )
+    height, width, feature_dim, num_heads = (
+        _scalar(batch, name, row) for name in ("grid_height", "grid_width", "feature_dim", "num_heads")
+    )
+    cells = height * width
+    return GridFeatures(
+        image_id=_scalar(batch, "image_id", row),
+        image_width=_scalar(batch, "image_width", row),
+        image_height=_scalar(batch, "image_height", row),
+        features=_array(batch, "features", row).reshape(height, width, feature_dim),
+        attention=_array(batch, "attention", row).reshape(num_heads, cells, cells) if num_heads else None,
+    )
+
+
+def _check_fits(record: Features, last: Features | None, content: Content) -> None:
+    check_image_id(record.image_id)
+    if not isinstance(record, _RECORDS[content]):
+        raise StoreError(
+            f"image {record.image_id!r}: got {type(record).__name__}, "
+            f"expected {_RECORDS[content].__name__} in a store of {content}"
+        )
+    if last is None:
+        return
+    if record.image_id.encode() <= last.image_id.encode():
+        raise StoreError(
+            f"image {record.image_id!r} came after {last.image_id!r}, expected ids that ascend by their UTF-8 bytes"
+        )
+    if record.features.shape[-1] != last.features.shape[-1]:
+        raise StoreError(
+            f"image {record.image_id!r}: feature_dim is {record.features.shape[-1]}, "
+            f"expected {last.features.shape[-1]} as in {last.image_id!r}"
+        )
+
+
+def _row(record: Features) -> dict[str, Any]:
+    if isinstance(record, RegionFeatures):
+        return {name: getattr(record, name) for name in _COLUMNS["regions"].names}
+    grid_height, grid_width, feature_dim = record.features.shape
+    return {
+        "image_id": record.image_id,
+        "image_width": record.image_width,
+        "image_height": record.image_height,
+        "grid_height": grid_height,
+        "grid_width": grid_width,
+        "feature_dim": feature_dim,
+        "features": record.features,
+        "num_heads": 0 if record.attention is None else len(record.attention),
+        "attention": record.attention,
+    }
+
+
+def _column(values: Sequence[Any], column_type: pa.DataType) -> pa.Array:
+    if not pa.types.is_list(column_type):
+        return pa.array(values, column_type)
+    absent = [value is None for value in values]
+    flat = [np.empty(0) if value is None else value.ravel() for value in values]
+    offsets = np.cumsum([0, *(len(each) for each in flat)], dtype=np.int32)
+    contents = np.concatenate(flat, dtype=column_type.value_type.to_pandas_dtype(), casting="unsafe")
+    return pa.ListArray.from_arrays(offsets, pa.array(contents), mask=pa.array(absent) if any(absent) else None)
+
+
+def _scalar(batch: pa.RecordBatch, name: str, row: int) -> Any:
+    return batch.column(name)[row].as_py()
+
+
+def _array(batch: pa.RecordBatch, name: str, row: int) -> NDArray[Any]:
+    return batch.column(name)[row].values.to_numpy()

@@ -1,0 +1,72 @@
+import json
+import struct
+
+import lmdb
+import numpy as np
+import pytest
+
+from stores import lmdb_store
+from stores.errors import DamagedFileError
+from tests.stores.builders import make_grid, make_regions
+
+
+def read_all(path):
+    with lmdb.open(str(path), subdir=False, lock=False, readonly=True) as environment, environment.begin() as reading:
+        return dict(reading.cursor())
+
+
+def test_regions_have_the_layout_of_the_module_docstring(tmp_path):
+    record = make_regions("é", num_boxes=3, feature_dim=5, seed=1)
+    path = tmp_path / "shard-00000.lmdb"
+    lmdb_store.write_shard(path, [record], content="regions", configuration={"detector": "faster-rcnn"})
+    items = read_all(path)
+    assert list(items) == [b"\0vinculum", "é".encode()]
+    assert json.loads(items[b"\0vinculum"])["configuration"] == {"detector": "faster-rcnn"}
+    value = items["é".encode()]
+    assert struct.unpack_from("<4i", value) == (640, 480, 3, 5)
+    assert value[16:64] == record.boxes_xyxy.tobytes()
+    assert value[64:76] == record.class_ids.tobytes()
+    assert value[76:88] == record.class_scores.tobytes()
+    assert value[88:100] == record.attribute_ids.tobytes()
+    assert value[100:112] == record.attribute_scores.tobytes()
+    assert value[112:142] == record.features.tobytes()
+    assert value[142:] == b"relaxed-0.4"
+
+
+def test_grids_have_the_layout_of_the_module_docstring(tmp_path):
+    with_attention, without = make_grid("a", height=2, width=3, feature_dim=5, num_heads=4), make_grid("b")
+    path = tmp_path / "shard-00000.lmdb"
+    lmdb_store.write_shard(path, [with_attention, without], content="grid", configuration={})
+    items = read_all(path)
+    assert struct.unpack_from("<6i", items[b"a"]) == (384, 384, 2, 3, 5, 4)
+    assert items[b"a"][24:84] == with_attention.features.tobytes()
+    assert items[b"a"][84:] == with_attention.attention.tobytes()
+    assert len(items[b"a"]) == 84 + 4 * 6 * 6 * 2
+    assert struct.unpack_from("<6i", items[b"b"]) == (384, 384, 3, 4, 8, 0)
+    assert len(items[b"b"]) == 24 + 3 * 4 * 8 * 2
+
+
+def test_the_file_is_no_bigger_than_its_pages(tmp_path):
+    records = [make_regions(f"{n:03d}", feature_dim=2048) for n in range(130)]
+    path = tmp_path / "shard-00000.lmdb"
+    lmdb_store.write_shard(path, records, content="regions", configuration={})
+    assert path.stat().st_size < 1.03 * sum(record.features.nbytes for record in records)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["shard-00000.lmdb"]
+
+
+def test_arrays_are_aligned(tmp_path):
+    path = tmp_path / "shard-00000.lmdb"
+    lmdb_store.write_shard(path, [make_regions("a", num_boxes=7)], content="regions", configuration={})
+    with lmdb_store.open_shard(path) as shard:
+        arrays = [each for each in vars(shard.read(0)).values() if isinstance(each, np.ndarray)]
+    assert len(arrays) == 6
+    assert all(array.flags.aligned for array in arrays)
+
+
+def test_a_shard_that_was_replaced_after_it_was_opened_is_named(tmp_path):
+    path = tmp_path / "shard-00000.lmdb"
+    lmdb_store.write_shard(path, [make_regions("a")], content="regions", configuration={})
+    with lmdb_store.open_shard(path) as shard:
+        lmdb_store.write_shard(path, [make_regions("b")], content="regions", configuration={})
+        with pytest.raises(DamagedFileError, match="no image 'a', expected it as when it was opened"):
+            shard.read(0)
