@@ -92,9 +92,7 @@ class Crew:
 
     def _hire(self, num_waiting: int) -> None:
         """Ask Ray for actors while there is work for more; they start when their resources exist."""
-        while (
-            len(self._members) + len(self._starting) < self._size.workers and len(self._starting) < num_waiting
-        ):
+        while len(self._members) + len(self._starting) < self._size.workers and len(self._starting) < num_waiting:
             actor = (
                 ray.remote(ShardWorker)
                 .options(
@@ -105,7 +103,8 @@ class Crew:
                 )
                 .remote(self._settings)
             )
-            self._starting[actor.ready.remote()] = _Member(actor=actor, number=self._hired)
+            member = _Member(actor=actor, number=self._hired)
+            self._starting[member.actor.ready.remote()] = member
             self._hired += 1
 
     def _give_work(self, waiting: deque[ShardTask]) -> None:

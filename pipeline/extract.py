@@ -1,24 +1,23 @@
 """`vinculum extract`: images to region or grid shards; the main path, from inputs to a finished store."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from detectors.catalog import CONTENT, DetectorRequest, build_detector
 from pipeline.cluster import connected
-from pipeline.crew import Crew, CrewSize, Notice
+from pipeline.crew import Crew
 from pipeline.given_boxes import read_given_boxes
 from pipeline.planning import plan_shards
 from pipeline.progress import RunLog
 from pipeline.sources import IdRule, list_images
-from pipeline.worker import Progress, ShardReport, ShardTask, WorkerSettings
+from pipeline.worker import ShardReport, ShardTask, WorkerSettings
 from stores.atomic import locked, remove_leftovers
 from stores.catalog import STORES
+from stores.errors import StoreError
 from stores.manifest import (
     MANIFEST_NAME,
-    FailedImage,
     Manifest,
     ShardEntry,
     StoreName,
@@ -66,6 +65,8 @@ class ExtractionSummary:
 
 def extract(job: ExtractionJob) -> ExtractionSummary:
     """Make every shard of the store that is missing; run again after any interruption, it does only what is left."""
+    if job.given_boxes is not None and CONTENT[job.detector.name] != "regions":
+        raise ValueError(f"detector {job.detector.name!r} has no regions, so boxes can not be given to it")
     detector = build_detector(job.detector).describe()  # a bad setting ends the run here, before anything starts
     wanted = Manifest(
         content=CONTENT[job.detector.name],
@@ -111,3 +112,60 @@ def _make_shards(job: ExtractionJob, manifest: Manifest, tasks: Sequence[ShardTa
                     manifest = _with_entry(manifest, event.entry)
                     write_manifest(job.out, manifest)
     return manifest
+
+
+def _open_manifest(out: Path, wanted: Manifest) -> Manifest:
+    """Return the store's manifest if this run may continue it, without shards that are no longer there."""
+    if not (out / MANIFEST_NAME).exists():
+        strangers = [path.name for path in out.glob(f"shard-*{STORES[wanted.store].suffix}")]
+        if strangers and (out / PLAN_NAME).exists():
+            raise StoreError(f"{out} has {len(strangers)} shards and no {MANIFEST_NAME}; run vinculum repair {out}")
+        return wanted
+    manifest = read_manifest(out)
+    require_same_configuration(manifest, wanted, out)
+    there = tuple(entry for entry in manifest.shards if _is_there(out / entry.name, entry))
+    return replace(manifest, shards=there)
+
+
+def _is_there(path: Path, entry: ShardEntry) -> bool:
+    return path.is_file() and path.stat().st_size == entry.bytes
+
+
+def _existing_plan(out: Path) -> Sequence[PlannedShard]:
+    return read_plan(out) if (out / PLAN_NAME).exists() else ()
+
+
+def _tasks(plan: Sequence[PlannedShard], manifest: Manifest, retry_quarantine: bool) -> list[ShardTask]:
+    """Return the shards to make: those not in the manifest and, on request, those with images in quarantine."""
+    finished = {Path(entry.name).stem: entry for entry in manifest.shards}
+    missing = [ShardTask(shard=shard) for shard in plan if shard.name not in finished]
+    if not retry_quarantine:
+        return missing
+    return missing + [
+        ShardTask(shard=shard, retry=True) for shard in plan if shard.name in finished and finished[shard.name].failures
+    ]
+
+
+def _with_entry(manifest: Manifest, entry: ShardEntry) -> Manifest:
+    others = [other for other in manifest.shards if other.name != entry.name]
+    return replace(manifest, shards=tuple(sorted([*others, entry], key=lambda each: each.name)))
+
+
+def _boxes_identity(job: ExtractionJob) -> dict[str, str] | None:
+    """Return what tells one boxes file from another; raises GivenBoxesError if it is not one."""
+    if job.given_boxes is None:
+        return None
+    read_given_boxes(job.given_boxes)
+    return {"sha256": sha256(job.given_boxes.read_bytes()).hexdigest()}
+
+
+def _summary(out: Path, manifest: Manifest, log: RunLog) -> ExtractionSummary:
+    return ExtractionSummary(
+        out=str(out),
+        num_images=sum(entry.rows for entry in manifest.shards),
+        num_quarantined=sum(len(entry.failures) for entry in manifest.shards),
+        num_shards=len(manifest.shards),
+        num_shards_made=log.num_shards,
+        num_images_done=log.num_images,
+        images_per_second=round(log.images_per_second, 3),
+    )

@@ -30,5 +30,7 @@ def _boxes(path: Path, image_id: str, rows: object) -> NDArray[np.float32]:
     except (TypeError, ValueError) as error:
         raise GivenBoxesError(f"{path}, image {image_id!r}: expected a list of [x1, y1, x2, y2] ({error})") from error
     if not (np.isfinite(boxes).all() and (boxes[:, 2:] >= boxes[:, :2]).all()):
-        raise GivenBoxesError(f"{path}, image {image_id!r}: a box is not finite, or inverted; expected x1 <= x2, y1 <= y2")
+        raise GivenBoxesError(
+            f"{path}, image {image_id!r}: a box is not finite, or inverted; expected x1 <= x2, y1 <= y2"
+        )
     return boxes

@@ -56,7 +56,9 @@ def list_images(places: Sequence[str], id_rule: IdRule = "stem") -> Listing:
                     "use --image-id path, or a .tsv list with ids of your own"
                 )
         if not found:
-            raise SourceError(f"{place!r}: no image found; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
+            raise SourceError(
+                f"{place!r}: no image found; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
+            )
     images = sorted(by_id.values(), key=lambda source: source.image_id.encode(errors="surrogatepass"))
     return Listing(images=tuple(images), num_ignored=num_ignored)
 
@@ -110,11 +112,11 @@ def _tar_members(place: str, id_rule: IdRule) -> Iterator[ImageSource | None]:
             for member in archive:
                 if member.isfile():
                     source = _if_image(url, member.name, id_rule)
-                    yield source and ImageSource(
-                        source.image_id, url, member.offset_data, member.size, member.name
-                    )
+                    yield source and ImageSource(source.image_id, url, member.offset_data, member.size, member.name)
     except tarfile.ReadError as error:
-        raise SourceError(f"{place!r}: not a plain tar file ({error}); a compressed one must be unpacked first") from error
+        raise SourceError(
+            f"{place!r}: not a plain tar file ({error}); a compressed one must be unpacked first"
+        ) from error
     except FileNotFoundError as error:
         raise SourceError(f"{place!r}: no such file") from error
 
@@ -159,8 +161,7 @@ def _image_id(below: str, id_rule: IdRule) -> str:
 
 def read_source(source: ImageSource) -> bytes:
     """Return an image's bytes; raises OSError with the reason."""
-    opened = fsspec.open(source.url, "rb") if "://" in source.url else Path(source.url).open("rb")
-    with opened as file:
+    with fsspec.open(source.url, "rb") if "://" in source.url else Path(source.url).open("rb") as file:
         if source.offset is None:
             return file.read()
         file.seek(source.offset)

@@ -3,8 +3,8 @@
 import queue
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -93,7 +93,7 @@ class ShardWorker:
     def make_shard(self, task: ShardTask) -> ShardReport:
         """Write the shard's file whole, or not at all; what fails of it is in the report's manifest entry."""
         started = time.perf_counter()
-        settings, seconds = self._settings, Counter[str]()
+        settings, seconds = self._settings, defaultdict[str, float](float)
         failures: list[FailedImage] = []
         path = settings.out / f"{task.shard.name}{STORES[settings.store].suffix}"
         with ExitStack() as stack:
@@ -121,8 +121,8 @@ class ShardWorker:
         kept: Mapping[str, Features],
         loading: Iterator[LoadedImage],
         failures: list[FailedImage],
-        seconds: Counter[str],
-    ) -> Iterator[Features]:
+        seconds: defaultdict[str, float],
+    ) -> Generator[Features, None, None]:
         """Yield the shard's rows in plan order; failures are appended as they happen."""
         asked = time.perf_counter()
         with self._model:
@@ -139,7 +139,9 @@ class ShardWorker:
                 else:
                     yield outcome
 
-    def _detected(self, loading: Iterator[LoadedImage], seconds: Counter[str]) -> Iterator[Features | FailedImage]:
+    def _detected(
+        self, loading: Iterator[LoadedImage], seconds: defaultdict[str, float]
+    ) -> Iterator[Features | FailedImage]:
         """Yield each loaded image's features, or why there are none, in order."""
         while True:
             asked = time.perf_counter()

@@ -34,7 +34,10 @@ def test_regions_have_the_layout_of_the_module_docstring(tmp_path):
 
 
 def test_grids_have_the_layout_of_the_module_docstring(tmp_path):
-    with_attention, without = make_grid("a", height=2, width=3, feature_dim=5, num_heads=4), make_grid("b")
+    with_attention, without = (
+        make_grid("a", height=2, width=3, feature_dim=5, num_heads=4),
+        make_grid("b", feature_dim=5),
+    )
     path = tmp_path / "shard-00000.lmdb"
     lmdb_store.write_shard(path, [with_attention, without], content="grid", configuration={})
     items = read_all(path)
@@ -42,8 +45,8 @@ def test_grids_have_the_layout_of_the_module_docstring(tmp_path):
     assert items[b"a"][24:84] == with_attention.features.tobytes()
     assert items[b"a"][84:] == with_attention.attention.tobytes()
     assert len(items[b"a"]) == 84 + 4 * 6 * 6 * 2
-    assert struct.unpack_from("<6i", items[b"b"]) == (384, 384, 3, 4, 8, 0)
-    assert len(items[b"b"]) == 24 + 3 * 4 * 8 * 2
+    assert struct.unpack_from("<6i", items[b"b"]) == (384, 384, 3, 4, 5, 0)
+    assert len(items[b"b"]) == 24 + 3 * 4 * 5 * 2
 
 
 def test_the_file_is_no_bigger_than_its_pages(tmp_path):

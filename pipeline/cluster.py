@@ -1,0 +1,52 @@
+"""The Ray cluster a run uses: the one at an address, the job's own, or one started here for the time of the run."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+
+from pipeline.crew import CrewSize
+
+DEFAULT_CPUS_PER_WORKER = 4  # a convolution gains little from more threads; many workers gain more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """What the cluster has in all."""
+
+    cpus: int
+    gpus: int
+
+    def crew_size(self, device: str, workers: int | None, cpus_per_worker: int | None) -> CrewSize:
+        """Return one worker a GPU, or one for every few CPUs; the caller's numbers go first."""
+        if device == "cuda":
+            per_gpu = max(1, self.cpus // max(1, self.gpus))
+            return CrewSize(
+                workers=workers or max(1, self.gpus),
+                cpus_per_worker=cpus_per_worker or min(per_gpu, DEFAULT_CPUS_PER_WORKER),
+                gpus_per_worker=1,
+            )
+        cpus = cpus_per_worker or min(self.cpus, DEFAULT_CPUS_PER_WORKER)
+        return CrewSize(workers=workers or max(1, self.cpus // cpus), cpus_per_worker=cpus)
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Cluster]:
+    """Be connected to the cluster at `address`, to that of the running Ray job, or to a local one that ends after.
+
+    Raises ConnectionError when there is none at the address.
+    """
+    ray.init(
+        address=address,
+        include_dashboard=False if address is None and "RAY_ADDRESS" not in os.environ else None,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    try:
+        resources = ray.cluster_resources()
+        yield Cluster(cpus=int(resources.get("CPU", 1)), gpus=int(resources.get("GPU", 0)))
+    finally:
+        ray.shutdown()

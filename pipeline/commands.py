@@ -1,0 +1,248 @@
+"""What each `vinculum` command takes; a field's docstring is its --help."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+
+from annotations.toyworld.world import write_toy_world
+from detectors.catalog import DetectorName, DetectorRequest
+from detectors.precision import Precision
+from pipeline.demo import run_demo
+from pipeline.extract import ExtractionJob, extract
+from pipeline.inspect import write_page
+from pipeline.sources import IdRule
+from pipeline.verify import repair, verify
+from stores.manifest import StoreName
+
+Out = Annotated[Path, tyro.conf.arg(metavar="DIR")]
+Store = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a command prints, and how it exits."""
+
+    summary: Mapping[str, Any]
+    """The machine-readable line of --json."""
+    lines: tuple[str, ...] = ()
+    """For people."""
+    status: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoCommand:
+    """Walk the whole path on the toy world, on this machine, ending with a page to look at.
+
+    vinculum demo --out demo
+    """
+
+    out: Out = Path("demo")
+    """Folder for the world, its shards and the page; an interrupted demo goes on where it was."""
+    images: int = 300
+    """Pictures in the world."""
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
+
+    def run(self) -> Result:
+        summary = run_demo(self.out, self.images)
+        return Result(summary=summary, lines=(f"look at {summary['page']}",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyworldCommand:
+    """Write the toy world: rendered scenes with their annotations in the official layouts.
+
+    vinculum toyworld --out world --images 300 --seed 0
+    """
+
+    out: Out
+    """Folder for images/, visual_genome/ and coco/."""
+    images: int = 300
+    """Pictures; picture 7 of a world is the same in a larger one."""
+    seed: int = 0
+    """Another seed is another world."""
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
+
+    def run(self) -> Result:
+        counts = asdict(write_toy_world(self.out, num_images=self.images, seed=self.seed))
+        told = ", ".join(f"{count} {name.removeprefix('num_')}" for name, count in counts.items())
+        return Result(summary={"out": str(self.out), **counts}, lines=(f"{self.out}: {told}",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractCommand:
+    """Turn images into shards of region or grid features; run again, it does only what is missing.
+
+    vinculum extract --images photos --detector faster-rcnn --weights toyworld --out regions
+    """
+
+    images: tuple[str, ...]
+    """Folders (nested), .tar files, lists (.tsv and .csv: id, path; .txt: paths), files; paths or URLs."""
+    out: Out
+    """The store: shards, manifest.json, plan.jsonl, run.jsonl."""
+    weights: str
+    """A file, a Hugging Face id or folder (swin), `toyworld`, or `random:SEED` for trials without weights."""
+    detector: DetectorName = "faster-rcnn"
+    """faster-rcnn gives regions, swin a grid."""
+    store: StoreName = "arrow"
+    """arrow: one Arrow IPC file a shard; lmdb: one LMDB file a shard."""
+    num_boxes: int | None = None
+    """Exactly so many regions an image; 36 where nothing is said."""
+    min_boxes: int | None = None
+    """At least so many, with --max-boxes: those above the confidence, as in bottom-up-attention's 10 to 100."""
+    max_boxes: int | None = None
+    """At most so many, with --min-boxes."""
+    boxes: Path | None = None
+    """Features of given boxes: a JSON object of image id to [[x1, y1, x2, y2], ...] in pixels."""
+    convention: tuple[str, ...] = ()
+    """NAME=VALUE against the weights' own: short_side=800 boxes=regressed pooling=align res5=dilation ..."""
+    vocabulary: Path | None = None
+    """Folder with objects_vocab.txt and attributes_vocab.txt, where the weights have no names."""
+    image_size: Literal[224, 384] = 384
+    """Swin: side of its input."""
+    keep_attention: bool = False
+    """Swin: store the last layer's attention too; at 384 it is larger than the features, 32 x 144 x 144 numbers."""
+    precision: Precision = "auto"
+    """auto takes bfloat16 where the device has units for it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes a GPU if this machine has one."""
+    image_id: IdRule = "stem"
+    """An image's id is its name without suffix, or its path below the folder given."""
+    shard_size: int = 512
+    """Images a shard."""
+    batch_size: int = 1
+    """Images a batch, at most; only images of one shape share one, so that it changes nothing."""
+    retry_quarantine: bool = False
+    """Try again the images in quarantine, and only those, beside what is missing."""
+    address: str | None = None
+    """A Ray cluster; without it the running Ray job's, or this machine."""
+    workers: int | None = None
+    """Workers at most; one a GPU, or one for every --cpus-per-worker."""
+    cpus_per_worker: int | None = None
+    """Cores a worker; 4, or what there is."""
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
+
+    def run(self) -> Result:
+        summary = extract(self._job())
+        told = f"{summary.out}: {summary.num_images} images in {summary.num_shards} shards"
+        if summary.num_shards_made:
+            told += f"; {summary.num_shards_made} made now at {summary.images_per_second:.2f} images/s"
+        if summary.num_quarantined:
+            told += f"; {summary.num_quarantined} in quarantine, for vinculum inspect and --retry-quarantine"
+        return Result(summary=asdict(summary), lines=(told,), status=3 if summary.num_quarantined else 0)
+
+    def _job(self) -> ExtractionJob:
+        for name in ("shard_size", "batch_size", "workers", "cpus_per_worker"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name.replace('_', '-')} is {value}, expected at least 1")
+        device = self.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        min_boxes, max_boxes = self._num_boxes()
+        return ExtractionJob(
+            images=self.images,
+            out=self.out,
+            detector=DetectorRequest(
+                name=self.detector,
+                weights=self.weights,
+                device=device,
+                precision=self.precision,
+                min_boxes=min_boxes,
+                max_boxes=max_boxes,
+                overrides=dict(map(_name_and_value, self.convention)),
+                vocabulary=self.vocabulary,
+                image_size=self.image_size,
+                keep_attention=self.keep_attention,
+            ),
+            image_id=self.image_id,
+            store=self.store,
+            shard_size=self.shard_size,
+            batch_size=self.batch_size,
+            given_boxes=self.boxes,
+            retry_quarantine=self.retry_quarantine,
+            address=self.address,
+            workers=self.workers,
+            cpus_per_worker=self.cpus_per_worker,
+        )
+
+    def _num_boxes(self) -> tuple[int, int]:
+        limits = (self.min_boxes, self.max_boxes)
+        if self.num_boxes is not None and limits != (None, None):
+            raise ValueError("--num-boxes fixes the number; expected it alone, or --min-boxes with --max-boxes")
+        if self.min_boxes is not None and self.max_boxes is not None:
+            return self.min_boxes, self.max_boxes
+        if limits != (None, None):
+            raise ValueError("--min-boxes and --max-boxes go together, such as 10 and 100")
+        return (self.num_boxes or 36,) * 2
+
+
+def _name_and_value(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--convention {text!r}: expected NAME=VALUE, such as short_side=800")
+    return name, value
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyCommand:
+    """Re-read a whole store against its manifest; exit status 1 if anything is damaged.
+
+    vinculum verify regions
+    """
+
+    store: Store
+    """The folder that extract wrote."""
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
+
+    def run(self) -> Result:
+        damages = verify(self.store)
+        lines = tuple(str(damage) for damage in damages) or (f"{self.store}: whole",)
+        summary = {"store": str(self.store), "damages": [asdict(damage) for damage in damages]}
+        return Result(summary=summary, lines=lines, status=1 if damages else 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairCommand:
+    """Put a store's damaged shards back to what is to be done; the next extract makes them again.
+
+    vinculum repair regions
+    """
+
+    store: Store
+    """The folder that extract wrote."""
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
+
+    def run(self) -> Result:
+        repairs = repair(self.store)
+        lines = tuple(str(each) for each in repairs) or (f"{self.store}: nothing to repair",)
+        return Result(summary={"store": str(self.store), "repairs": [asdict(each) for each in repairs]}, lines=lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectCommand:
+    """Write one page to look at: pictures with their regions, the quarantine, the run.
+
+    vinculum inspect regions --out page.html
+    """
+
+    store: Store
+    """The folder that extract wrote."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("inspect.html")
+    """The page: one file, with everything in it."""
+    images: int = 24
+    """Pictures shown, spread evenly over the store."""
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
+
+    def run(self) -> Result:
+        summary = write_page(self.store, self.out, num_images=self.images)
+        return Result(summary=asdict(summary), lines=(f"look at {self.out}",))

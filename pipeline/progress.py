@@ -1,0 +1,126 @@
+"""What a person sees while shards are made, and `run.jsonl`, which keeps it."""
+
+import importlib.metadata
+import json
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any, Self, TextIO
+
+from tqdm import tqdm
+
+from pipeline.crew import CrewSize, Notice
+from pipeline.worker import Progress, ShardReport, ShardTask
+from stores.manifest import FailedImage
+
+RUN_LOG_NAME = "run.jsonl"
+VERSIONED = ("vinculum", "torch", "torchvision", "transformers", "ray", "pyarrow", "lmdb", "opencv-python-headless")
+
+
+class RunLog:
+    """A bar with images/s and time left on a terminal, a line a shard elsewhere; every event a line of `run.jsonl`."""
+
+    def __init__(self, out: Path, tasks: Sequence[ShardTask], *, num_ignored: int, stream: TextIO = sys.stderr) -> None:
+        self.num_shards = 0
+        self.num_images = 0
+        self._out = out
+        self._num_planned_shards = len(tasks)
+        self._num_ignored = num_ignored
+        self._stream = stream
+        self._told: set[str] = set()
+        self._started = time.monotonic()
+        self._bar = tqdm(
+            total=sum(len(task.shard.images) for task in tasks),
+            unit="image",
+            file=stream,
+            smoothing=0.05,
+            disable=not stream.isatty(),
+        )
+
+    def __enter__(self) -> Self:
+        self._file = (self._out / RUN_LOG_NAME).open("a", encoding="utf-8", errors="backslashreplace")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+        self._file.close()
+
+    @property
+    def images_per_second(self) -> float:
+        return self.num_images / (time.monotonic() - self._started) if self.num_images else 0.0
+
+    def start(self, size: CrewSize) -> None:
+        """Write how the run began, with the versions of what decides its numbers."""
+        self._started = time.monotonic()
+        self._write(
+            "start",
+            crew=asdict(size),
+            num_shards=self._num_planned_shards,
+            num_images=self._bar.total,
+            num_ignored_files=self._num_ignored,
+            command=sys.argv,
+            host=platform.node(),
+            versions={name: importlib.metadata.version(name) for name in VERSIONED},
+        )
+        workers = f"{size.workers} worker{'s' if size.workers > 1 else ''}"
+        self._say(f"{self._bar.total} images in {self._num_planned_shards} shards for {workers}")
+
+    def tell(self, event: ShardReport | Progress | Notice) -> None:
+        """Show and keep one event of the crew."""
+        match event:
+            case Notice():
+                self._write("notice", text=event.text)
+                self._say(event.text)
+            case Progress():
+                self._bar.update(event.num_images)
+                self._tell_failures(event.failures)
+            case ShardReport():
+                self.num_shards += 1
+                self.num_images += event.num_images
+                self._tell_failures(event.entry.failures)
+                self._write(
+                    "shard",
+                    shard=event.entry.name,
+                    images=event.num_images,
+                    failed=len(event.entry.failures),
+                    seconds=round(event.seconds, 3),
+                    **{f"{stage}_seconds": round(seconds, 3) for stage, seconds in event.stage_seconds.items()},
+                )
+                if self._bar.disable:
+                    self._say(self._shard_line(event))
+
+    def finish(self, summary: Any) -> None:
+        """Write how the run ended."""
+        self._write("end", **(asdict(summary) if is_dataclass(summary) and not isinstance(summary, type) else {}))
+
+    def _tell_failures(self, failures: Sequence[FailedImage]) -> None:
+        for failure in failures:
+            if failure.image_id not in self._told:
+                self._told.add(failure.image_id)
+                self._write("failure", **asdict(failure))
+                self._say(f"quarantine: {failure.location}: {failure.stage}: {failure.reason}")
+
+    def _shard_line(self, report: ShardReport) -> str:
+        done, planned = self.num_shards, self._num_planned_shards
+        left = (planned - done) / done * (time.monotonic() - self._started)
+        return (
+            f"{report.entry.name}: {report.entry.rows} images, {len(report.entry.failures)} in quarantine; "
+            f"{done} of {planned} shards, {self.images_per_second:.2f} images/s, about {_duration(left)} left"
+        )
+
+    def _say(self, text: str) -> None:
+        tqdm.write(text.encode(errors="backslashreplace").decode(), file=self._stream)
+
+    def _write(self, event: str, **fields: Any) -> None:
+        line: Mapping[str, Any] = {"event": event, "time": round(time.time(), 3), **fields}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

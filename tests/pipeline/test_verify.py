@@ -1,0 +1,288 @@
+import json
+import os
+import shutil
+
+import pytest
+
+from pipeline.verify import Damage, repair, verify
+from stores.atomic import locked
+from stores.catalog import STORES
+from stores.errors import StoreError
+from stores.manifest import Manifest, describe_shard, read_manifest, write_manifest
+from stores.plan import ImageSource, PlannedShard, write_plan
+from tests.stores.builders import CONFIGURATION, make_regions, make_store
+
+every_store = pytest.mark.parametrize("store", sorted(STORES))
+
+
+def records_of(*image_ids):
+    return [make_regions(image_id, num_boxes=3, seed=seed) for seed, image_id in enumerate(image_ids)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A sound Arrow store of three shards: a, b (c in quarantine) · d, e · f."""
+    make_store(tmp_path / "store", [records_of("a", "b"), records_of("d", "e"), records_of("f")], failed=[(0, "c")])
+    return tmp_path / "store"
+
+
+def bytes_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def flip(path, position):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 0x20
+    path.write_bytes(content)
+
+
+def put_entry(folder, number, **changes):
+    """Write the manifest anew with one shard's entry changed, checksum and all."""
+    manifest = read_manifest(folder)
+    shards = list(manifest.shards)
+    shards[number] = type(shards[number])(**vars(shards[number]) | changes)
+    write_manifest(folder, Manifest(**vars(manifest) | {"shards": tuple(shards)}))
+
+
+@every_store
+def test_a_sound_store_has_no_damage_and_repair_changes_nothing(tmp_path, store):
+    make_store(tmp_path, [records_of("a", "é"), []], store=store, failed=[(1, "z")])
+    before = bytes_of(tmp_path)
+    assert verify(tmp_path) == []
+    assert repair(tmp_path) == []
+    assert bytes_of(tmp_path) == before
+
+
+@every_store
+def test_a_flipped_byte_anywhere_is_named_and_its_shard_put_back_to_do(tmp_path, store):
+    make_store(tmp_path / "sound", [records_of("a", "b"), records_of("c")], store=store)
+    name = f"shard-00000{STORES[store].suffix}"
+    size = (tmp_path / "sound" / name).stat().st_size
+    for position in (0, 10, 300, size // 3, size // 2, size - 100, size - 1):
+        damaged = tmp_path / f"flipped-{position}"
+        shutil.copytree(tmp_path / "sound", damaged)
+        flip(damaged / name, position)
+        [damage] = verify(damaged)
+        assert damage.subject == name
+        assert damage.found.startswith("SHA-256 ")
+        [repaired] = repair(damaged)
+        assert str(repaired) == f"{name}: {damage.found}; vinculum extract makes it again"
+        assert not (damaged / name).exists()
+        assert [entry.name for entry in read_manifest(damaged).shards] == [f"shard-00001{STORES[store].suffix}"]
+        assert verify(damaged) == []
+
+
+@every_store
+def test_a_truncated_shard_is_named_with_both_sizes(tmp_path, store):
+    manifest = make_store(tmp_path, [records_of("a")], store=store)
+    path = tmp_path / manifest.shards[0].name
+    os.truncate(path, 700)
+    assert verify(tmp_path) == [
+        Damage(subject=path.name, found="700 bytes", expected=f"{manifest.shards[0].bytes} bytes")
+    ]
+    repair(tmp_path)
+    assert verify(tmp_path) == []
+
+
+def test_a_missing_shard_is_named_and_put_back_to_do(folder):
+    (folder / "shard-00001.arrow").unlink()
+    assert [str(damage) for damage in verify(folder)] == [
+        f"shard-00001.arrow: missing, expected {read_manifest(folder).shards[1].bytes} bytes"
+    ]
+    assert [str(each) for each in repair(folder)] == ["shard-00001.arrow: missing; vinculum extract makes it again"]
+    assert [entry.name for entry in read_manifest(folder).shards] == ["shard-00000.arrow", "shard-00002.arrow"]
+    assert verify(folder) == []
+
+
+def test_a_repaired_store_that_is_extracted_again_has_the_bytes_of_an_undisturbed_one(folder):
+    before = bytes_of(folder)
+    entry = read_manifest(folder).shards[0]
+    flip(folder / "shard-00000.arrow", 500)
+    repair(folder)
+    path = folder / "shard-00000.arrow"
+    rows = STORES["arrow"].write_shard(path, records_of("a", "b"), content="regions", configuration=CONFIGURATION)
+    again = describe_shard(path, rows, entry.failures)
+    manifest = read_manifest(folder)
+    write_manifest(folder, Manifest(**vars(manifest) | {"shards": (*manifest.shards, again)}))
+    assert bytes_of(folder) == before
+
+
+def test_shards_still_to_do_are_no_damage(folder):
+    manifest = read_manifest(folder)
+    write_manifest(folder, Manifest(**vars(manifest) | {"shards": manifest.shards[:1]}))
+    for name in ("shard-00001.arrow", "shard-00002.arrow"):
+        (folder / name).unlink()
+    assert verify(folder) == []
+
+
+def test_a_killed_run_s_leftover_and_unrecorded_shard_are_named_and_removed(folder):
+    shutil.copy(folder / "shard-00000.arrow", folder / "shard-00003.arrow")
+    (folder / ".shard-00004.arrow.0123456789abcdef.tmp").write_bytes(b"half")
+    (folder / "notes.arrow").write_bytes(b"mine")
+    assert [str(damage) for damage in verify(folder)] == [
+        ".shard-00004.arrow.0123456789abcdef.tmp: a killed writer's temporary file, expected none",
+        "shard-00003.arrow: a shard that the manifest does not name, expected none",
+    ]
+    assert [each.subject for each in repair(folder)] == ["shard-00003.arrow", ".shard-00004.arrow.0123456789abcdef.tmp"]
+    assert verify(folder) == []
+    assert (folder / "notes.arrow").exists()
+
+
+def test_an_unreadable_shard_is_named_even_if_the_manifest_agrees_with_its_bytes(folder):
+    (folder / "shard-00002.arrow").write_bytes(b"text")
+    entry = describe_shard(folder / "shard-00002.arrow", 1)
+    put_entry(folder, 2, bytes=entry.bytes, sha256=entry.sha256)
+    [damage] = verify(folder)
+    assert (damage.subject, damage.expected) == ("shard-00002.arrow", "a whole Arrow file")
+    assert damage.found.startswith("unreadable (")
+
+
+def test_a_wrong_row_count_is_named(folder):
+    put_entry(folder, 2, rows=2)
+    assert [str(damage) for damage in verify(folder)] == ["shard-00002.arrow: 1 rows, expected 2 rows"]
+
+
+def test_a_shard_made_with_other_options_is_named(folder):
+    path = folder / "shard-00002.arrow"
+    STORES["arrow"].write_shard(path, records_of("f"), content="regions", configuration={"weights": "random:1"})
+    entry = describe_shard(path, 1)
+    put_entry(folder, 2, bytes=entry.bytes, sha256=entry.sha256)
+    [damage] = verify(folder)
+    assert damage.subject == "shard-00002.arrow"
+    assert damage.found.startswith("fingerprint ")
+    assert damage.expected.endswith(" as in the manifest")
+
+
+@pytest.mark.parametrize(
+    ("planned", "said"),
+    [
+        (["a", "b", "c", "x"], "image 'x' neither in a row nor in quarantine"),
+        (["a", "c"], "image 'b' not planned for it"),
+        (["a", "b"], "image 'c' not planned for it"),
+        (["b", "a", "c"], "rows in another order"),
+    ],
+)
+def test_a_shard_with_other_images_than_planned_is_named(folder, planned, said):
+    shards = {"shard-00000": planned, "shard-00001": ["d", "e"], "shard-00002": ["f"]}
+    write_plan(
+        folder, [PlannedShard(name, tuple(ImageSource(each, "x") for each in ids)) for name, ids in shards.items()]
+    )
+    assert [(each.subject, each.found) for each in verify(folder)] == [("shard-00000.arrow", said)]
+    repair(folder)
+    assert verify(folder) == []
+
+
+def test_an_image_both_in_a_row_and_in_quarantine_is_named(folder):
+    failure = read_manifest(folder).shards[0].failures[0]
+    put_entry(folder, 1, failures=(type(failure)(**vars(failure) | {"image_id": "e"}),))
+    assert [str(damage) for damage in verify(folder)] == [
+        "shard-00001.arrow: image 'e' 2 times, in rows or quarantine, expected each planned image once"
+    ]
+
+
+def test_a_shard_that_is_not_planned_is_named(folder):
+    write_plan(folder, [PlannedShard("shard-00000", tuple(ImageSource(each, "x") for each in "abc"))])
+    assert [(each.subject, each.found) for each in verify(folder)] == [
+        ("shard-00001.arrow", "a shard that is not planned"),
+        ("shard-00002.arrow", "a shard that is not planned"),
+    ]
+
+
+def test_an_image_planned_twice_is_named(folder):
+    write_plan(folder, [PlannedShard(f"shard-0000{n}", (ImageSource("a", "x"),)) for n in range(2)])
+    assert "plan.jsonl: image 'a' 2 times, expected each image once" in [str(each) for each in verify(folder)]
+
+
+@pytest.mark.parametrize("damage", ["edited", "cut", "gone"])
+def test_a_damaged_manifest_is_named_and_rebuilt_from_shards_that_prove_themselves(folder, damage):
+    path = folder / "manifest.json"
+    sound, before = read_manifest(folder), path.read_text()
+    if damage == "edited":
+        path.write_text(before.replace("0.3", "0.4"))
+    elif damage == "cut":
+        path.write_text(before[:200])
+    else:
+        path.unlink()
+    [found] = verify(folder)
+    assert found.subject == "manifest.json"
+    rebuilt, to_do = repair(folder)
+    assert str(rebuilt).startswith("manifest.json: ")
+    assert str(rebuilt).endswith("rebuilt with 2 of 3 planned shards")
+    # c was in quarantine, and only the manifest knew why
+    assert (to_do.subject, (folder / "shard-00000.arrow").exists()) == ("shard-00000.arrow", False)
+    assert read_manifest(folder) == Manifest(**vars(sound) | {"shards": sound.shards[1:]})
+    assert verify(folder) == []
+
+
+@every_store
+def test_a_flipped_byte_is_found_without_a_manifest_too(tmp_path, store):
+    manifest = make_store(tmp_path / "sound", [records_of("a", "b"), records_of("c")], store=store)
+    name = manifest.shards[0].name
+    size = (tmp_path / "sound" / name).stat().st_size
+    for position in (0, 10, 300, 4200, size // 3, size // 2, size - 100, size - 1):
+        damaged = tmp_path / f"flipped-{position}"
+        shutil.copytree(tmp_path / "sound", damaged)
+        flip(damaged / name, position % size)
+        (damaged / "manifest.json").unlink()
+        assert [damage.subject for damage in verify(damaged)] == ["manifest.json", name]
+        repair(damaged)
+        assert read_manifest(damaged).shards == manifest.shards[1:]
+        assert verify(damaged) == []
+
+
+def test_without_manifest_and_any_intact_shard_extract_starts_anew(folder):
+    for number in range(3):
+        flip(folder / f"shard-0000{number}.arrow", 50)
+    (folder / "manifest.json").write_text("{")
+    repairs = repair(folder)
+    assert str(repairs[0]).endswith("no intact shard to rebuild it from; vinculum extract starts anew")
+    assert [path.name for path in folder.iterdir()] == ["plan.jsonl"]
+
+
+def test_without_manifest_shards_made_in_two_ways_are_left_for_the_user_to_sort(folder):
+    STORES["arrow"].write_shard(
+        folder / "shard-00002.arrow", records_of("f"), content="regions", configuration={"weights": "random:1"}
+    )
+    (folder / "manifest.json").unlink()
+    before = bytes_of(folder)
+    with pytest.raises(StoreError, match=r"shard-00002\.arrow was made with other options"):
+        repair(folder)
+    assert bytes_of(folder) == before
+
+
+def test_without_manifest_and_plan_nothing_is_touched_and_the_user_is_told_what_to_do(folder):
+    (folder / "manifest.json").unlink()
+    (folder / "plan.jsonl").write_text("")
+    before = bytes_of(folder)
+    assert [damage.subject for damage in verify(folder)] == ["plan.jsonl", "manifest.json"]
+    with pytest.raises(StoreError, match="are both lost.*restore one, or start over with a new --out"):
+        repair(folder)
+    assert bytes_of(folder) == before
+
+
+def test_a_damaged_plan_is_named_and_removed_and_the_shards_stay(folder):
+    flip(folder / "plan.jsonl", 40)
+    [damage] = verify(folder)
+    assert damage.subject == "plan.jsonl"
+    assert damage.found.startswith("cut short or edited")
+    [repaired] = repair(folder)
+    assert str(repaired).endswith("vinculum extract with the same inputs plans anew")
+    assert not (folder / "plan.jsonl").exists()
+    assert len(read_manifest(folder).shards) == 3
+
+
+def test_a_newer_store_is_neither_verified_nor_repaired(folder):
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))
+    before = bytes_of(folder)
+    for command in (verify, repair):
+        with pytest.raises(StoreError, match="schema version 2, expected at most 1"):
+            command(folder)
+    assert bytes_of(folder) == before
+
+
+def test_repair_waits_for_no_one_and_verify_needs_no_lock(folder):
+    with locked(folder):
+        assert verify(folder) == []
+        with pytest.raises(StoreError, match="another run owns this store"):
+            repair(folder)
