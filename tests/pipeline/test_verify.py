@@ -255,7 +255,7 @@ def test_without_manifest_and_plan_nothing_is_touched_and_the_user_is_told_what_
     (folder / "plan.jsonl").write_text("")
     before = bytes_of(folder)
     assert [damage.subject for damage in verify(folder)] == ["plan.jsonl", "manifest.json"]
-    with pytest.raises(StoreError, match="are both lost.*restore one, or start over with a new --out"):
+    with pytest.raises(StoreError, match=r"are both lost.*restore one, or start over with a new --out"):
         repair(folder)
     assert bytes_of(folder) == before
 
