@@ -193,7 +193,8 @@ def to_model_input(image: DecodedImage, conventions: Conventions) -> Tensor:
 
 def _as_float16(image_id: str, features_RD: Tensor) -> NDArray[np.float16]:
     features = features_RD.cpu().numpy()
-    half = features.astype(np.float16)
+    with np.errstate(over="ignore"):  # told below, with the image's name
+        half = features.astype(np.float16)
     if not np.isfinite(half).all():
         raise RecordError(
             f"image {image_id!r}: features reach {np.abs(features).max():g}, more than float16 holds (65504); "
