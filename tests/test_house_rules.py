@@ -1,0 +1,65 @@
+"""The floors, the words and the shape of the tree."""
+
+import ast
+import importlib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("annotations", "detectors", "stores", "pipeline", "training")
+MAY_IMPORT = {
+    "annotations": set(),
+    "detectors": set(),
+    "stores": {"annotations", "detectors"},
+    "pipeline": {"annotations", "detectors", "stores"},
+    "training": {"annotations", "detectors", "stores"},
+}
+AT_HOME = {
+    "ray": {"pipeline", "training"},
+    "pyarrow": {"stores"},
+    "lmdb": {"stores"},
+    "torch": {"detectors", "pipeline", "training"},
+    "pickle": set(),
+}
+SOURCES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            yield node.module
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_imports_only_the_floors_below_it(path):
+    room = path.relative_to(ROOT).parts[0]
+    for name in imported(path):
+        top = name.split(".")[0]
+        assert top not in ROOMS or top == room or top in MAY_IMPORT[room], f"{path} imports {name}"
+        assert room in AT_HOME.get(top, ROOMS), f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.name == "__init__.py"], ids=str)
+def test_an_init_is_a_docstring(path):
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    assert len(body) == 1 and ast.get_docstring(ast.Module(body, [])), f"{path} holds more than a docstring"
+
+
+def test_nothing_below_tests_is_a_package():
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
+
+
+def test_no_file_is_named_for_nothing():
+    nameless = {"utils", "helpers", "common", "misc", "base"}
+    assert [path for path in SOURCES if path.stem in nameless] == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_import_name_is_ours_alone(room):
+    assert set(packages_distributions().get(room, [])) <= {"vinculum"}
+    assert Path(importlib.import_module(room).__file__).parent == ROOT / room
