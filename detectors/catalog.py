@@ -1,14 +1,14 @@
 """The detectors by name. A new one is a file beside this and a `case` below."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 import torch
 
-from detectors.precision import Precision
+from detectors.precision import Precision, resolve_precision
 from detectors.records import Detector
 
 DetectorName = Literal["faster-rcnn", "swin"]
@@ -42,6 +42,19 @@ class DescribedDetector(Detector, Protocol):
     """A detector that can say what decides its output."""
 
     def describe(self) -> dict[str, Any]: ...
+
+
+def settle_precision(request: DetectorRequest) -> DetectorRequest:
+    """Return the request with `auto` precision decided, so that the manifest and every worker have one answer.
+
+    A cluster's GPUs can not be asked from a head node without one; they are taken to have bfloat16 units.
+    """
+    if request.precision != "auto":
+        return request
+    if request.device == "cuda" and not torch.cuda.is_available():
+        return replace(request, precision="bfloat16")
+    dtype = resolve_precision("auto", torch.device(request.device))
+    return replace(request, precision="bfloat16" if dtype == torch.bfloat16 else "float32")
 
 
 def build_detector(request: DetectorRequest) -> DescribedDetector:
