@@ -10,12 +10,13 @@ from typing import Any
 def run_demo(out: Path, num_images: int) -> dict[str, Any]:
     """Make a toy world, extract its regions, verify the store, write the page; return where it all is."""
     world, regions, page = out / "world", out / "regions", out / "regions.html"
+    images = str(world / "images")
     commands = (
         ("toyworld", "--out", str(world), "--images", str(num_images), "--seed", "0"),
-        ("extract", "--images", str(world / "images"), "--weights", "toyworld", "--shard-size", "64", "--out", str(regions)),
+        ("extract", "--images", images, "--weights", "toyworld", "--shard-size", "64", "--out", str(regions)),
         ("verify", str(regions)),
         ("inspect", str(regions), "--out", str(page)),
-    )  # fmt: skip
+    )
     started = time.monotonic()
     for command in commands:
         print(f"$ vinculum {' '.join(command)}", flush=True)

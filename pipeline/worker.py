@@ -26,6 +26,9 @@ from stores.plan import ImageSource, PlannedShard
 WINDOW_BATCHES = 8
 """Images are sorted into batches of one shape among this many batches' worth; a batch of one needs no sorting."""
 
+SYSTEMATIC = 16
+"""So many images of one shard that the detector refuses for one and the same reason end the run."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
@@ -136,6 +139,7 @@ class ShardWorker:
                 self._news.put(outcome)
                 if isinstance(outcome, FailedImage):
                     failures.append(outcome)
+                    _refuse_if_the_detector_is_at_fault(failures)
                 else:
                     yield outcome
 
@@ -188,3 +192,10 @@ class ShardWorker:
 
     def _window(self) -> int:
         return 1 if self._settings.batch_size == 1 else WINDOW_BATCHES * self._settings.batch_size
+
+
+def _refuse_if_the_detector_is_at_fault(failures: Sequence[FailedImage]) -> None:
+    """Raise when image after image fails in the detector: that is a setting or a device, not the images."""
+    last = failures[-SYSTEMATIC:]
+    if len(last) == SYSTEMATIC and {(each.stage, each.reason) for each in last} == {("detect", last[0].reason)}:
+        raise RuntimeError(f"the last {SYSTEMATIC} failures are one: {last[0].reason}")
