@@ -58,6 +58,8 @@ def load_image(
         outcome = detector.prepare(image if given_boxes is None else _with_boxes(image, given_boxes))
     except _UnusableIdError as error:
         outcome = failed(source, "store", str(error))
+    except _NoBoxesError as error:
+        outcome = failed(source, "read", str(error))
     except OSError as error:
         outcome = failed(source, "read", _why_unreadable(source, error))
     except ImageError as error:
@@ -89,6 +91,10 @@ class _UnusableIdError(ValueError):
     """No store can keep this id."""
 
 
+class _NoBoxesError(ValueError):
+    """Boxes were given, but none for this image."""
+
+
 def _check_id(image_id: str) -> None:
     try:
         size = len(image_id.encode())
@@ -100,7 +106,7 @@ def _check_id(image_id: str) -> None:
 
 def _with_boxes(image: DecodedImage, given_boxes: Mapping[str, NDArray[np.float32]]) -> DecodedImage:
     if image.image_id not in given_boxes:
-        raise RuntimeError("the boxes file has no entry for this image")
+        raise _NoBoxesError("the boxes file has no entry for this image")
     boxes = given_boxes[image.image_id]
     if len(boxes) and (boxes.min() < 0 or (boxes[:, 2:].max(axis=0) > (image.width, image.height)).any()):
         raise RuntimeError(f"a given box leaves the image of {image.width} x {image.height} pixels")
