@@ -9,9 +9,9 @@ The columns are listed in `stores/schema.py`. The file is uncompressed, so that 
 """
 
 import mmap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -26,16 +26,16 @@ from stores.schema import (
     arrow_schema,
     from_columns,
     in_batches,
-    num_bytes,
     read_description,
     to_columns,
 )
 from stores.seal import UNSEALED, seal
 
+T = TypeVar("T")
+
 suffix = ".arrow"
 
 _BATCH_BYTES = 4 << 20  # what a writer holds in memory, and the grain at which other readers load
-_DROP_AFTER_BYTES = 8 << 20
 
 
 def write_shard(path: Path, records: Iterable[Features], *, content: Content, configuration: Mapping[str, Any]) -> int:
@@ -78,13 +78,12 @@ class ArrowShard:
             with path.open("rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             shard = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(self._map)))
-            self._batches = [shard.get_batch(i) for i in range(shard.num_record_batches)]
+            self._batches = list(self._sparing_memory(map(shard.get_batch, range(shard.num_record_batches))))
         except FileNotFoundError as error:
             raise DamagedFileError(path, found="missing", expected="a shard") from error
         except (ValueError, pa.ArrowException) as error:
             raise DamagedFileError(path, found=f"unreadable ({error})", expected="a whole Arrow file") from error
         self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
-        self._served_bytes = 0
         self.description: ShardDescription = read_description(
             (shard.schema.metadata or {}).get(DESCRIPTION_KEY.encode(), b""), path
         )
@@ -92,7 +91,8 @@ class ArrowShard:
     @property
     def image_ids(self) -> list[str]:
         """The image ids in row order."""
-        return [image_id for batch in self._batches for image_id in batch.column("image_id").to_pylist()]
+        batches = self._sparing_memory(self._batches)
+        return [image_id for batch in batches for image_id in batch.column("image_id").to_pylist()]
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -102,9 +102,11 @@ class ArrowShard:
         if not 0 <= row < len(self):
             raise IndexError(f"{self._path} has {len(self)} rows, asked for row {row}")
         i = int(np.searchsorted(self._starts, row, side="right")) - 1
-        record = from_columns(self._batches[i], row - int(self._starts[i]), self.description.content)
-        self._drop_served_pages(num_bytes(record))
-        return record
+        return from_columns(self._batches[i], row - int(self._starts[i]), self.description.content)
+
+    def release_memory(self) -> None:
+        """No page of the file counts as this process's memory; a view that is still in use maps its pages again."""
+        self._map.madvise(mmap.MADV_DONTNEED)
 
     def close(self) -> None:
         """The file is unmapped as soon as no record views it any more."""
@@ -118,10 +120,10 @@ class ArrowShard:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _drop_served_pages(self, size: int) -> None:
-        # Mapped pages count as this process's memory until they are dropped. A view that is still in use survives:
-        # the next access maps its page again, from the page cache.
-        self._served_bytes += size
-        if self._served_bytes >= _DROP_AFTER_BYTES:
-            self._map.madvise(mmap.MADV_DONTNEED)
-            self._served_bytes = 0
+    def _sparing_memory(self, parts: Iterable[T]) -> Iterator[T]:
+        # One byte of each batch is touched, but Linux may map 2 MB around each, see `stores/reading.py`.
+        for number, part in enumerate(parts):
+            if number % 16 == 0:
+                self.release_memory()
+            yield part
+        self.release_memory()

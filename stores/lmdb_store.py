@@ -21,6 +21,7 @@ Values are little-endian and without gaps, so that every array is one `numpy.fro
 """
 
 import errno
+import itertools
 import math
 import os
 import struct
@@ -99,10 +100,9 @@ class LmdbShard:
     def __init__(self, path: Path) -> None:
         self._path = path
         with _transaction(path) as transaction:
-            description = transaction.get(_DESCRIPTION, default=b"")
-            keys = [bytes(key) for key in transaction.cursor().iternext(values=False)]
-        self._keys = [key for key in keys if not key.startswith(b"\0")]
-        self.description: ShardDescription = read_description(bytes(description), path)
+            description = bytes(transaction.get(_DESCRIPTION, default=b""))
+        self._keys = list(_image_keys(path))
+        self.description: ShardDescription = read_description(description, path)
 
     @property
     def image_ids(self) -> list[str]:
@@ -123,6 +123,9 @@ class LmdbShard:
             raise DamagedFileError(self._path, found=f"no image {key.decode()!r}", expected="it as when it was opened")
         decode = _decode_regions if self.description.content == "regions" else _decode_grid
         return decode(key.decode(), bytes(value))
+
+    def release_memory(self) -> None:
+        """Nothing is mapped between reads."""
 
     def close(self) -> None:
         """Nothing is open between reads."""
@@ -173,6 +176,19 @@ def _transaction(path: Path) -> Iterator[lmdb.Transaction]:
             raise DamagedFileError(path, found="missing", expected="a shard") from error
         except lmdb.Error as error:
             raise DamagedFileError(path, found=f"unreadable ({error})", expected="a whole LMDB file") from error
+
+
+def _image_keys(path: Path) -> Iterator[bytes]:
+    # A part at a time: keys lie all over the file, and Linux may map 2 MB around each page of them.
+    last = _DESCRIPTION
+    while True:
+        with _transaction(path) as transaction:
+            cursor = transaction.cursor()
+            if not cursor.set_range(last + b"\0"):  # the smallest key above the last
+                return  # iterating now would begin anew
+            keys = [bytes(key) for key in itertools.islice(cursor.iternext(values=False), 1000)]
+        yield from keys
+        last = keys[-1]
 
 
 def _pages_bytes(environment: lmdb.Environment) -> int:

@@ -9,9 +9,13 @@ from detectors.records import Features
 from stores.catalog import STORES, ShardReader
 from stores.errors import DamagedFileError
 from stores.manifest import Manifest, read_manifest
+from stores.schema import num_bytes
 
-# Random access over many shards keeps this many mapped; each holds at most some 8 MB of this process's memory.
-_MAX_OPEN_SHARDS = 8
+_MAX_OPEN_SHARDS = 128  # each takes a file descriptor and some 0.1 MB; to open one again takes as long as ten reads
+_RELEASE_AFTER_BYTES = 128 << 20
+# Linux may map all of the page cache's folio, up to 2 MB, for a record that touches one byte of it; and one more where
+# the record ends. Without this, random reading holds ten times of what it asked for.
+_MAPPED_AROUND_BYTES = 4 << 20
 
 
 def open_store(folder: Path) -> "FeatureStore":
@@ -33,6 +37,7 @@ class FeatureStore:
         self.folder = folder
         self.manifest = manifest
         self._open: OrderedDict[int, ShardReader] = OrderedDict()
+        self._mapped_bytes = 0
         self._places: dict[str, tuple[int, int]] = {}
         for shard, entry in enumerate(manifest.shards):
             image_ids = self._shard(shard).image_ids
@@ -55,7 +60,7 @@ class FeatureStore:
 
     def __iter__(self) -> Iterator[Features]:
         for shard, row in self._places.values():
-            yield self._shard(shard).read(row)
+            yield self._read(shard, row)
 
     def get(self, image_id: str) -> Features:
         """Return the features of one image.
@@ -67,7 +72,7 @@ class FeatureStore:
         if place is None:
             raise KeyError(self._why_missing(image_id))
         shard, row = place
-        return self._shard(shard).read(row)
+        return self._read(shard, row)
 
     def close(self) -> None:
         """No shard is open any more."""
@@ -79,6 +84,15 @@ class FeatureStore:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _read(self, shard: int, row: int) -> Features:
+        record = self._shard(shard).read(row)
+        self._mapped_bytes += num_bytes(record) + _MAPPED_AROUND_BYTES
+        if self._mapped_bytes >= _RELEASE_AFTER_BYTES:
+            self._mapped_bytes = 0
+            for reader in self._open.values():
+                reader.release_memory()
+        return record
 
     def _shard(self, shard: int) -> ShardReader:
         if shard in self._open:

@@ -23,6 +23,7 @@ objects), an image without boxes keeps its feature_dim, and every shard has the 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -111,19 +112,15 @@ def read_description(text: bytes, path: Path) -> ShardDescription:
             path, found=f"no {DESCRIPTION_KEY!r} description", expected="a shard that vinculum wrote"
         )
     try:
-        fields = json.loads(text)
-        version, recorded = fields["schema_version"], fields["fingerprint"]
-        description = ShardDescription(content=fields["content"], configuration=fields["configuration"])
+        version, recorded, computed, description = _parse_description(text)
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedFileError(path, found=f"an unreadable description ({error})", expected="JSON") from error
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"{path} has schema version {version}, expected at most {SCHEMA_VERSION}; read it with a newer vinculum"
         )
-    if recorded != description.fingerprint:
-        raise DamagedFileError(
-            path, found=f"fingerprint {recorded}", expected=f"{description.fingerprint}, that of its configuration"
-        )
+    if recorded != computed:
+        raise DamagedFileError(path, found=f"fingerprint {recorded}", expected=f"{computed}, that of its configuration")
     return description
 
 
@@ -211,6 +208,13 @@ def from_columns(batch: pa.RecordBatch, row: int, content: Content) -> Features:
         features=_array(batch, "features", row).reshape(height, width, feature_dim),
         attention=_array(batch, "attention", row).reshape(num_heads, cells, cells) if num_heads else None,
     )
+
+
+@lru_cache(maxsize=4)  # the shards of a store all say the same, two vocabularies included
+def _parse_description(text: bytes) -> tuple[int, str, str, ShardDescription]:
+    fields = json.loads(text)
+    description = ShardDescription(content=fields["content"], configuration=fields["configuration"])
+    return fields["schema_version"], fields["fingerprint"], description.fingerprint, description
 
 
 def _check_fits(record: Features, last: Features | None, content: Content) -> None:

@@ -105,6 +105,15 @@ def test_a_shard_of_many_batches_has_every_row_in_order(tmp_path, name):
 
 
 @every_store
+@pytest.mark.parametrize("num_images", [1000, 2001])
+def test_a_shard_of_many_images_has_every_id_in_order(tmp_path, name, num_images):
+    ids = [f"{n:04d}" for n in range(num_images)]
+    path, _ = write(tmp_path, name, (make_regions(each, num_boxes=1) for each in ids))
+    with STORES[name].open_shard(path) as shard:
+        assert list(shard.image_ids) == ids
+
+
+@every_store
 def test_a_shard_tells_how_it_was_made(tmp_path, name):
     path, _ = write(tmp_path, name, [make_grid("a")], content="grid")
     with STORES[name].open_shard(path) as shard:
