@@ -186,7 +186,7 @@ def _image_keys(path: Path) -> Iterator[bytes]:
             cursor = transaction.cursor()
             if not cursor.set_range(last + b"\0"):  # the smallest key above the last
                 return  # iterating now would begin anew
-            keys = [bytes(key) for key in itertools.islice(cursor.iternext(values=False), 1000)]
+            keys = [bytes(key) for key in itertools.islice(cursor.iternext(values=False), 250)]
         yield from keys
         last = keys[-1]
 
