@@ -1,0 +1,43 @@
+"""Pictures for a page: a photograph as a small data: URI, or the reason why there is none."""
+
+import base64
+import io
+from dataclasses import dataclass
+
+from PIL import Image
+
+from detectors.images import ImageError, decode_image
+from pipeline.sources import read_source
+from stores.plan import ImageSource
+
+MAX_SIDE = 640
+JPEG_QUALITY = 78
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A photograph to show; exactly one of `data_uri` and `missing` is not empty."""
+
+    data_uri: str = ""
+    missing: str = ""
+    """Why there is no picture, for people."""
+
+
+def load_picture(source: ImageSource, *, width: int, height: int) -> Picture:
+    """Return the upright picture with no side above 640 pixels.
+
+    `width` and `height` are those the features were made from: a picture of another size is another picture, on which
+    their boxes would mean nothing.
+    """
+    try:
+        image = Image.fromarray(decode_image(source.image_id, read_source(source)).pixels_rgb)
+    except (OSError, ImageError, ImportError, ValueError) as error:  # fsspec lacks a package, or knows no such protocol
+        return Picture(missing=f"the picture can no longer be read: {error}")
+    if image.size != (width, height):
+        return Picture(
+            missing=f"the picture has changed: it is {image.width} x {image.height} now, was {width} x {height}"
+        )
+    image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    return Picture(data_uri=f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}")
