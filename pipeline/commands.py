@@ -138,7 +138,7 @@ class ExtractCommand:
         return Result(summary=asdict(summary), lines=(told,), status=3 if summary.num_quarantined else 0)
 
     def _job(self) -> ExtractionJob:
-        for name in ("shard_size", "batch_size", "workers", "cpus_per_worker"):
+        for name in ("num_boxes", "shard_size", "batch_size", "workers", "cpus_per_worker"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"--{name.replace('_', '-')} is {value}, expected at least 1")
@@ -177,10 +177,14 @@ class ExtractCommand:
         if self.num_boxes is not None and limits != (None, None):
             raise ValueError("--num-boxes fixes the number; expected it alone, or --min-boxes with --max-boxes")
         if self.min_boxes is not None and self.max_boxes is not None:
+            if not 1 <= self.min_boxes <= self.max_boxes:
+                raise ValueError(
+                    f"--min-boxes {self.min_boxes}, --max-boxes {self.max_boxes}: expected 1 <= min <= max"
+                )
             return self.min_boxes, self.max_boxes
         if limits != (None, None):
             raise ValueError("--min-boxes and --max-boxes go together, such as 10 and 100")
-        return (self.num_boxes or 36,) * 2
+        return (36 if self.num_boxes is None else self.num_boxes,) * 2
 
 
 def _name_and_value(text: str) -> tuple[str, str]:

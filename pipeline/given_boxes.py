@@ -26,9 +26,15 @@ def read_given_boxes(path: Path) -> dict[str, NDArray[np.float32]]:
 
 def _boxes(path: Path, image_id: str, rows: object) -> NDArray[np.float32]:
     try:
-        boxes = np.array(rows, np.float32).reshape(-1, 4)
+        boxes = np.array(rows, np.float32)
     except (TypeError, ValueError) as error:
         raise GivenBoxesError(f"{path}, image {image_id!r}: expected a list of [x1, y1, x2, y2] ({error})") from error
+    if boxes.shape == (0,):
+        return boxes.reshape(0, 4)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise GivenBoxesError(
+            f"{path}, image {image_id!r}: numbers of shape {list(boxes.shape)}, expected a list of [x1, y1, x2, y2]"
+        )
     if not (np.isfinite(boxes).all() and (boxes[:, 2:] >= boxes[:, :2]).all()):
         raise GivenBoxesError(
             f"{path}, image {image_id!r}: a box is not finite, or inverted; expected x1 <= x2, y1 <= y2"

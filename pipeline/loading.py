@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.images import ImageError, decode_image
-from detectors.records import DecodedImage, Detector, PreparedImage
+from detectors.records import DecodedImage, Detector, PreparedImage, RecordError
 from pipeline.sources import read_source
 from stores.manifest import FailedImage
 from stores.plan import ImageSource
-from stores.schema import MAX_IMAGE_ID_BYTES
+from stores.schema import check_image_id
 
 Stage = Literal["read", "decode", "detect", "store"]
 Item = TypeVar("Item")
@@ -51,14 +51,14 @@ def load_image(
     read = started
     outcome: PreparedImage | FailedImage
     try:
-        _check_id(source.image_id)
+        check_image_id(source.image_id)
         data = read_source(source)
         read = time.perf_counter()
         image = decode_image(source.image_id, data)
         outcome = detector.prepare(image if given_boxes is None else _with_boxes(image, given_boxes))
-    except _UnusableIdError as error:
+    except RecordError as error:
         outcome = failed(source, "store", str(error))
-    except _NoBoxesError as error:
+    except _GivenBoxesError as error:
         outcome = failed(source, "read", str(error))
     except OSError as error:
         outcome = failed(source, "read", _why_unreadable(source, error))
@@ -87,33 +87,20 @@ def load_ahead(
     return results()
 
 
-class _UnusableIdError(ValueError):
-    """No store can keep this id."""
-
-
-class _NoBoxesError(ValueError):
-    """Boxes were given, but none for this image."""
-
-
-def _check_id(image_id: str) -> None:
-    try:
-        size = len(image_id.encode())
-    except UnicodeEncodeError as error:
-        raise _UnusableIdError("the file's name is not UTF-8; rename it, or give it an id in a .tsv list") from error
-    if size > MAX_IMAGE_ID_BYTES:
-        raise _UnusableIdError(f"the id has {size} bytes, expected at most {MAX_IMAGE_ID_BYTES}; use a .tsv list")
+class _GivenBoxesError(ValueError):
+    """Boxes were given, but none for this image, or none that fit it."""
 
 
 def _with_boxes(image: DecodedImage, given_boxes: Mapping[str, NDArray[np.float32]]) -> DecodedImage:
     if image.image_id not in given_boxes:
-        raise _NoBoxesError("the boxes file has no entry for this image")
+        raise _GivenBoxesError("the boxes file has no entry for this image")
     boxes = given_boxes[image.image_id]
     if len(boxes) and (boxes.min() < 0 or (boxes[:, 2:].max(axis=0) > (image.width, image.height)).any()):
-        raise RuntimeError(f"a given box leaves the image of {image.width} x {image.height} pixels")
+        raise _GivenBoxesError(f"a given box leaves the image of {image.width} x {image.height} pixels")
     return replace(image, given_boxes_xyxy=boxes)
 
 
 def _why_unreadable(source: ImageSource, error: OSError) -> str:
-    if "://" not in source.url and Path(source.url).is_symlink() and not Path(source.url).exists():
+    if isinstance(error, FileNotFoundError) and Path(source.url).is_symlink():
         return f"dangling link to {str(Path(source.url).readlink())!r}"
     return error.strerror or str(error)

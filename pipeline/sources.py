@@ -2,11 +2,12 @@
 
 import csv
 import os
+import stat
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import IO, Literal
 
 import fsspec
 
@@ -40,6 +41,8 @@ def list_images(places: Sequence[str], id_rule: IdRule = "stem") -> Listing:
 
     Raises SourceError when a place holds no image, or two files have one id.
     """
+    if not places:
+        raise SourceError("--images names nothing; expected folders, tar files, lists or single files")
     by_id: dict[str, ImageSource] = {}
     num_ignored = 0
     for place in places:
@@ -89,10 +92,17 @@ def _local_files(place: Path, id_rule: IdRule) -> Iterator[ImageSource | None]:
         raise SourceError(f"{error.filename}: this folder can not be listed ({error.strerror})") from error
 
     for folder, subfolders, names in os.walk(root, onerror=refuse, followlinks=True):
-        subfolders.sort()
+        subfolders[:] = sorted(name for name in subfolders if not _leads_back(folder, name))
         for name in sorted(names):
             path = Path(folder, name)
             yield _if_image(str(path), path.relative_to(root).as_posix(), id_rule)
+
+
+def _leads_back(folder: str, name: str) -> bool:
+    """Return whether the subfolder is a link to a folder above it, whose images are listed already."""
+    path = Path(folder, name)
+    is_link = os.path.islink(path)  # noqa: PTH114  Path's own raises where a path is too long; listing it will tell
+    return is_link and any(above.resolve().is_relative_to(path.resolve()) for above in path.parents)
 
 
 def _remote_files(place: str, id_rule: IdRule) -> Iterator[ImageSource | None]:
@@ -110,12 +120,16 @@ def _tar_members(place: str, id_rule: IdRule) -> Iterator[ImageSource | None]:
     try:
         with fsspec.open(url, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
-                if member.isfile():
+                if member.isfile() or member.islnk():
+                    data = archive.getmember(member.linkname) if member.islnk() else member
                     source = _if_image(url, member.name, id_rule)
-                    yield source and ImageSource(source.image_id, url, member.offset_data, member.size, member.name)
+                    yield source and ImageSource(source.image_id, url, data.offset_data, data.size, member.name)
+            file.seek(archive.offset)
+            if any(file.read(tarfile.BLOCKSIZE)):  # tarfile takes a header it can not read for the end
+                raise tarfile.ReadError(f"damaged at byte {archive.offset}")
     except tarfile.ReadError as error:
         raise SourceError(
-            f"{place!r}: not a plain tar file ({error}); a compressed one must be unpacked first"
+            f"{place!r}: not a whole, plain tar file ({error}); a compressed one must be unpacked first"
         ) from error
     except FileNotFoundError as error:
         raise SourceError(f"{place!r}: no such file") from error
@@ -125,23 +139,24 @@ def _list_lines(place: str, suffix: str, id_rule: IdRule) -> Iterator[ImageSourc
     """Yield what a list names; its relative paths are relative to the list's folder."""
     folder = place.rpartition("/")[0] if "://" in place else str(Path(place).absolute().parent)
     try:
-        with fsspec.open(place, "rt", encoding="utf-8", newline="") as file:
+        with fsspec.open(place, "rt", encoding="utf-8-sig", newline="") as file:
             if suffix == ".txt":
                 lines: Iterable[list[str]] = ([line.strip()] for line in file)
             else:
-                lines = csv.reader(file, delimiter=LIST_SUFFIXES[suffix])
+                lines = csv.reader(file, delimiter=LIST_SUFFIXES[suffix], strict=True)
             for number, fields in enumerate(lines, start=1):
-                if not any(fields):
-                    continue
-                yield _listed(f"{place}:{number}", fields, folder, 1 if suffix == ".txt" else 2, id_rule)
+                if any(fields):
+                    yield _listed(f"{place}:{number}", fields, folder, 1 if suffix == ".txt" else 2, id_rule)
     except FileNotFoundError as error:
         raise SourceError(f"{place!r}: no such file") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise SourceError(f"{place!r}: not a list in UTF-8 ({error})") from error
 
 
 def _listed(line: str, fields: list[str], folder: str, num_fields: int, id_rule: IdRule) -> ImageSource:
-    if len(fields) != num_fields:
+    if len(fields) != num_fields or not all(fields):
         wanted = "a path" if num_fields == 1 else "an id and a path"
-        raise SourceError(f"{line}: {len(fields)} fields, expected {wanted}")
+        raise SourceError(f"{line}: {len(fields)} fields, {fields}, expected {wanted}")
     path = fields[-1]
     url = path if "://" in path or path.startswith("/") else f"{folder}/{path}"
     return ImageSource(_image_id(path, id_rule) if num_fields == 1 else fields[0], url)
@@ -161,11 +176,24 @@ def _image_id(below: str, id_rule: IdRule) -> str:
 
 def read_source(source: ImageSource) -> bytes:
     """Return an image's bytes; raises OSError with the reason."""
-    with fsspec.open(source.url, "rb") if "://" in source.url else Path(source.url).open("rb") as file:
-        if source.offset is None:
-            return file.read()
-        file.seek(source.offset)
-        data = file.read(source.size)
+    if "://" not in source.url:
+        if not stat.S_ISREG(Path(source.url).stat().st_mode):  # a pipe would keep its reader waiting for ever
+            raise OSError("a folder, pipe or device, expected a file")
+        with Path(source.url).open("rb") as file:
+            return _read(file, source)
+    try:
+        with fsspec.open(source.url, "rb") as file:
+            return _read(file, source)
+    except Exception as error:  # every remote file system has errors of its own
+        cause = error.__cause__ or error
+        raise OSError(f"{type(cause).__name__}: {cause}") from error
+
+
+def _read(file: IO[bytes], source: ImageSource) -> bytes:
+    if source.offset is None or source.size is None:
+        return file.read()
+    file.seek(source.offset)
+    data = file.read(source.size)
     if len(data) != source.size:
         raise OSError(f"the archive ends after {len(data)} of the member's {source.size} bytes")
     return data
