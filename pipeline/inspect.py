@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from detectors.records import Features, GridFeatures, RegionFeatures
+from detectors.records import Features, RegionFeatures
+from pipeline.exhibits import Exhibit, class_hue, heat_colour, make_exhibit, selection_meaning, vocabulary_name
 from pipeline.pictures import Picture, load_picture
 from pipeline.plots import plot_throughput
 from pipeline.progress import RUN_LOG_NAME
@@ -31,19 +32,6 @@ MAX_COUNTED = 1000
 SCORE_BINS = 20
 FREQUENT_CLASSES = 20
 
-GOLDEN_ANGLE = 137.508
-"""Degrees; multiples of it give neighbouring class ids hues far apart."""
-
-HEAT_COLOURS = ("2c105c", "8c2981", "de4968", "fe9f6d", "fcfdbf")
-"""From the smallest feature norm to the largest; the template's legend has them too."""
-
-SELECTIONS = {
-    "confident": "enough regions at or above the confidence",
-    "filled": "regions below the confidence make up the number",
-    "given": "the boxes were given",
-}
-"""What a record's `selection` means, for people; `relaxed-T` has a sentence of its own."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class PageSummary:
@@ -52,51 +40,6 @@ class PageSummary:
     page: str
     num_images: int
     num_quarantined: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Region:
-    """One box as the page draws it."""
-
-    left: float
-    top: float
-    width: float
-    height: float
-    """Per cent of the picture."""
-    name: str
-    score: float
-    attribute: str
-    attribute_score: float
-    hue: int
-    """Degrees; the class's colour."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One grid cell as the page draws it."""
-
-    row: int
-    column: int
-    norm: float
-    heat: float
-    """0 for the smallest norm of the picture, 1 for the largest."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exhibit:
-    """One picture of the gallery with what the detector made of it."""
-
-    image_id: str
-    location: str
-    width: int
-    height: int
-    picture: Picture
-    selection: str = ""
-    selection_meaning: str = ""
-    regions: tuple[Region, ...] = ()
-    cells: tuple[Cell, ...] = ()
-    grid_width: int = 0
-    grid_height: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +78,7 @@ def write_page(store: Path, page: Path, *, num_images: int) -> PageSummary:
         manifest = records.manifest
         sources, plan_missing = _planned(store)
         shown = [records.get(image_id) for image_id in _spread(records.image_ids, num_images)]
-        exhibits = [_exhibit(each, sources, manifest, plan_missing) for each in shown]
+        exhibits = [_exhibit(each, manifest, sources, plan_missing) for each in shown]
         distributions = _count(records) if manifest.content == "regions" else None
         num_rows = len(records)
     quarantine = _quarantine(manifest)
@@ -150,7 +93,7 @@ def write_page(store: Path, page: Path, *, num_images: int) -> PageSummary:
     environment.filters |= {
         "thousands": "{:,}".format,
         "size": _size,
-        "heat": _heat_colour,
+        "heat": heat_colour,
         "beyond": _beyond,
     }
     html = environment.get_template(TEMPLATE).render(
@@ -192,58 +135,13 @@ def _spread(image_ids: Sequence[str], count: int) -> list[str]:
     return [image_ids[(2 * number + 1) * len(image_ids) // (2 * count)] for number in range(count)]
 
 
-def _exhibit(record: Features, sources: dict[str, ImageSource], manifest: Manifest, plan_missing: str) -> Exhibit:
+def _exhibit(record: Features, manifest: Manifest, sources: dict[str, ImageSource], plan_missing: str) -> Exhibit:
     source = sources.get(record.image_id)
     if source is None:
-        picture = Picture(missing=plan_missing or "the plan does not tell where the picture is")
-    else:
-        picture = load_picture(source, width=record.image_width, height=record.image_height)
-    common: dict[str, Any] = {
-        "image_id": record.image_id,
-        "location": source.location if source else "",
-        "width": record.image_width,
-        "height": record.image_height,
-        "picture": picture,
-    }
-    if isinstance(record, GridFeatures):
-        grid_height, grid_width, _ = record.features.shape
-        return Exhibit(**common, cells=_cells(record), grid_width=grid_width, grid_height=grid_height)
-    return Exhibit(
-        **common,
-        selection=record.selection,
-        selection_meaning=_selection_meaning(record.selection),
-        regions=_regions(record, manifest),
-    )
-
-
-def _regions(record: RegionFeatures, manifest: Manifest) -> tuple[Region, ...]:
-    """Return the regions by falling class score."""
-    scale = np.array([record.image_width, record.image_height] * 2) / 100
-    boxes = np.clip(np.nan_to_num(record.boxes_xyxy / scale), 0, 100)
-    order = np.argsort(-record.class_scores, kind="stable")
-    return tuple(
-        Region(
-            left=float(boxes[row, 0]),
-            top=float(boxes[row, 1]),
-            width=float(max(boxes[row, 2] - boxes[row, 0], 0)),
-            height=float(max(boxes[row, 3] - boxes[row, 1], 0)),
-            name=_name(manifest, "classes", int(record.class_ids[row])),
-            score=float(record.class_scores[row]),
-            attribute=_name(manifest, "attributes", int(record.attribute_ids[row])),
-            attribute_score=float(record.attribute_scores[row]),
-            hue=_hue(int(record.class_ids[row])),
-        )
-        for row in order
-    )
-
-
-def _cells(record: GridFeatures) -> tuple[Cell, ...]:
-    norms = np.nan_to_num(np.linalg.norm(record.features.astype(np.float32), axis=2))
-    heat = (norms - norms.min()) / max(float(np.ptp(norms)), 1e-9)
-    return tuple(
-        Cell(row=row, column=column, norm=float(norms[row, column]), heat=float(heat[row, column]))
-        for row, column in np.ndindex(norms.shape)
-    )
+        missing = Picture(missing=plan_missing or "the plan does not tell where the picture is")
+        return make_exhibit(record, manifest, missing, "")
+    picture = load_picture(source, width=record.image_width, height=record.image_height)
+    return make_exhibit(record, manifest, picture, source.location)
 
 
 def _count(records: FeatureStore) -> Distributions:
@@ -260,9 +158,9 @@ def _count(records: FeatureStore) -> Distributions:
     return Distributions(
         num_images=len(image_ids),
         num_regions=classes.total(),
-        selections=tuple((name, count, _selection_meaning(name)) for name, count in selections.most_common()),
+        selections=tuple((name, count, selection_meaning(name)) for name, count in selections.most_common()),
         classes=tuple(
-            (_name(records.manifest, "classes", class_id), count, _hue(class_id))
+            (vocabulary_name(records.manifest, "classes", class_id), count, class_hue(class_id))
             for class_id, count in classes.most_common(FREQUENT_CLASSES)
         ),
         scores=tuple(scores.tolist()),
@@ -280,23 +178,7 @@ def _alike(reason: str) -> str:
     return re.sub(r"\d+", "#", re.sub(r"b?'[^']*'|b?\"[^\"]*\"", "…", reason))
 
 
-def _name(manifest: Manifest, kind: str, number: int) -> str:
-    """Return what the vocabulary calls a class or attribute id, or the id where there is no vocabulary."""
-    names = manifest.configuration.get("detector", {}).get("vocabulary", {}).get(kind, [])
-    return str(names[number]) if 0 <= number < len(names) else f"{number}"
-
-
-def _hue(class_id: int) -> int:
-    return round(class_id * GOLDEN_ANGLE) % 360
-
-
-def _selection_meaning(selection: str) -> str:
-    if selection.startswith("relaxed-"):
-        return f"overlapping boxes were kept up to IoU {selection.removeprefix('relaxed-')} to have enough"
-    return SELECTIONS.get(selection, "")
-
-
-def _flattened(options: Any, path: str = "") -> Any:
+def _flattened(options: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Yield every option with its dotted path; a vocabulary as the number of its names."""
     if isinstance(options, dict):
         for key, value in options.items():
@@ -310,14 +192,6 @@ def _flattened(options: Any, path: str = "") -> Any:
 def _beyond(rank: int) -> str:
     """Return the CSS classes that hide a region where only the strongest 5 or 10 are shown."""
     return "".join(f" beyond-{top}" for top in (5, 10) if rank >= top)
-
-
-def _heat_colour(heat: float) -> str:
-    """Return the colour of a heat from 0 to 1 on the scale that the legend shows."""
-    step = min(int(heat * (len(HEAT_COLOURS) - 1)), len(HEAT_COLOURS) - 2)
-    part = heat * (len(HEAT_COLOURS) - 1) - step
-    low, high = (bytes.fromhex(colour) for colour in HEAT_COLOURS[step : step + 2])
-    return "#" + bytes(round(a + (b - a) * part) for a, b in zip(low, high, strict=True)).hex()
 
 
 def _size(num_bytes: int) -> str:

@@ -10,6 +10,9 @@ WIDTH, HEIGHT = 1000.0, 200.0
 
 MAX_BARS = 150
 
+Ticks = tuple[tuple[float, str], ...]
+"""An axis: where its lines are, and what stands beside them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
@@ -40,13 +43,6 @@ class RunMark:
 
     x: float
     text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ticks:
-    """An axis: where its lines are, and what stands beside them."""
-
-    places: tuple[tuple[float, str], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +79,14 @@ def plot_throughput(runs: Sequence[Run]) -> ThroughputPlot | None:
     bar_top, bar_ticks = _scale(max(sum(stages.values()) for stages in per_image))
     points, lines, marks, before = [], [], [], 0.0
     for number, (run, shards) in enumerate(zip(runs, merged, strict=True), start=1):
-        marks.append(RunMark(x=_x(before, whole), text=f"run {number}, {run.started:%Y-%m-%d %H:%M} UTC"))
+        marks.append(RunMark(x=_x(before, whole), text=f"run {number}, {run.started:%d %b %H:%M}"))
         line, images = [], 0
         for shard in shards:
             x, images = _x(before + shard.finished_seconds, whole), images + shard.num_images
             rate, so_far = shard.images_per_second, images / max(shard.finished_seconds, 1e-9)
-            points.append(Point(x=x, y=_y(rate, rate_top), title=f"{rate:.2f} images/s, {shard.num_images} images"))
+            if shard.num_detected:
+                title = f"{rate:.2f} images/s, {shard.num_detected} images"
+                points.append(Point(x=x, y=_y(rate, rate_top), title=title))
             line.append(f"{x:.1f},{_y(so_far, rate_top):.1f}")
         lines.append(" ".join(line))
         before += run.seconds
@@ -97,7 +95,7 @@ def plot_throughput(runs: Sequence[Run]) -> ThroughputPlot | None:
         lines=tuple(lines),
         marks=tuple(marks),
         rate_ticks=rate_ticks,
-        time_ticks=Ticks(places=tuple((_x(whole * part / 4, whole), _duration(whole * part / 4)) for part in range(5))),
+        time_ticks=tuple((_x(whole * part / 4, whole), _duration(whole * part / 4)) for part in range(5)),
         bars=_stacked(per_image, bar_top),
         bar_ticks=bar_ticks,
         shards_per_bar=max(-(-len(run.shards) // limit) for run in runs),
@@ -131,15 +129,13 @@ def _stacked(per_image: Sequence[dict[str, float]], top: float) -> tuple[Bar, ..
 def _scale(top: float) -> tuple[float, Ticks]:
     """Return a round number not below `top`, and the ticks up to it."""
     if top <= 0:
-        return 1.0, Ticks(places=())
+        return 1.0, ()
     magnitude = 10.0 ** (len(str(int(top))) - 1)
     while magnitude > top:
         magnitude /= 10
     step = next(magnitude * each for each in (0.25, 0.5, 1, 2, 2.5) if magnitude * each * 5 >= top)
     count = int(-(-top // step))
-    return step * count, Ticks(
-        places=tuple((_y(step * number, step * count), f"{step * number:g}") for number in range(count + 1))
-    )
+    return step * count, tuple((_y(step * number, step * count), f"{step * number:g}") for number in range(count + 1))
 
 
 def _x(seconds: float, whole: float) -> float:

@@ -18,13 +18,20 @@ class ShardTiming:
     finished_seconds: float
     """Since the run began."""
     num_images: int
+    """Detected or put in quarantine."""
+    num_failed: int
+    """Of them in quarantine; they take next to no time, so no rate counts them."""
     stage_seconds: Mapping[str, float]
+
+    @property
+    def num_detected(self) -> int:
+        return self.num_images - self.num_failed
 
     @property
     def images_per_second(self) -> float:
         """Return the rate of the one worker that made it, time spent queueing for the model left out."""
         busy = sum(self.stage_seconds[stage] for stage in ("wait", "detect", "write"))
-        return self.num_images / busy if busy > 0 else 0.0
+        return self.num_detected / busy if busy > 0 else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +116,7 @@ def _timing(event: Mapping[str, Any], started: float) -> ShardTiming:
     return ShardTiming(
         finished_seconds=max(event["time"] - started, 0.0),
         num_images=int(event.get("images", 0)),
+        num_failed=int(event.get("failed", 0)),
         stage_seconds={stage: max(float(event.get(f"{stage}_seconds", 0.0)), 0.0) for stage in STAGES},
     )
 
@@ -117,5 +125,6 @@ def _merged(shards: Sequence[ShardTiming]) -> ShardTiming:
     return ShardTiming(
         finished_seconds=shards[-1].finished_seconds,
         num_images=sum(shard.num_images for shard in shards),
+        num_failed=sum(shard.num_failed for shard in shards),
         stage_seconds={stage: sum(shard.stage_seconds[stage] for shard in shards) for stage in STAGES},
     )

@@ -140,7 +140,7 @@ def store(tmp_path, photographs):
         ("shard", 1010.0, {"images": 20, **STAGE_SECONDS}),
         ("start", 9000.0, {"crew": {"workers": 1}}),
         ("notice", 9001.0, {"text": "waiting for a GPU"}),
-        ("shard", 9010.0, {"images": 40, **STAGE_SECONDS}),
+        ("shard", 9010.0, {"images": 42, "failed": 2, **STAGE_SECONDS}),
         ("end", 9012.0, {}),
     )
     return folder
@@ -251,8 +251,8 @@ def test_runs_are_told_apart_and_a_line_cut_short_is_passed_over(store):
         file.write('{"event": "shard", "time": 90')
     killed, finished = read_runs(store / "run.jsonl")
     assert (killed.finished, killed.num_workers, killed.num_images, killed.images_per_second) == (False, 2, 20, 2.0)
-    assert (finished.finished, finished.num_workers, finished.num_images) == (True, 1, 40)
-    assert finished.shards[0].images_per_second == 10.0  # 40 images in wait 0.5, detect 3 and write 0.5
+    assert (finished.finished, finished.num_workers, finished.num_images) == (True, 1, 42)
+    assert finished.shards[0].images_per_second == 10.0  # 40 detected in wait 0.5, detect 3 and write 0.5
     assert finished.notices == ("waiting for a GPU",)
 
 
@@ -264,7 +264,7 @@ def test_the_plot_marks_every_start_and_stacks_five_stages_a_shard(store):
     assert [len(page.of("rect", f"stage-{stage}")) for stage in ("read", "decode", "wait", "detect", "write")] == [
         2
     ] * 5
-    assert "detect: 75.0 ms an image" in html
+    assert "detect: 150.0 ms an image" in html  # 3 s over 20 images
     assert "no end: killed, or at work" in html
 
 
@@ -273,6 +273,7 @@ def test_many_shards_share_points_and_lose_no_image():
         ShardTiming(
             finished_seconds=float(number),
             num_images=3,
+            num_failed=1,
             stage_seconds=dict.fromkeys(("read", "decode", "wait", "detect", "write"), 1.0),
         )
         for number in range(1000)
@@ -280,6 +281,7 @@ def test_many_shards_share_points_and_lose_no_image():
     merged = merge_shards(shards, 150)
     assert len(merged) == 143
     assert sum(each.num_images for each in merged) == 3000
+    assert sum(each.num_failed for each in merged) == 1000
     assert merged[0].stage_seconds["detect"] == 7.0
     assert merged[-1].finished_seconds == 999.0
 
