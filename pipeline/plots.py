@@ -51,7 +51,7 @@ class ThroughputPlot:
 
     points: tuple[Point, ...]
     lines: tuple[str, ...]
-    """One SVG polyline a run: its images so far by its time so far."""
+    """One SVG polyline a run: its detected images so far by its time so far."""
     marks: tuple[RunMark, ...]
     rate_ticks: Ticks
     time_ticks: Ticks
@@ -82,7 +82,7 @@ def plot_throughput(runs: Sequence[Run]) -> ThroughputPlot | None:
         marks.append(RunMark(x=_x(before, whole), text=f"run {number}, {run.started:%d %b %H:%M}"))
         line, images = [], 0
         for shard in shards:
-            x, images = _x(before + shard.finished_seconds, whole), images + shard.num_images
+            x, images = _x(before + shard.finished_seconds, whole), images + shard.num_detected
             rate, so_far = shard.images_per_second, images / max(shard.finished_seconds, 1e-9)
             if shard.num_detected:
                 title = f"{rate:.2f} images/s, {shard.num_detected} images"
@@ -107,7 +107,7 @@ def _fastest(runs: Sequence[Run]) -> float:
     for run in runs:
         images = 0
         for shard in run.shards:
-            images += shard.num_images
+            images += shard.num_detected
             rates.append(images / max(shard.finished_seconds, 1e-9))
     return max(rates)
 

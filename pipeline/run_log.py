@@ -58,7 +58,7 @@ class Run:
 
     @property
     def images_per_second(self) -> float:
-        return self.num_images / self.seconds if self.seconds > 0 else 0.0
+        return sum(shard.num_detected for shard in self.shards) / self.seconds if self.seconds > 0 else 0.0
 
 
 def read_runs(path: Path) -> tuple[Run, ...]:

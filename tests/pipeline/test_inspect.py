@@ -252,6 +252,7 @@ def test_runs_are_told_apart_and_a_line_cut_short_is_passed_over(store):
     killed, finished = read_runs(store / "run.jsonl")
     assert (killed.finished, killed.num_workers, killed.num_images, killed.images_per_second) == (False, 2, 20, 2.0)
     assert (finished.finished, finished.num_workers, finished.num_images) == (True, 1, 42)
+    assert finished.images_per_second == 4.0  # 40 of the 42 were detected, in 10 s
     assert finished.shards[0].images_per_second == 10.0  # 40 detected in wait 0.5, detect 3 and write 0.5
     assert finished.notices == ("waiting for a GPU",)
 
