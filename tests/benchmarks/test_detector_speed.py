@@ -58,7 +58,8 @@ def test_fast_path_beside_plain_float32():
         "proposals": timed(lambda: fast.propose(inputs, fast_map)),
         "pooling and res5": timed(lambda: fast.region_features(fast_map, [boxes])),
     }
-    cosine = torch.nn.functional.cosine_similarity(fast.region_features(fast_map, [boxes]), expected)
+    inside = expected.norm(dim=1) > 0  # RoIPool gives nothing for a sliver beyond the map's last cell
+    cosine = torch.nn.functional.cosine_similarity(fast.region_features(fast_map, [boxes]), expected)[inside]
     units = [name for name, has in torch.cpu.get_capabilities().items() if has is True and "bf16" in name]
     print(
         f"\n{HEIGHT}x{WIDTH}, {len(boxes)} RoIs, {torch.get_num_threads()} threads, bf16 units {units}, fast path in {dtype}"
