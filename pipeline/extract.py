@@ -143,9 +143,8 @@ def _tasks(plan: Sequence[PlannedShard], manifest: Manifest, retry_quarantine: b
     missing = [ShardTask(shard=shard) for shard in plan if shard.name not in finished]
     if not retry_quarantine:
         return missing
-    return missing + [
-        ShardTask(shard=shard, retry=True) for shard in plan if shard.name in finished and finished[shard.name].failures
-    ]
+    failed = {name: frozenset(each.image_id for each in entry.failures) for name, entry in finished.items()}
+    return missing + [ShardTask(shard=shard, retry=failed[shard.name]) for shard in plan if failed.get(shard.name)]
 
 
 def _with_entry(manifest: Manifest, entry: ShardEntry) -> Manifest:

@@ -33,7 +33,7 @@ class RunLog:
         self._told: set[str] = set()
         self._started = time.monotonic()
         self._bar = tqdm(
-            total=sum(len(task.shard.images) for task in tasks),
+            total=sum(task.num_images for task in tasks),
             unit="image",
             file=stream,
             smoothing=0.05,

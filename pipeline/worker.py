@@ -47,10 +47,16 @@ class WorkerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardTask:
-    """One shard to make; with `retry`, the rows it has are kept and only its failed images are tried again."""
+    """One shard to make, or to make again with the rows it has and its failed images tried once more."""
 
     shard: PlannedShard
-    retry: bool = False
+    retry: frozenset[str] = frozenset()
+    """Ids of the failed images; none where the shard is made for the first time."""
+
+    @property
+    def num_images(self) -> int:
+        """How many images are tried."""
+        return len(self.retry) or len(self.shard.images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +122,7 @@ class ShardWorker:
         whole = time.perf_counter() - started
         seconds["write"] = whole - seconds["turn"] - seconds["wait"] - seconds["detect"]
         del seconds["turn"]
-        return ShardReport(entry=entry, num_images=len(task.shard.images), seconds=whole, stage_seconds=dict(seconds))
+        return ShardReport(entry=entry, num_images=task.num_images, seconds=whole, stage_seconds=dict(seconds))
 
     def _records(
         self,
