@@ -23,7 +23,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 DONE, ERROR, WRONG_USAGE, IN_QUARANTINE = 0, 1, 2, 3
-ERRORS = (StoreError, CrewError, DataError, ImageError, ConnectionError, OSError, ValueError)
+ERRORS = (StoreError, CrewError, DataError, ImageError, OSError, ValueError, ImportError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ def connected(address: str | None) -> Iterator[Cluster]:
 
     Raises ConnectionError when there is none at the address.
     """
+    if address is not None:
+        _require_listener(address)
     ray.init(
         address=address,
         include_dashboard=False if address is None and "RAY_ADDRESS" not in os.environ else None,
@@ -50,3 +53,16 @@ def connected(address: str | None) -> Iterator[Cluster]:
         yield Cluster(cpus=int(resources.get("CPU", 1)), gpus=int(resources.get("GPU", 0)))
     finally:
         ray.shutdown()
+
+
+def _require_listener(address: str) -> None:
+    """Raise ConnectionError where nothing listens at host:port; Ray itself would try for a quarter of an hour."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return  # "auto" and "local" are Ray's own words
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise ConnectionError(
+            f"--address {address}: no Ray cluster answers ({error}); expected HOST:PORT of one that runs"
+        ) from error

@@ -1,0 +1,163 @@
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import tyro.extras
+
+from pipeline.cli import COMMANDS, main
+from tests.stores.builders import make_regions, make_store
+
+NOWHERE = ("--address", "127.0.0.1:1")
+"""Were Ray asked before the settings are judged, it would complain of this address."""
+
+
+def help_of(command, capsys, monkeypatch):
+    """Return a command's --help without its frame, one line a paragraph or option."""
+    monkeypatch.setenv("COLUMNS", "500")
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    return [line.strip(" │") for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/7.jpg").write_bytes(b"")
+    return tmp_path / "photos"
+
+
+def refused(capsys, photos, *arguments):
+    """Run extract, which must end with an error and leave nothing behind; return what it said."""
+    out = photos.parent / "regions"
+    given = ("extract", "--images", str(photos), "--weights", "toyworld", "--out", str(out), *NOWHERE)
+    assert main([*given, *map(str, arguments)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("vinculum: ")
+    assert "Traceback" not in said.err
+    assert not out.exists()
+    return said.err
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_help_says_what_a_command_does_and_shows_an_example_that_parses(command, capsys, monkeypatch):
+    lines = help_of(command, capsys, monkeypatch)
+    assert [line for line in lines if re.fullmatch(r"[A-Z].*\.", line)]
+    (example,) = [line for line in lines if line.startswith("vinculum ")]
+    parsed = tyro.extras.subcommand_cli_from_dict(COMMANDS, args=example.split()[1:])
+    assert type(parsed) is COMMANDS[command]
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_help_says_of_every_option_what_it_is_and_what_is_taken_without_it(command, capsys, monkeypatch):
+    text = "\n".join(help_of(command, capsys, monkeypatch))
+    _, *options = re.split(r"^(?=--[a-z]|DIR  )", text, flags=re.MULTILINE)
+    assert len(options) >= 2
+    for option in options:
+        assert re.search(r"(\s{2,}|\n)\S.*\. \((required|default: .*)\)$", option, re.MULTILINE), option
+
+
+def test_extract_documents_every_option_of_the_design(capsys, monkeypatch):
+    text = "\n".join(help_of("extract", capsys, monkeypatch))
+    for option in (
+        *("--images", "--out", "--weights", "--detector", "--store", "--num-boxes", "--min-boxes", "--max-boxes"),
+        *("--boxes", "--convention", "--shard-size", "--batch-size", "--retry-quarantine", "--address", "--json"),
+    ):
+        assert f"\n{option}" in text
+    assert "(default: 512)" in text
+    assert "36 where nothing is said" in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["extrakt"],
+        ["extract", "--images", "photos"],
+        ["extract", "--images", "photos", "--weights", "toyworld", "--out", "x", "--detector", "yolo"],
+        ["extract", "--images", "photos", "--weights", "toyworld", "--out", "x", "--shard-size", "many"],
+        ["extract", "--images", "photos", "--weights", "toyworld", "--out", "x", "--no-such-option"],
+        ["verify"],
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--convention", "colour=red"], ["colour", "short_side"]),
+        (["--convention", "short_side=tall"], ["short_side", "tall"]),
+        (["--convention", "boxes"], ["boxes", "NAME=VALUE"]),
+        (["--weights", "/nowhere/weights.safetensors"], ["/nowhere/weights.safetensors", "toyworld", "random:SEED"]),
+        (["--weights", "random:zero"], ["random:zero", "random:0"]),
+        (["--vocabulary", "/nowhere"], ["/nowhere"]),
+        (["--boxes", "/nowhere/boxes.json"], ["/nowhere/boxes.json", "No such file"]),
+        (["--num-boxes", "0"], ["--num-boxes is 0", "at least 1"]),
+        (["--num-boxes", "5", "--min-boxes", "3"], ["--num-boxes", "alone"]),
+        (["--min-boxes", "10"], ["--max-boxes", "together"]),
+        (["--min-boxes", "10", "--max-boxes", "9"], ["--min-boxes 10", "--max-boxes 9"]),
+        (["--shard-size", "0"], ["--shard-size is 0"]),
+        (["--batch-size", "-1"], ["--batch-size is -1"]),
+        (["--workers", "0"], ["--workers is 0"]),
+        (["--images", "/nowhere/photos"], ["/nowhere/photos", "no such file or folder"]),
+        (["--images", "nosuch://bucket"], ["nosuch"]),
+        (["--images"], ["--images"]),
+    ],
+)
+def test_a_bad_setting_ends_extract_before_anything_starts(capsys, photos, arguments, words):
+    message = refused(capsys, photos, *arguments)
+    for word in words:
+        assert word in message
+
+
+def test_boxes_can_not_be_given_to_a_detector_without_regions(capsys, photos):
+    message = refused(capsys, photos, "--detector", "swin", "--weights", "random:0", "--boxes", "boxes.json")
+    assert "'swin' has no regions" in message
+
+
+def test_a_url_whose_library_is_not_installed_says_what_to_install(capsys, photos):
+    assert "dropboxdrivefs" in refused(capsys, photos, "--images", "dropbox://photos")
+
+
+def test_a_cluster_that_does_not_answer_is_told_at_once(photos, capsys):
+    out = photos.parent / "regions"
+    arguments = ("extract", "--images", str(photos), "--weights", "toyworld", "--out", str(out), *NOWHERE)
+    assert main(arguments) == 1
+    assert "--address 127.0.0.1:1: no Ray cluster answers" in capsys.readouterr().err
+
+
+def test_the_json_summary_is_the_last_line(tmp_path, capsys):
+    make_store(tmp_path, [[make_regions("a", num_boxes=3)]])
+    assert main(["verify", str(tmp_path), "--json"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert lines == [f"{tmp_path}: whole"]
+    assert json.loads(last) == {"store": str(tmp_path), "damages": []}
+
+
+def test_a_damaged_store_exits_with_1(tmp_path, capsys):
+    make_store(tmp_path, [[make_regions("a", num_boxes=3)]])
+    (tmp_path / "shard-00000.arrow").unlink()
+    assert main(["verify", str(tmp_path)]) == 1
+    assert "shard-00000.arrow" in capsys.readouterr().out
+
+
+def test_a_store_that_is_not_there_is_told_in_one_line(tmp_path, capsys):
+    for command in ("verify", "repair", "inspect"):
+        assert main([command, str(tmp_path / "absent")]) == 1
+        assert "absent" in capsys.readouterr().err
+
+
+def test_the_module_runs_as_a_program():
+    ran = subprocess.run([sys.executable, "-m", "pipeline.cli"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert "extract" in ran.stderr
