@@ -40,7 +40,7 @@ class Extraction:
         return self.start(out).wait(GIVE_UP_SECONDS)
 
     def kill(self, out, victim, instant):
-        """Kill `victim` when `instant(seconds since the start)` says so; return the exit status, and if it was there."""
+        """Kill `victim` when `instant(seconds)` says so; return the run's exit status, and whether it was there."""
         process = self.start(out)
         family = {}
         started = time.monotonic()
