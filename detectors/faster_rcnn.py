@@ -55,6 +55,9 @@ class FasterRCNNDetector:
     max_boxes: int = 36
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
+    def __post_init__(self) -> None:
+        self._rules()  # an impossible threshold ends a run before it starts, not at its first image
+
     def describe(self) -> dict[str, Any]:
         """Return everything that decides the output, in JSON types."""
         return {

@@ -133,6 +133,8 @@ class ExtractCommand:
         told = f"{summary.out}: {summary.num_images} images in {summary.num_shards} shards"
         if summary.num_shards_made:
             told += f"; {summary.num_shards_made} made now at {summary.images_per_second:.2f} images/s"
+        else:
+            told += "; nothing to do"
         if summary.num_quarantined:
             told += f"; {summary.num_quarantined} in quarantine, for vinculum inspect and --retry-quarantine"
         return Result(summary=asdict(summary), lines=(told,), status=3 if summary.num_quarantined else 0)

@@ -97,6 +97,7 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
     [
         (["--convention", "colour=red"], ["colour", "short_side"]),
         (["--convention", "short_side=tall"], ["short_side", "tall"]),
+        (["--convention", "nms_threshold=7"], ["NMS threshold is 7", "at most 1"]),
         (["--convention", "boxes"], ["boxes", "NAME=VALUE"]),
         (["--weights", "/nowhere/weights.safetensors"], ["/nowhere/weights.safetensors", "toyworld", "random:SEED"]),
         (["--weights", "random:zero"], ["random:zero", "random:0"]),
