@@ -62,7 +62,8 @@ def test_fast_path_beside_plain_float32():
     cosine = torch.nn.functional.cosine_similarity(fast.region_features(fast_map, [boxes]), expected)[inside]
     units = [name for name, has in torch.cpu.get_capabilities().items() if has is True and "bf16" in name]
     print(
-        f"\n{HEIGHT}x{WIDTH}, {len(boxes)} RoIs, {torch.get_num_threads()} threads, bf16 units {units}, fast path in {dtype}"
+        f"\n{HEIGHT}x{WIDTH}, {len(boxes)} RoIs, {torch.get_num_threads()} threads, "
+        f"bf16 units {units}, fast path in {dtype}"
     )
     for name, seconds in stages.items():
         print(f"  {name:17} {seconds:6.3f} s -> {fast_stages[name]:6.3f} s   {seconds / fast_stages[name]:.2f}x")

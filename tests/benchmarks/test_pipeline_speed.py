@@ -38,7 +38,8 @@ from pipeline.sources import list_images
 from pipeline.worker import ShardTask, ShardWorker, WorkerSettings
 folder, out = sys.argv[1:]
 request = DetectorRequest(name="faster-rcnn", weights="toyworld")
-worker = ShardWorker(WorkerSettings(detector=request, configuration={}, store="arrow", out=Path(out), batch_size=1, threads=2))
+settings = {"configuration": {}, "store": "arrow", "out": Path(out), "batch_size": 1, "threads": 2}
+worker = ShardWorker(WorkerSettings(detector=request, **settings))
 images = list_images([folder]).images
 for number, shard in enumerate(plan_shards(images, 8), start=1):
     worker.make_shard(ShardTask(shard=shard))

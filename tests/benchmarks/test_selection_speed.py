@@ -35,6 +35,7 @@ def test_selection_time_beside_the_loop(sharpness):
         selection = select_regions(boxes, scores, SelectionRules())
     walk = (time.perf_counter() - started) / 20
     print(
-        f"\nselection, logits of spread {sharpness}: walk {walk * 1e3:.1f} ms, loop {loop * 1e3:.0f} ms, {loop / walk:.0f}x"
+        f"\nselection, logits of spread {sharpness}: walk {walk * 1e3:.1f} ms, loop {loop * 1e3:.0f} ms, "
+        f"{loop / walk:.0f}x"
     )
     assert selection.indices.tolist() == expected.tolist()
