@@ -42,12 +42,11 @@ def connected(address: str | None) -> Iterator[Cluster]:
     """
     if address is not None:
         _require_listener(address)
-    ray.init(
-        address=address,
-        include_dashboard=False if address is None and "RAY_ADDRESS" not in os.environ else None,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    if address is None and "RAY_ADDRESS" not in os.environ:
+        # Ray's own default would join whatever cluster was last started on this machine, and die with it.
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    else:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     try:
         resources = ray.cluster_resources()
         yield Cluster(cpus=int(resources.get("CPU", 1)), gpus=int(resources.get("GPU", 0)))
