@@ -71,11 +71,11 @@ class RegionFeatures:
     features: NDArray[np.float16]
     """float16 [R, D]; mean-pooled RoI features."""
     class_ids: NDArray[np.int32]
-    """int32 [R]; row of the class vocabulary, background excluded."""
+    """int32 [R]; row of the class vocabulary, background excluded; -1 where imported features do not tell."""
     class_scores: NDArray[np.float32]
     """float32 [R]; probability of that class."""
     attribute_ids: NDArray[np.int32]
-    """int32 [R]; row of the attribute vocabulary, "no attribute" excluded."""
+    """int32 [R]; row of the attribute vocabulary, "no attribute" excluded; -1 where imported features do not tell."""
     attribute_scores: NDArray[np.float32]
     """float32 [R]; probability of that attribute."""
     selection: str

@@ -1,0 +1,226 @@
+"""Reads Flickr30k Entities in its official layout: https://github.com/BryanPlummer/flickr30k_entities.
+
+FOLDER/Sentences/ID.txt        five captions a file, `[/EN#1/people Two young guys] with ...`
+FOLDER/Annotations/ID.xml      boxes of the entities, 1-based, last pixel inside
+FOLDER/{train,val,test}.txt    image ids of each split; without any of them every image is for training
+FOLDER/UNRELATED_CAPTIONS      optional; `ID NUMBER` a line, numbers from 1: captions that are about something else
+"""
+
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import TypedDict
+from xml.etree import ElementTree
+
+from annotations.datasets.text_files import read_lines
+from annotations.drops import DataError, Drops
+from annotations.records import Box, Pointer, Sentence, SentenceImage, Split
+
+SOURCE = "flickr30k-entities"
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+NOT_VISUAL = "0"
+"""Entity id of phrases that name nothing one could see."""
+
+_PHRASE = re.compile(r"\[/EN#(\d+)/(\S+) ([^\]]+)\]")
+_Boxes = dict[str, tuple[Box, ...]]
+
+
+class EntitiesRecord(TypedDict):
+    """One image's two files."""
+
+    image_id: str
+    split: Split
+    place: str
+    """Folder or tar file, for messages."""
+    sentences: bytes
+    annotations: bytes
+    unrelated: tuple[int, ...]
+    """Numbers, from 1, of captions that are about something else."""
+
+
+def read_records(path: Path, *, drops: Drops) -> Iterator[EntitiesRecord]:
+    """Yield every image of the split lists in their order, or of a tar file in the order of its members.
+
+    A tar file (compressed or not) holds `Sentences/` and `Annotations/` as the folder does; the split lists and
+    UNRELATED_CAPTIONS are looked for in its folder.
+
+    Raises:
+        DataError: nothing there has this layout, or `drops` is strict.
+    """
+    folder = path if path.is_dir() else path.parent
+    unrelated = _read_unrelated(folder / "UNRELATED_CAPTIONS", drops)
+    files = _folder_files(path, drops) if path.is_dir() else _tar_files(path, drops)
+    for image_id, split, sentences, annotations in files:
+        yield EntitiesRecord(
+            image_id=image_id,
+            split=split,
+            place=str(path),
+            sentences=sentences,
+            annotations=annotations,
+            unrelated=unrelated.get(image_id, ()),
+        )
+
+
+def to_sentences(record: EntitiesRecord, *, drops: Drops) -> Iterator[Sentence]:
+    """Yield the image's captions; every phrase is a pointer, with no boxes where its entity has none.
+
+    Boxes become 0-based and are clipped to the image. An entity's id is the pointer's `object_id`, so phrases of one
+    chain share it; its types, `people` or `people/clothing`, are the `category`.
+    """
+    image_id = record["image_id"]
+    where = f"{record['place']}: Annotations/{image_id}.xml"
+    try:
+        width, height, boxes = _read_boxes(record["annotations"], where, drops)
+    except (ElementTree.ParseError, ValueError) as error:
+        drops.add("image: annotations are no XML of this format", f"{where}: {error}")
+        return
+    image = SentenceImage(image_id=image_id, width=width, height=height)
+    where = f"{record['place']}: Sentences/{image_id}.txt"
+    try:
+        lines = record["sentences"].decode().splitlines()
+    except UnicodeDecodeError as error:
+        drops.add("image: sentences are not UTF-8", f"{where}: {error}")
+        return
+    for number, line in enumerate(lines):
+        if not line.strip():
+            continue
+        if number + 1 in record["unrelated"]:
+            drops.add("sentence: unrelated to its image", f"{where}, line {number + 1}")
+            continue
+        text, pointers = _read_caption(line, boxes, where, drops)
+        if not text:
+            drops.add("sentence: no words", f"{where}, line {number + 1}: found {line!r}")
+            continue
+        yield Sentence(
+            sentence_id=f"{image_id}#{number}",
+            images=(image,),
+            text=text,
+            source=SOURCE,
+            split=record["split"],
+            pointers=pointers,
+        )
+
+
+def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
+    """Yield the images of val.txt and test.txt; sizes are not read."""
+    folder = path if path.is_dir() else path.parent
+    for split in SPLITS[1:]:
+        if (folder / f"{split}.txt").exists():
+            yield from (SentenceImage(image_id=image_id) for image_id in read_lines(folder / f"{split}.txt"))
+
+
+def _read_caption(line: str, boxes: _Boxes, where: str, drops: Drops) -> tuple[str, tuple[Pointer, ...]]:
+    """Return the caption without its marks, and the phrases that were marked."""
+    # Text before the first phrase, then for each phrase: entity id, types, words, text up to the next phrase.
+    before, *rest = _PHRASE.split(line.strip())
+    pointers = []
+    parts, length = [before], len(before)
+    for entity_id, category, words, after in zip(rest[0::4], rest[1::4], rest[2::4], rest[3::4], strict=True):
+        if entity_id not in boxes and entity_id != NOT_VISUAL:
+            drops.add("phrase: unknown object id", f"{where}: found /EN#{entity_id}/ on {words!r}")
+        end = length + len(words)
+        pointers.append(
+            Pointer(start=length, end=end, boxes_xyxy=boxes.get(entity_id, ()), object_id=entity_id, category=category)
+        )
+        parts += words, after
+        length = end + len(after)
+    return "".join(parts), tuple(pointers)
+
+
+def _read_boxes(xml: bytes, where: str, drops: Drops) -> tuple[int, int, _Boxes]:
+    """Return the image's width and height, and the boxes of each entity: none for scenes and what is not boxed."""
+    root = ElementTree.fromstring(xml)
+    width, height = int(root.findtext("size/width", "")), int(root.findtext("size/height", ""))
+    if width < 1 or height < 1:
+        raise ValueError(f"size is {width} x {height}, expected at least 1 x 1")
+    boxes: dict[str, tuple[Box, ...]] = {}
+    for thing in root.iter("object"):
+        box: tuple[Box, ...] = ()
+        corners = thing.find("bndbox")
+        if corners is not None:
+            box = _read_box(corners, width, height, where, drops)
+        for name in thing.iter("name"):
+            entity_id = name.text or ""
+            boxes[entity_id] = boxes.get(entity_id, ()) + box
+    return width, height, boxes
+
+
+def _read_box(corners: ElementTree.Element, width: int, height: int, where: str, drops: Drops) -> tuple[Box, ...]:
+    """Return the box as the one element of a tuple, or nothing, counted, if it is none."""
+    found = {corner.tag: corner.text for corner in corners}
+    try:
+        x1, y1, x2, y2 = (float(found[name] or "") - 1 for name in ("xmin", "ymin", "xmax", "ymax"))
+    except (KeyError, ValueError):
+        drops.add("box: not four numbers", f"{where}: found {found}")
+        return ()
+    clipped = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
+    if not (clipped[0] < clipped[2] and clipped[1] < clipped[3]):  # also where one of them is no number
+        drops.add("box: no area inside the image", f"{where} ({width} x {height}): found {found}")
+        return ()
+    return (clipped,)
+
+
+def _folder_files(folder: Path, drops: Drops) -> Iterator[tuple[str, Split, bytes, bytes]]:
+    if not (folder / "Sentences").is_dir():
+        raise DataError(f"{folder}: no folder Sentences/, expected the layout of Flickr30k Entities; check the path")
+    for image_id, split in _listed(folder):
+        try:
+            sentences = (folder / "Sentences" / f"{image_id}.txt").read_bytes()
+            annotations = (folder / "Annotations" / f"{image_id}.xml").read_bytes()
+        except FileNotFoundError as error:
+            drops.add("image: a file is missing", f"{error.filename}: not found, though {split}.txt lists it")
+            continue
+        yield image_id, split, sentences, annotations
+
+
+def _listed(folder: Path) -> Iterator[tuple[str, Split]]:
+    lists = [(split, folder / f"{split}.txt") for split in SPLITS]
+    if any(path.exists() for _, path in lists):
+        seen: set[str] = set()
+        for split, path in lists:
+            for image_id in read_lines(path) if path.exists() else ():
+                if image_id in seen:
+                    raise DataError(f"{path}: image {image_id!r} is listed twice, expected each in one split, once")
+                seen.add(image_id)
+                yield image_id, split
+    else:
+        yield from ((path.stem, "train") for path in sorted((folder / "Sentences").glob("*.txt")))
+
+
+def _tar_files(path: Path, drops: Drops) -> Iterator[tuple[str, Split, bytes, bytes]]:
+    split_of = dict(_listed(path.parent)) if any((path.parent / f"{split}.txt").exists() for split in SPLITS) else None
+    waiting: dict[str, dict[str, bytes]] = {}  # an image's first file, until the second comes
+    try:
+        with tarfile.open(path, "r|*") as archive:
+            for member in archive:
+                name = PurePosixPath(member.name)
+                if not member.isfile() or name.parent.name not in ("Sentences", "Annotations"):
+                    continue
+                split = "train" if split_of is None else split_of.get(name.stem)
+                if split is None:
+                    continue
+                content = archive.extractfile(member)
+                files = waiting.setdefault(name.stem, {})
+                files[name.parent.name] = content.read() if content else b""
+                if len(files) == 2:
+                    del waiting[name.stem]
+                    yield name.stem, split, files["Sentences"], files["Annotations"]
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(
+            f"{path}: not a whole tar file of Sentences/ and Annotations/ ({error}); fetch it again"
+        ) from error
+    for image_id, files in waiting.items():
+        drops.add("image: a file is missing", f"{path}: image {image_id!r} has only {', '.join(files)}")
+
+
+def _read_unrelated(path: Path, drops: Drops) -> dict[str, tuple[int, ...]]:
+    unrelated: dict[str, tuple[int, ...]] = {}
+    for number, line in enumerate(read_lines(path) if path.exists() else (), start=1):
+        image_id, _, caption = line.partition(" ")
+        if not caption.strip().isdecimal():
+            drops.add("unrelated caption: not an image id and a number", f"{path}, line {number}: found {line!r}")
+            continue
+        unrelated[image_id] = (*unrelated.get(image_id, ()), int(caption))
+    return unrelated
