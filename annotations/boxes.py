@@ -1,7 +1,13 @@
 """Boxes as annotations give them, and how much two of them share."""
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from annotations.records import Box
+
+Real = TypeVar("Real", np.float32, np.float64)
 
 
 def xyxy_from_xywh(boxes_xywh: ArrayLike) -> NDArray[np.float64]:
@@ -19,16 +25,31 @@ def pairwise_iou(boxes_xyxy: ArrayLike, other_boxes_xyxy: ArrayLike, *, plus_one
     """
     boxes = _boxes("boxes_xyxy", boxes_xyxy)[:, None]  # [N, 1, 4]
     others = _boxes("other_boxes_xyxy", other_boxes_xyxy)[None]  # [1, M, 4]
+    return iou(boxes, others, plus_one=plus_one)
+
+
+def iou(boxes: NDArray[Real], others: NDArray[Real], *, plus_one: bool = False) -> NDArray[Real]:
+    """Return [...]; intersection over union of boxes [..., 4] with others [..., 4], broadcast, in their precision."""
     last = 1.0 if plus_one else 0.0
-    upper_left = np.maximum(boxes[..., :2], others[..., :2])  # [N, M, 2]
-    lower_right = np.minimum(boxes[..., 2:], others[..., 2:])  # [N, M, 2]
-    shared = _area(upper_left, lower_right, last)  # [N, M]
-    union = _area(boxes[..., :2], boxes[..., 2:], last) + _area(others[..., :2], others[..., 2:], last) - shared
+    shared = _overlap(boxes, others, 0, last) * _overlap(boxes, others, 1, last)
+    union = _area(boxes, last) + _area(others, last) - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def _area(upper_left: NDArray[np.float64], lower_right: NDArray[np.float64], last: float) -> NDArray[np.float64]:
-    return np.prod(np.maximum(lower_right - upper_left + last, 0), axis=-1)
+def _overlap(boxes: NDArray[Real], others: NDArray[Real], axis: int, last: float) -> NDArray[Real]:
+    nearest = np.minimum(boxes[..., axis + 2], others[..., axis + 2])
+    return np.maximum(nearest - np.maximum(boxes[..., axis], others[..., axis]) + last, 0)
+
+
+def _area(boxes: NDArray[Real], last: float) -> NDArray[Real]:
+    widths, heights = boxes[..., 2] - boxes[..., 0] + last, boxes[..., 3] - boxes[..., 1] + last
+    return np.maximum(widths, 0) * np.maximum(heights, 0)
+
+
+def scale_box(box: Box, *, from_size: tuple[int, int], to_size: tuple[int, int]) -> Box:
+    """Return the box as it lies in a copy of the image that has another width and height."""
+    across, down = to_size[0] / from_size[0], to_size[1] / from_size[1]
+    return box[0] * across, box[1] * down, box[2] * across, box[3] * down
 
 
 def _boxes(name: str, given: ArrayLike) -> NDArray[np.float64]:

@@ -139,7 +139,7 @@ def _rebuild(folder: Path, plan: Plan | DamagedFileError, lost: DamagedFileError
             continue
         store = _STORE_OF_SUFFIX[path.suffix]
         with STORES[store].open_shard(path) as shard:
-            made, image_ids = shard.description, list(shard.image_ids)
+            made, image_ids = shard.description, list(shard.row_ids)
         alike = Manifest(content=made.content, store=store, configuration=made.configuration)
         if manifest not in (None, alike):
             raise StoreError(
@@ -191,7 +191,7 @@ def _check_shard(folder: Path, manifest: Manifest, entry: ShardEntry, plan: Plan
     if found.sha256 != entry.sha256:
         raise DamagedFileError(path, found=f"SHA-256 {found.sha256}", expected=entry.sha256)
     with STORES[manifest.store].open_shard(path) as shard:
-        made, image_ids = shard.description, list(shard.image_ids)
+        made, image_ids = shard.description, list(shard.row_ids)
     if made.content != manifest.content:
         raise DamagedFileError(path, found=f"a shard of {made.content}", expected=f"one of {manifest.content}")
     if made.fingerprint != fingerprint(manifest.configuration):

@@ -194,7 +194,7 @@ class ShardWorker:
     def _kept_rows(self, path: Path, stack: ExitStack) -> dict[str, Features]:
         """Return the rows of the shard as it is."""
         reader = stack.enter_context(STORES[self._settings.store].open_shard(path))
-        return {image_id: reader.read(row) for row, image_id in enumerate(reader.image_ids)}
+        return {image_id: reader.read(row) for row, image_id in enumerate(reader.row_ids)}
 
     def _window(self) -> int:
         return 1 if self._settings.batch_size == 1 else WINDOW_BATCHES * self._settings.batch_size

@@ -16,20 +16,24 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from annotations.aligned import AlignedSentence, AlignedSentences, ImageRegions
 from detectors.records import Features
 from stores.atomic import replacing
 from stores.errors import DamagedFileError
 from stores.manifest import Content
 from stores.schema import (
     DESCRIPTION_KEY,
+    ROW_ID,
     ShardDescription,
     arrow_schema,
     from_columns,
     in_batches,
     read_description,
+    read_layouts,
     to_columns,
 )
 from stores.seal import UNSEALED, seal
+from stores.sentence_schema import check_ids, from_sentence_columns, to_sentence_columns
 
 T = TypeVar("T")
 
@@ -58,6 +62,25 @@ def write_shard(path: Path, records: Iterable[Features], *, content: Content, co
                 num_rows += len(batch)
         seal(temporary)
     return num_rows
+
+
+def write_sentences(path: Path, sentences: AlignedSentences, *, configuration: Mapping[str, Any]) -> int:
+    """The shard at `path` holds `sentences`, whole and on disk; returns their number. Equal sentences, equal bytes.
+
+    Raises:
+        StoreError: ids that no store can hold, or that do not ascend by their UTF-8 bytes.
+        OSError: the disk is full, the directory is read-only ...
+    """
+    check_ids(sentences)
+    schema = arrow_schema("sentences", configuration)
+    with replacing(path) as temporary:
+        with (
+            pa.OSFile(str(temporary), "wb") as sink,
+            pa.ipc.new_file(sink, schema, metadata={"seal": UNSEALED}) as writer,
+        ):
+            writer.write_batch(to_sentence_columns(sentences, schema))
+        seal(temporary)
+    return len(sentences)
 
 
 def open_shard(path: Path) -> "ArrowShard":
@@ -89,20 +112,31 @@ class ArrowShard:
         )
 
     @property
-    def image_ids(self) -> list[str]:
-        """The image ids in row order."""
+    def row_ids(self) -> list[str]:
+        """The image ids, or sentence ids, in row order."""
         batches = self._sparing_memory(self._batches)
-        return [image_id for batch in batches for image_id in batch.column("image_id").to_pylist()]
+        return [row_id for batch in batches for row_id in batch.column(ROW_ID[self.description.content]).to_pylist()]
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
     def read(self, row: int) -> Features:
         """Return the record in `row`, counted from 0, without copying its arrays."""
+        return from_columns(*self._place(row), self.description.content)
+
+    def read_sentence(self, row: int) -> AlignedSentence:
+        """Return the sentence in `row`, counted from 0, without copying its criteria."""
+        return from_sentence_columns(*self._place(row))
+
+    def read_layouts(self) -> list[ImageRegions]:
+        """Return the boxes and names of every row, without features; copies."""
+        return [layout for batch in self._sparing_memory(self._batches) for layout in read_layouts(batch)]
+
+    def _place(self, row: int) -> tuple[pa.RecordBatch, int]:
         if not 0 <= row < len(self):
             raise IndexError(f"{self._path} has {len(self)} rows, asked for row {row}")
         i = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return from_columns(self._batches[i], row - int(self._starts[i]), self.description.content)
+        return self._batches[i], row - int(self._starts[i])
 
     def release_memory(self) -> None:
         """No page of the file counts as this process's memory; a view that is still in use maps its pages again."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from annotations.aligned import AlignedSentence, AlignedSentences, ImageRegions
 from detectors.records import Features
 from stores import arrow_store, lmdb_store
 from stores.manifest import Content, StoreName
@@ -11,16 +12,22 @@ from stores.schema import ShardDescription
 
 
 class ShardReader(Protocol):
-    """One shard's rows by number, counted from 0 and ascending by the UTF-8 bytes of their image ids."""
+    """One shard's rows by number, counted from 0 and ascending by the UTF-8 bytes of their ids."""
 
     description: ShardDescription
 
     @property
-    def image_ids(self) -> Sequence[str]: ...
+    def row_ids(self) -> Sequence[str]: ...
 
     def __len__(self) -> int: ...
 
     def read(self, row: int) -> Features: ...
+
+    def read_sentence(self, row: int) -> AlignedSentence: ...
+
+    def read_layouts(self) -> list[ImageRegions]:
+        """Return the boxes and names of every row of a shard of regions, without features."""
+        ...
 
     def release_memory(self) -> None:
         """What reading has mapped is no longer in memory; records that were read stay good."""
@@ -41,6 +48,8 @@ class Store(Protocol):
     def write_shard(
         self, path: Path, records: Iterable[Features], *, content: Content, configuration: Mapping[str, Any]
     ) -> int: ...
+
+    def write_sentences(self, path: Path, sentences: AlignedSentences, *, configuration: Mapping[str, Any]) -> int: ...
 
     def open_shard(self, path: Path) -> ShardReader: ...
 

@@ -18,10 +18,19 @@ Values are little-endian and without gaps, so that every array is one `numpy.fro
     16 + 28R      float32  attribute_scores [R]
     16 + 32R      float16  features [R, D]
     16 + 32R+2RD  UTF-8    selection, to the end
+
+A sentence is keyed by its id; W pointed words, R regions, J bytes of JSON, padded with spaces to a multiple of 4:
+
+    0             int32    W, R, J, and 1 if targets are baked, else 0
+    16            UTF-8    a JSON object: the columns of `stores/sentence_schema.py` before those of words
+    16 + J        int32    word_starts [W], word_ends [W], word_images [W]
+    then          float16  position [W, R], semantic [W, R], if baked targets [W, R]
+    then          bool     word_in_answer [W], word_oov [W], if baked supervised [W]; one byte each
 """
 
 import errno
 import itertools
+import json
 import math
 import os
 import struct
@@ -35,12 +44,14 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
+from annotations.aligned import AlignedSentence, AlignedSentences, ImageRegions, PointedWords
 from detectors.records import Features, GridFeatures, RegionFeatures
 from stores.atomic import replacing
 from stores.errors import DamagedFileError
-from stores.manifest import Content
+from stores.manifest import Content, canonical_json
 from stores.schema import DESCRIPTION_KEY, ShardDescription, in_batches, read_description, write_description
 from stores.seal import UNSEALED, seal
+from stores.sentence_schema import check_ids, sentence_fields, sentence_from_fields
 
 suffix = ".lmdb"
 
@@ -49,6 +60,7 @@ _COMMIT_BYTES = 8 << 20
 _FIRST_MAP_BYTES = 16 << 20
 _REGION_HEADER = struct.Struct("<4i")
 _GRID_HEADER = struct.Struct("<6i")
+_SENTENCE_HEADER = struct.Struct("<4i")
 
 # A process may have an LMDB file open only once, and no open one may be carried over a fork. So a read opens the file,
 # copies one value out and closes it again (some 60 us), one read at a time, and a fork waits for the read to end.
@@ -65,6 +77,13 @@ def write_shard(path: Path, records: Iterable[Features], *, content: Content, co
         StoreError: records of several kinds, or not ascending by image id.
         OSError: the disk is full, the directory is read-only ...
     """
+    batches = in_batches(records, content, _COMMIT_BYTES)
+    rows = ([(record.image_id.encode(), _encode(record)) for record in batch] for batch in batches)
+    return _write(path, rows, write_description(content, configuration))
+
+
+def _write(path: Path, batches: Iterable[list[tuple[bytes, bytes]]], description: bytes) -> int:
+    """`path` is a whole and sealed file of the description and the rows; returns the number of rows."""
     num_rows = 0
     with replacing(path) as temporary:
         # Synced once at the end, by `replacing`; no lock file, since nobody else knows the temporary name.
@@ -72,9 +91,9 @@ def write_shard(path: Path, records: Iterable[Features], *, content: Content, co
             str(temporary), subdir=False, lock=False, sync=False, metasync=False, map_size=_FIRST_MAP_BYTES
         )
         with environment, _disk_errors(temporary):
-            _commit(environment, [(_DESCRIPTION, write_description(content, configuration))])
-            for batch in in_batches(records, content, _COMMIT_BYTES):
-                _commit(environment, [(record.image_id.encode(), _encode(record)) for record in batch])
+            _commit(environment, [(_DESCRIPTION, description)])
+            for batch in batches:
+                _commit(environment, batch)
                 num_rows += len(batch)
             pages_bytes = _pages_bytes(environment)
         with temporary.open("r+b") as file:
@@ -83,6 +102,19 @@ def write_shard(path: Path, records: Iterable[Features], *, content: Content, co
             file.write(UNSEALED)
         seal(temporary)
     return num_rows
+
+
+def write_sentences(path: Path, sentences: AlignedSentences, *, configuration: Mapping[str, Any]) -> int:
+    """The shard at `path` holds `sentences`, whole and on disk; returns their number. Equal sentences, equal bytes.
+
+    Raises:
+        StoreError: ids that no store can hold, or that do not ascend by their UTF-8 bytes.
+        OSError: the disk is full, the directory is read-only ...
+    """
+    check_ids(sentences)
+    rows = ((each.sentence.sentence_id.encode(), _encode_sentence(each)) for each in sentences)
+    _write(path, _batched(rows), write_description("sentences", configuration))
+    return len(sentences)
 
 
 def open_shard(path: Path) -> "LmdbShard":
@@ -105,8 +137,8 @@ class LmdbShard:
         self.description: ShardDescription = read_description(description, path)
 
     @property
-    def image_ids(self) -> list[str]:
-        """The image ids in row order."""
+    def row_ids(self) -> list[str]:
+        """The image ids, or sentence ids, in row order."""
         return [key.decode() for key in self._keys]
 
     def __len__(self) -> int:
@@ -114,15 +146,37 @@ class LmdbShard:
 
     def read(self, row: int) -> Features:
         """Return the record in `row`, counted from 0."""
+        decode = _decode_regions if self.description.content == "regions" else _decode_grid
+        return decode(*self._entry(row))
+
+    def read_sentence(self, row: int) -> AlignedSentence:
+        """Return the sentence in `row`, counted from 0."""
+        return _decode_sentence(self._entry(row)[1])
+
+    def read_layouts(self) -> list[ImageRegions]:
+        """Return the boxes and names of every row, without features; copies."""
+        records = (_decode_regions(*self._entry(row)) for row in range(len(self)))
+        return [
+            ImageRegions(
+                image_id=record.image_id,
+                width=record.image_width,
+                height=record.image_height,
+                boxes_xyxy=record.boxes_xyxy.copy(),
+                class_ids=record.class_ids.copy(),
+                attribute_ids=record.attribute_ids.copy(),
+            )
+            for record in records
+        ]
+
+    def _entry(self, row: int) -> tuple[str, bytes]:
         if not 0 <= row < len(self):
             raise IndexError(f"{self._path} has {len(self)} rows, asked for row {row}")
         key = self._keys[row]
         with _transaction(self._path) as transaction:
             value = transaction.get(key)
         if value is None:  # the file was replaced after its keys were read
-            raise DamagedFileError(self._path, found=f"no image {key.decode()!r}", expected="it as when it was opened")
-        decode = _decode_regions if self.description.content == "regions" else _decode_grid
-        return decode(key.decode(), bytes(value))
+            raise DamagedFileError(self._path, found=f"no row {key.decode()!r}", expected="it as when it was opened")
+        return key.decode(), bytes(value)
 
     def release_memory(self) -> None:
         """Nothing is mapped between reads."""
@@ -176,6 +230,18 @@ def _transaction(path: Path) -> Iterator[lmdb.Transaction]:
             raise DamagedFileError(path, found="missing", expected="a shard") from error
         except lmdb.Error as error:
             raise DamagedFileError(path, found=f"unreadable ({error})", expected="a whole LMDB file") from error
+
+
+def _batched(rows: Iterable[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, bytes]]]:
+    batch: list[tuple[bytes, bytes]] = []
+    size = 0
+    for key, value in rows:
+        batch.append((key, value))
+        size += len(value)
+        if size >= _COMMIT_BYTES:
+            yield batch
+            batch, size = [], 0
+    yield batch
 
 
 def _image_keys(path: Path) -> Iterator[bytes]:
@@ -244,6 +310,31 @@ def _decode_grid(image_id: str, value: bytes) -> GridFeatures:
         features=arrays.next("<f2", height, width, feature_dim),
         attention=arrays.next("<f2", num_heads, height * width, height * width) if num_heads else None,
     )
+
+
+def _encode_sentence(aligned: AlignedSentence) -> bytes:
+    words, fields = aligned.words, canonical_json(sentence_fields(aligned))
+    fields += b" " * (-len(fields) % 4)
+    is_baked = words.targets is not None and words.supervised is not None
+    header = _SENTENCE_HEADER.pack(len(words), words.position.shape[1], len(fields), int(is_baked))
+    flags: list[NDArray[Any]] = [words.in_answer, words.oov]
+    arrays: list[NDArray[Any]] = [words.starts, words.ends, words.images, words.position, words.semantic]
+    if words.targets is not None and words.supervised is not None:
+        arrays.append(words.targets)
+        flags.append(words.supervised)
+    return b"".join([header, fields, *(_little_endian(array) for array in (*arrays, *flags))])
+
+
+def _decode_sentence(value: bytes) -> AlignedSentence:
+    num_words, num_regions, num_bytes, is_baked = _SENTENCE_HEADER.unpack_from(value)
+    fields_end = _SENTENCE_HEADER.size + num_bytes
+    arrays = _Arrays(value, fields_end)
+    spans = {name: arrays.next("<i4", num_words) for name in ("starts", "ends", "images")}
+    criteria = ("position", "semantic", "targets") if is_baked else ("position", "semantic")
+    rows = {name: arrays.next("<f2", num_words, num_regions) for name in criteria}
+    flags = ("in_answer", "oov", "supervised") if is_baked else ("in_answer", "oov")
+    words = PointedWords(**spans, **rows, **{name: arrays.next("?", num_words) for name in flags})
+    return sentence_from_fields(json.loads(value[_SENTENCE_HEADER.size : fields_end]), words)
 
 
 class _Arrays:

@@ -15,7 +15,7 @@ SCHEMA_VERSION = 1
 
 MANIFEST_NAME = "manifest.json"
 
-Content = Literal["regions", "grid"]
+Content = Literal["regions", "grid", "sentences"]
 StoreName = Literal["arrow", "lmdb"]
 
 _ABSENT = object()

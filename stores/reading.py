@@ -40,7 +40,7 @@ class FeatureStore:
         self._mapped_bytes = 0
         self._places: dict[str, tuple[int, int]] = {}
         for shard, entry in enumerate(manifest.shards):
-            image_ids = self._shard(shard).image_ids
+            image_ids = self._shard(shard).row_ids
             if len(image_ids) != entry.rows:
                 raise DamagedFileError(
                     folder / entry.name, found=f"{len(image_ids)} rows", expected=f"{entry.rows} rows"

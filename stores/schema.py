@@ -1,4 +1,6 @@
-"""What a shard holds: a description of how it was made, and one row per image, ascending by image id.
+"""What a shard holds: a description of how it was made, and one row per image or sentence, ascending by its id.
+
+Sentences' columns are in `stores/sentence_schema.py`.
 
 Arrow columns; every array is flat and row-major, its shape is in the int32 columns beside it:
 
@@ -31,17 +33,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from annotations.aligned import ImageRegions
 from detectors.records import Features, GridFeatures, RecordError, RegionFeatures
 from stores.errors import DamagedFileError, StoreError
 from stores.manifest import SCHEMA_VERSION, Content, canonical_json, fingerprint
-
-MAX_IMAGE_ID_BYTES = 511
-"""What an LMDB key holds; the same for every store, so that one can be converted into another."""
+from stores.sentence_schema import MAX_ID_BYTES, SENTENCE_COLUMNS
 
 DESCRIPTION_KEY = "vinculum"
 """Under this name a shard keeps its description, as JSON."""
 
 _RECORDS: dict[Content, type[Features]] = {"regions": RegionFeatures, "grid": GridFeatures}
+
+ROW_ID: dict[Content, str] = {"regions": "image_id", "grid": "image_id", "sentences": "sentence_id"}
+"""The column that names a row."""
 
 _COLUMNS: dict[Content, pa.Schema] = {
     "regions": pa.schema(
@@ -73,6 +77,7 @@ _COLUMNS: dict[Content, pa.Schema] = {
             "attention": pa.list_(pa.float16()),
         }
     ),
+    "sentences": SENTENCE_COLUMNS,
 }
 
 
@@ -134,9 +139,9 @@ def check_image_id(image_id: str) -> None:
         size = len(image_id.encode())
     except UnicodeEncodeError as error:
         raise RecordError(f"image {image_id!r}: its id is not Unicode text, expected UTF-8; rename the file") from error
-    if not 1 <= size <= MAX_IMAGE_ID_BYTES:
+    if not 1 <= size <= MAX_ID_BYTES:
         raise RecordError(
-            f"image {image_id!r}: its id has {size} UTF-8 bytes, expected 1 to {MAX_IMAGE_ID_BYTES}; shorten it"
+            f"image {image_id!r}: its id has {size} UTF-8 bytes, expected 1 to {MAX_ID_BYTES}; shorten it"
         )
     if image_id.startswith("\0"):
         raise RecordError(f"image {image_id!r}: its id starts with NUL, which is kept for the store's own entries")
@@ -210,6 +215,25 @@ def from_columns(batch: pa.RecordBatch, row: int, content: Content) -> Features:
     )
 
 
+def read_layouts(batch: pa.RecordBatch) -> list[ImageRegions]:
+    """Return the boxes and names of every row of regions, without features; copies."""
+    ends = np.cumsum(batch.column("num_boxes").to_numpy(zero_copy_only=False))
+    return [
+        ImageRegions(
+            image_id=image_id, width=width, height=height, boxes_xyxy=boxes, class_ids=classes, attribute_ids=attributes
+        )
+        for image_id, width, height, boxes, classes, attributes in zip(
+            batch.column("image_id").to_pylist(),
+            batch.column("image_width").to_pylist(),
+            batch.column("image_height").to_pylist(),
+            np.split(_whole(batch, "boxes_xyxy").reshape(-1, 4), ends[:-1]),
+            np.split(_whole(batch, "class_ids"), ends[:-1]),
+            np.split(_whole(batch, "attribute_ids"), ends[:-1]),
+            strict=True,
+        )
+    ]
+
+
 @lru_cache(maxsize=4)  # the shards of a store all say the same, two vocabularies included
 def _parse_description(text: bytes) -> tuple[int, str, str, ShardDescription]:
     fields = json.loads(text)
@@ -266,6 +290,11 @@ def _column(values: Sequence[Any], column_type: pa.DataType) -> pa.Array:
 
 def _scalar(batch: pa.RecordBatch, name: str, row: int) -> Any:
     return batch.column(name)[row].as_py()
+
+
+def _whole(batch: pa.RecordBatch, name: str) -> NDArray[Any]:
+    """Return a copy of all rows of a list column, one after another."""
+    return batch.column(name).flatten().to_numpy().copy()
 
 
 def _array(batch: pa.RecordBatch, name: str, row: int) -> NDArray[Any]:

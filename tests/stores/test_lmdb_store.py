@@ -71,5 +71,5 @@ def test_a_shard_that_was_replaced_after_it_was_opened_is_named(tmp_path):
     lmdb_store.write_shard(path, [make_regions("a")], content="regions", configuration={})
     with lmdb_store.open_shard(path) as shard:
         lmdb_store.write_shard(path, [make_regions("b")], content="regions", configuration={})
-        with pytest.raises(DamagedFileError, match="no image 'a', expected it as when it was opened"):
+        with pytest.raises(DamagedFileError, match="no row 'a', expected it as when it was opened"):
             shard.read(0)

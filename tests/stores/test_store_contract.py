@@ -39,7 +39,7 @@ def assert_round_trip(folder, name, records, content):
     assert rows == len(records)
     with STORES[name].open_shard(path) as shard:
         assert len(shard) == rows
-        assert list(shard.image_ids) == [record.image_id for record in records]
+        assert list(shard.row_ids) == [record.image_id for record in records]
         for row, record in enumerate(records):
             assert_same(shard.read(row), record)
 
@@ -110,7 +110,7 @@ def test_a_shard_of_many_images_has_every_id_in_order(tmp_path, name, num_images
     ids = [f"{n:04d}" for n in range(num_images)]
     path, _ = write(tmp_path, name, (make_regions(each, num_boxes=1) for each in ids))
     with STORES[name].open_shard(path) as shard:
-        assert list(shard.image_ids) == ids
+        assert list(shard.row_ids) == ids
 
 
 @every_store

@@ -1,0 +1,72 @@
+"""How similar words are to a detector's class and attribute names: computed once a word, gathered from then on."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from annotations.word_vectors import WordVectors
+
+MAX_PHRASES = 32768
+"""Rows before the table starts anew: 2000 names make them 260 MB."""
+
+
+class SimilarityTable:
+    """Rows of similarities, one a phrase, float32 [phrases, classes + attributes + 1]; the last column is 0."""
+
+    def __init__(
+        self, vectors: WordVectors, *, classes: Sequence[str], attributes: Sequence[str], max_phrases: int = MAX_PHRASES
+    ) -> None:
+        self._vectors = vectors
+        self._names = [*classes, *attributes]
+        self._num_classes = len(classes)
+        self._max_phrases = max_phrases
+        self._rows: dict[str, int] = {}
+        self._values: NDArray[np.float32] = np.zeros((0, len(self._names) + 1), np.float32)
+        self._oov: NDArray[np.bool_] = np.zeros(0, np.bool_)
+
+    def semantic(
+        self,
+        phrases: Sequence[str],
+        class_ids: NDArray[np.int32],
+        attribute_ids: NDArray[np.int32],
+        *,
+        class_weight: float,
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return float32 [W, R], the weighted similarity of phrase w with the names of region r, and bool [W], OOV.
+
+        Args:
+            phrases: W words or phrases.
+            class_ids: int32 [W, R]; -1 where there is none, which is similar to nothing.
+            attribute_ids: int32 [W, R]; likewise.
+        """
+        rows = self._find(phrases)
+        first = (rows * self._values.shape[1])[:, None]
+        nothing = len(self._names)
+        classes = np.where(class_ids < 0, nothing, class_ids)
+        attributes = np.where(attribute_ids < 0, nothing, attribute_ids + self._num_classes)
+        flat = self._values.reshape(-1)
+        semantic = class_weight * flat.take(first + classes)
+        semantic += (1 - class_weight) * flat.take(first + attributes)
+        return semantic, self._oov[rows]
+
+    def _find(self, phrases: Sequence[str]) -> NDArray[np.int64]:
+        """Return the rows of the phrases, having computed those that are new."""
+        new = [phrase for phrase in dict.fromkeys(phrases) if phrase not in self._rows]
+        if len(self._rows) + len(new) > self._max_phrases:
+            self._rows.clear()
+            new = list(dict.fromkeys(phrases))
+        if new:
+            self._add(new)
+        return np.fromiter(map(self._rows.__getitem__, phrases), np.int64, len(phrases))
+
+    def _add(self, phrases: Sequence[str]) -> None:
+        first, last = len(self._rows), len(self._rows) + len(phrases)
+        if last > len(self._values):
+            room = max(last, 2 * len(self._values), 1024)
+            self._values = np.concatenate(
+                [self._values, np.zeros((room - len(self._values), len(self._names) + 1), np.float32)]
+            )
+            self._oov = np.concatenate([self._oov, np.zeros(room - len(self._oov), np.bool_)])
+        self._values[first:last, :-1], self._oov[first:last] = self._vectors.similarity(phrases, self._names)
+        self._rows.update(zip(phrases, range(first, last), strict=True))
