@@ -22,3 +22,8 @@ class Drops:
             raise DataError(f"{where}: {reason}")
         self.counts[reason] += 1
         self.first.setdefault(reason, where)
+
+    def clear(self) -> None:
+        """Count from nothing again; what was counted has been passed on."""
+        self.counts.clear()
+        self.first.clear()

@@ -9,6 +9,7 @@ import tyro.extras
 
 from annotations.drops import DataError
 from detectors.images import ImageError
+from pipeline.align_command import AlignCommand
 from pipeline.commands import DemoCommand, ExtractCommand, InspectCommand, RepairCommand, ToyworldCommand, VerifyCommand
 from pipeline.crew import CrewError
 from stores.errors import StoreError
@@ -17,6 +18,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": DemoCommand,
     "toyworld": ToyworldCommand,
     "extract": ExtractCommand,
+    "align": AlignCommand,
     "verify": VerifyCommand,
     "repair": RepairCommand,
     "inspect": InspectCommand,

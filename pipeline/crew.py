@@ -2,14 +2,13 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
+from typing import Any, Protocol, Self
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
-
-from pipeline.worker import Progress, ShardReport, ShardTask, ShardWorker, WorkerSettings
 
 TASKS_PER_WORKER = 2  # one whose model runs, one that decodes ahead
 ATTEMPTS = 4  # a shard whose worker has died so often is given up
@@ -37,13 +36,60 @@ class Notice:
     text: str
 
 
+class Task(Protocol):
+    """One shard to make."""
+
+    @property
+    def name(self) -> str:
+        """The shard's, without suffix."""
+        ...
+
+    @property
+    def subject(self) -> str:
+        """What it is made from, for messages."""
+        ...
+
+
+class Worker(Protocol):
+    """Makes shards, in a process of its own; up to `TASKS_PER_WORKER` calls of `make_shard` overlap."""
+
+    def ready(self) -> None: ...
+
+    def progress(self) -> Any:
+        """Return what was finished since the last call."""
+        ...
+
+    def make_shard(self, task: Any) -> Any: ...
+
+
+class _Backlog:
+    """Tasks not yet given; they may come from a generator, which is not asked for more than is needed."""
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        self._ahead: deque[Task] = deque()
+        self._tasks = iter(tasks)
+
+    def count(self, limit: int) -> int:
+        """Return how many there are, counting no further than `limit`."""
+        self._ahead.extend(islice(self._tasks, max(0, limit - len(self._ahead))))
+        return min(limit, len(self._ahead))
+
+    def take(self) -> Task:
+        """Return the next; there must be one."""
+        return self._ahead.popleft()
+
+    def put_back(self, tasks: Iterable[Task]) -> None:
+        """The tasks come before all others."""
+        self._ahead.extendleft(reversed(list(tasks)))
+
+
 @dataclass(kw_only=True, eq=False)
 class _Member:
     """One actor and the tasks it was given."""
 
     actor: Any
     number: int
-    tasks: dict[Any, ShardTask] = field(default_factory=dict)
+    tasks: dict[Any, Task] = field(default_factory=dict)
     """Ray's reference of each call to its task."""
     asked: Any = None
     """Reference of the progress call under way."""
@@ -52,7 +98,8 @@ class _Member:
 class Crew:
     """Runs shard tasks on Ray actors; a context manager that lets every actor go at the end."""
 
-    def __init__(self, settings: WorkerSettings, size: CrewSize) -> None:
+    def __init__(self, worker: Callable[[Any], Worker], settings: Any, size: CrewSize) -> None:
+        self._worker = worker
         self._size = size
         self._settings = ray.put(settings)
         self._hired = 0
@@ -61,23 +108,23 @@ class Crew:
         self._attempts: dict[str, int] = {}
         self._lost_starting = 0
 
-    def __enter__(self) -> "Crew":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         for member in [*self._members, *self._starting.values()]:
             ray.kill(member.actor)
 
-    def run(self, tasks: Sequence[ShardTask]) -> Iterator[ShardReport | Progress | Notice]:
-        """Yield a report for every task as it ends, in any order, with progress and notices between.
+    def run(self, tasks: Iterable[Task]) -> Iterator[Any]:
+        """Yield the worker's report for every task as it ends, in any order, with its progress and notices between.
 
         Raises CrewError when a worker can not load the detector, a shard can not be written, or a shard's workers
         keep dying.
         """
-        waiting = deque(tasks)
+        waiting = _Backlog(tasks)
         idle_since = time.monotonic()
-        while waiting or any(member.tasks for member in self._members):
-            self._hire(len(waiting))
+        while waiting.count(1) or any(member.tasks for member in self._members):
+            self._hire(waiting.count(self._size.workers))
             self._give_work(waiting)
             calls = [ref for member in self._members for ref in member.tasks]
             done, _ = ray.wait([*self._starting, *calls], num_returns=1, timeout=POLL_SECONDS)
@@ -94,7 +141,7 @@ class Crew:
         """Ask Ray for actors while there is work for more; they start when their resources exist."""
         while len(self._members) + len(self._starting) < self._size.workers and len(self._starting) < num_waiting:
             actor = (
-                ray.remote(ShardWorker)
+                ray.remote(self._worker)
                 .options(
                     num_cpus=self._size.cpus_per_worker,
                     num_gpus=self._size.gpus_per_worker,
@@ -107,12 +154,13 @@ class Crew:
             self._starting[member.actor.ready.remote()] = member
             self._hired += 1
 
-    def _give_work(self, waiting: deque[ShardTask]) -> None:
+    def _give_work(self, waiting: _Backlog) -> None:
         """Give every member one task, and a second to decode ahead while there is more than one for each."""
-        for wanted in range(1, TASKS_PER_WORKER + 1):
+        for num_given in range(TASKS_PER_WORKER):
+            at_least = 1 if num_given == 0 else len(self._members)
             for member in self._members:
-                if waiting and len(member.tasks) < wanted and (wanted == 1 or len(waiting) >= len(self._members)):
-                    task = waiting.popleft()
+                if len(member.tasks) == num_given and waiting.count(at_least) == at_least:
+                    task = waiting.take()
                     member.tasks[member.actor.make_shard.remote(task)] = task
 
     def _welcome(self, ref: Any) -> Iterator[Notice]:
@@ -130,7 +178,7 @@ class Crew:
             return
         self._members.append(member)
 
-    def _collect(self, ref: Any, waiting: deque[ShardTask]) -> Iterator[ShardReport | Notice]:
+    def _collect(self, ref: Any, waiting: _Backlog) -> Iterator[Any]:
         """Take a finished shard in, or put the shards of a dead worker back."""
         member = next((member for member in self._members if ref in member.tasks), None)
         if member is None:
@@ -138,30 +186,29 @@ class Crew:
         try:
             report = ray.get(ref)
         except RayTaskError as error:
-            raise CrewError(f"{member.tasks[ref].shard.name}: {_last_line(error)}") from error
+            raise CrewError(f"{member.tasks[ref].name}: {_last_line(error)}") from error
         except RayActorError as error:
             yield Notice(text=self._bury(member, waiting, error))
             return
         del member.tasks[ref]
         yield report
 
-    def _bury(self, member: _Member, waiting: deque[ShardTask], error: RayActorError) -> str:
+    def _bury(self, member: _Member, waiting: _Backlog, error: RayActorError) -> str:
         """Put a dead worker's shards back to the front, and say so."""
         self._members.remove(member)
         ray.kill(member.actor)
         for task in member.tasks.values():
-            name = task.shard.name
+            name = task.name
             self._attempts[name] = self._attempts.get(name, 0) + 1
             if self._attempts[name] >= ATTEMPTS:
                 raise CrewError(
-                    f"{name}: {ATTEMPTS} workers died over it; its images are {task.shard.images[0].location} to "
-                    f"{task.shard.images[-1].location}: {_last_line(error)}"
+                    f"{name}: {ATTEMPTS} workers died over it; it is made from {task.subject}: {_last_line(error)}"
                 ) from error
-        waiting.extendleft(reversed(member.tasks.values()))
-        names = ", ".join(task.shard.name for task in member.tasks.values())
+        waiting.put_back(member.tasks.values())
+        names = ", ".join(task.name for task in member.tasks.values())
         return f"worker {member.number} died; {names or 'no shard'} goes to another ({_last_line(error)})"
 
-    def _ask_progress(self) -> Iterator[Progress]:
+    def _ask_progress(self) -> Iterator[Any]:
         """Yield what workers have answered, and ask again; a dead worker's silence is found by its shards."""
         for member in self._members:
             if member.asked is not None:

@@ -12,17 +12,18 @@ from pipeline.given_boxes import read_given_boxes
 from pipeline.planning import plan_shards
 from pipeline.progress import RunLog
 from pipeline.sources import IdRule, list_images
-from pipeline.worker import ShardReport, ShardTask, WorkerSettings
+from pipeline.worker import ShardReport, ShardTask, ShardWorker, WorkerSettings
 from stores.atomic import locked, remove_leftovers
 from stores.catalog import STORES
 from stores.errors import StoreError
 from stores.manifest import (
     MANIFEST_NAME,
     Manifest,
-    ShardEntry,
     StoreName,
     read_manifest,
     require_same_configuration,
+    with_entry,
+    without_lost_shards,
     write_manifest,
 )
 from stores.plan import PLAN_NAME, PlannedShard, read_plan, write_plan
@@ -107,11 +108,11 @@ def _make_shards(job: ExtractionJob, manifest: Manifest, tasks: Sequence[ShardTa
             given_boxes=job.given_boxes,
         )
         log.start(size)
-        with Crew(settings, size) as crew:
+        with Crew(ShardWorker, settings, size) as crew:
             for event in crew.run(tasks):
                 log.tell(event)
                 if isinstance(event, ShardReport):
-                    manifest = _with_entry(manifest, event.entry)
+                    manifest = with_entry(manifest, event.entry)
                     write_manifest(job.out, manifest)
     return manifest
 
@@ -125,12 +126,7 @@ def _open_manifest(out: Path, wanted: Manifest) -> Manifest:
         return wanted
     manifest = read_manifest(out)
     require_same_configuration(manifest, wanted, out)
-    there = tuple(entry for entry in manifest.shards if _is_there(out / entry.name, entry))
-    return replace(manifest, shards=there)
-
-
-def _is_there(path: Path, entry: ShardEntry) -> bool:
-    return path.is_file() and path.stat().st_size == entry.bytes
+    return without_lost_shards(manifest, out)
 
 
 def _existing_plan(out: Path) -> Sequence[PlannedShard]:
@@ -145,11 +141,6 @@ def _tasks(plan: Sequence[PlannedShard], manifest: Manifest, retry_quarantine: b
         return missing
     failed = {name: frozenset(each.image_id for each in entry.failures) for name, entry in finished.items()}
     return missing + [ShardTask(shard=shard, retry=failed[shard.name]) for shard in plan if failed.get(shard.name)]
-
-
-def _with_entry(manifest: Manifest, entry: ShardEntry) -> Manifest:
-    others = [other for other in manifest.shards if other.name != entry.name]
-    return replace(manifest, shards=tuple(sorted([*others, entry], key=lambda each: each.name)))
 
 
 def _boxes_identity(job: ExtractionJob) -> dict[str, str] | None:

@@ -54,6 +54,14 @@ class ShardTask:
     """Ids of the failed images; none where the shard is made for the first time."""
 
     @property
+    def name(self) -> str:
+        return self.shard.name
+
+    @property
+    def subject(self) -> str:
+        return f"the images {self.shard.images[0].location} to {self.shard.images[-1].location}"
+
+    @property
     def num_images(self) -> int:
         """How many images are tried."""
         return len(self.retry) or len(self.shard.images)

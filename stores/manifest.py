@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +33,16 @@ class FailedImage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DropCount:
+    """Annotations that could not be used, and are in no shard."""
+
+    reason: str
+    count: int
+    first: str
+    """Where the first was met, and what was found there."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShardEntry:
     """One finished shard."""
 
@@ -42,6 +52,10 @@ class ShardEntry:
     bytes: int
     sha256: str
     failures: tuple[FailedImage, ...] = ()
+    drops: tuple[DropCount, ...] = ()
+    """Of sentence shards, by reason; what was met while its annotations were read."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Of sentence shards: how much of what it holds, such as `sentences` and `pointers`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +132,17 @@ def read_manifest(folder: Path) -> Manifest:
         raise DamagedFileError(path, found=f"a missing or unknown field ({error})", expected="a manifest") from error
 
 
+def with_entry(manifest: Manifest, entry: ShardEntry) -> Manifest:
+    """Return the manifest with the entry in its place, instead of one of the same name."""
+    others = [other for other in manifest.shards if other.name != entry.name]
+    return replace(manifest, shards=tuple(sorted([*others, entry], key=lambda each: each.name)))
+
+
+def without_lost_shards(manifest: Manifest, folder: Path) -> Manifest:
+    """Return the manifest with those entries only whose files are there and as large as they were."""
+    return replace(manifest, shards=tuple(entry for entry in manifest.shards if _is_there(folder / entry.name, entry)))
+
+
 def require_same_configuration(existing: Manifest, wanted: Manifest, folder: Path) -> None:
     """The store in `folder` may be continued by a run that would write `wanted`.
 
@@ -131,6 +156,10 @@ def require_same_configuration(existing: Manifest, wanted: Manifest, folder: Pat
     ]
     if differences:
         raise StoreError(f"{folder}: {'; '.join(differences)}; use a new --out, or the options that the store has")
+
+
+def _is_there(path: Path, entry: ShardEntry) -> bool:
+    return path.is_file() and path.stat().st_size == entry.bytes
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -153,7 +182,8 @@ def _entry(fields: dict[str, Any], path: Path) -> ShardEntry:
     if Path(fields["name"]).name != fields["name"]:
         raise DamagedFileError(path, found=f"a shard named {fields['name']!r}", expected="a file name without folder")
     failures = tuple(FailedImage(**each) for each in fields["failures"])
-    return ShardEntry(**fields | {"failures": failures})
+    drops = tuple(DropCount(**each) for each in fields.get("drops", ()))
+    return ShardEntry(**fields | {"failures": failures, "drops": drops})
 
 
 def _differences(path: str, found: Any, expected: Any) -> Iterator[str]:

@@ -223,25 +223,29 @@ def sentence_from_fields(fields: Mapping[str, Any], words: PointedWords) -> Alig
     )
 
 
+def is_row_id(text: str) -> bool:
+    """Return whether every store can hold a row of this name."""
+    try:
+        key = text.encode()
+    except UnicodeEncodeError:
+        return False
+    return 1 <= len(key) <= MAX_ID_BYTES and key[0] != 0
+
+
 def check_ids(aligned: AlignedSentences) -> None:
     """Every store can hold the sentences as rows of one shard.
 
     Raises:
         StoreError: ids that do not ascend by their UTF-8 bytes, or one that no store can hold.
     """
-    last = b""
+    last = ""
     for sentence in aligned.sentences:
-        key = sentence.sentence_id.encode(errors="surrogatepass")
-        if not (last < key and len(key) <= MAX_ID_BYTES and key[0] and _is_unicode(sentence.sentence_id)):
+        if not (last < sentence.sentence_id and is_row_id(sentence.sentence_id)):  # code points order as UTF-8 does
             raise StoreError(
-                f"sentence {sentence.sentence_id!r} came after {last.decode(errors='replace')!r}, expected ids of 1 to "
-                f"{MAX_ID_BYTES} UTF-8 bytes that ascend by them and do not start with NUL"
+                f"sentence {sentence.sentence_id!r} came after {last!r}, expected ids of 1 to {MAX_ID_BYTES} UTF-8 "
+                "bytes that ascend by them and do not start with NUL"
             )
-        last = key
-
-
-def _is_unicode(text: str) -> bool:
-    return not any(0xD800 <= ord(character) <= 0xDFFF for character in text)
+        last = sentence.sentence_id
 
 
 def _answer(text: str, weight: float) -> Answer:

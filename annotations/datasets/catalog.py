@@ -41,6 +41,10 @@ class DataSet:
     evaluation_images: EvaluationImages
     place: str
     """What the path given must be, for --help and errors."""
+    sentences_per_record: int = 1
+    """About so many; records are dealt to workers by it."""
+    has_descriptions: bool = False
+    """Records are images whose region descriptions are to be merged, see `annotations.merging`."""
 
     def read_sentences(self, path: Path, *, drops: Drops) -> Iterator[Sentence]:
         """Yield every sentence in file order; only one record is in memory at a time."""
@@ -54,5 +58,6 @@ DATA_SETS: dict[str, DataSet] = {
         to_sentences=flickr30k_entities.to_sentences,
         evaluation_images=flickr30k_entities.evaluation_images,
         place="a folder with Sentences/, Annotations/ and train.txt, val.txt, test.txt; or a tar file of one",
+        sentences_per_record=5,
     ),
 }

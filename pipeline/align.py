@@ -1,0 +1,273 @@
+"""`vinculum align`: annotations and region shards to sentence shards; the main path."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from annotations.alignment import CLASS_WEIGHT
+from annotations.criteria import SemanticUnit
+from annotations.datasets.catalog import DATA_SETS
+from annotations.datasets.text_files import read_lines
+from annotations.drops import Drops
+from annotations.splits import SplitRules, make_split_rules, read_minival
+from annotations.word_vectors import read_word_vectors
+from pipeline.align_log import AlignLog
+from pipeline.align_worker import (
+    AlignReport,
+    AlignSettings,
+    AlignTask,
+    AlignWorker,
+    BakeOptions,
+    MergeOptions,
+    drop_counts,
+)
+from pipeline.cluster import connected
+from pipeline.crew import Crew
+from pipeline.identity import identity_of
+from stores.atomic import locked, remove_leftovers
+from stores.catalog import STORES
+from stores.errors import StoreError
+from stores.layouts import RegionLayouts
+from stores.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    ShardEntry,
+    StoreName,
+    fingerprint,
+    read_manifest,
+    require_same_configuration,
+    with_entry,
+    without_lost_shards,
+    write_manifest,
+)
+from stores.plan import SHARD_PREFIX
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotationSource:
+    """One `--annotations NAME=PATH`."""
+
+    name: str
+    """In `DATA_SETS`."""
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignmentJob:
+    """Everything a run was asked for."""
+
+    regions: Path
+    annotations: tuple[AnnotationSource, ...]
+    vectors: Path
+    out: Path
+    store: StoreName = "arrow"
+    shard_size: int = 8192
+    """Sentences, about."""
+    unit: SemanticUnit = "word"
+    class_weight: float = CLASS_WEIGHT
+    merging: MergeOptions = field(default_factory=MergeOptions)
+    bake: BakeOptions | None = None
+    held_out: tuple[Path, ...] = ()
+    minival: Path | None = None
+    strict: bool = False
+    address: str | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSummary:
+    """What came of one source."""
+
+    name: str
+    counts: dict[str, int]
+    """Sentences, pointers, pointed words ...; `images` and `objects` are counted in each shard for itself."""
+    drops: dict[str, int]
+    """Annotations left out, by reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignmentSummary:
+    """What the store holds when the run ends, and what the run did."""
+
+    out: str
+    num_sentences: int
+    num_shards: int
+    num_shards_made: int
+    """By this run."""
+    sentences_per_second: float
+    """Of this run, from the first shard asked for to the last one written."""
+    sources: tuple[SourceSummary, ...]
+
+
+def align(job: AlignmentJob) -> AlignmentSummary:
+    """Make every sentence shard that is missing; run again after any interruption, it does only what is left."""
+    _check_sources(job.annotations)
+    regions = RegionLayouts(job.regions).manifest
+    vocabulary = _vocabulary(job.regions, regions)
+    read_drops = Drops(strict=job.strict)
+    vectors = read_word_vectors(job.vectors, drops=read_drops)
+    splits = _split_rules(job, read_drops)
+    wanted = Manifest(content="sentences", store=job.store, configuration=_configuration(job, regions))
+    job.out.mkdir(parents=True, exist_ok=True)
+    with locked(job.out):
+        remove_leftovers(job.out)
+        manifest = _open_manifest(job.out, wanted)
+        write_manifest(job.out, manifest)
+        settings = AlignSettings(
+            regions=job.regions.absolute(),
+            vectors=vectors,
+            classes=vocabulary["classes"],
+            attributes=vocabulary["attributes"],
+            configuration=manifest.configuration,
+            store=job.store,
+            out=job.out.absolute(),
+            splits=splits,
+            merging=job.merging,
+            unit=job.unit,
+            class_weight=job.class_weight,
+            bake=job.bake,
+            strict=job.strict,
+        )
+        with AlignLog(job.out) as log:
+            manifest = _make_shards(job, settings, manifest, log)
+            summary = _summary(job, manifest, log)
+            log.finish(summary)
+        remove_leftovers(job.out)  # of a worker that outlived the run it belonged to
+    return summary
+
+
+def _make_shards(job: AlignmentJob, settings: AlignSettings, manifest: Manifest, log: AlignLog) -> Manifest:
+    """Run the tasks on Ray; the manifest on disk has each shard as soon as it is finished."""
+    with connected(job.address) as cluster:
+        size = cluster.crew_size("cpu", job.workers, 1)
+        log.start(size, regions=str(job.regions.absolute()), vectors=str(job.vectors), **_places(job.annotations))
+        with Crew(AlignWorker, settings, size) as crew:
+            for event in crew.run(_tasks(job, {Path(entry.name).stem for entry in manifest.shards})):
+                log.tell(event)
+                if isinstance(event, AlignReport):
+                    manifest = with_entry(manifest, event.entry)
+                    write_manifest(job.out, manifest)
+    return manifest
+
+
+def _tasks(job: AlignmentJob, finished: Collection[str]) -> Iterator[AlignTask]:
+    """Yield the shards to make; a source is read from its beginning even if its first shards are finished."""
+    for number, source in enumerate(job.annotations):
+        data_set, drops = DATA_SETS[source.name], Drops(strict=job.strict)
+        size = max(1, job.shard_size // data_set.sentences_per_record)
+        for shard, records in enumerate(_grouped(data_set.read_records(source.path, drops=drops), size)):
+            task = AlignTask(
+                name=f"shard-{number:02d}-{source.name}-{shard:05d}",
+                data_set=source.name,
+                records=records,
+                drops=drop_counts(drops),
+            )
+            drops.clear()
+            if task.name not in finished:
+                yield task
+
+
+def _grouped(records: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    """Yield the records in lists of `size`, and what is left; at least one list, which may be empty.
+
+    A list is yielded when the record after it has been read, so that what is dropped at the end is known by then.
+    """
+    group: list[Any] = []
+    for record in records:
+        if len(group) == size:
+            yield group
+            group = []
+        group.append(record)
+    yield group
+
+
+def _split_rules(job: AlignmentJob, drops: Drops) -> SplitRules:
+    """Return the rules of all sources together; images that a source evaluates are kept from every other's training."""
+    return make_split_rules(
+        (
+            image
+            for source in job.annotations
+            for image in DATA_SETS[source.name].evaluation_images(source.path, drops=drops)
+        ),
+        held_out=(image_id for path in job.held_out for image_id in read_lines(path)),
+        minival=read_minival(job.minival) if job.minival else None,
+    )
+
+
+def _configuration(job: AlignmentJob, regions: Manifest) -> dict[str, Any]:
+    """Return all that decides the store's bytes; inputs are known by their content, wherever they lie."""
+    return {
+        "regions": {
+            "fingerprint": fingerprint(regions.configuration),
+            "sha256": sha256("".join(entry.sha256 for entry in regions.shards).encode()).hexdigest(),
+        },
+        "annotations": [{"name": source.name, **identity_of(source.path)} for source in job.annotations],
+        "vectors": identity_of(job.vectors),
+        "held_out": [identity_of(path) for path in job.held_out],
+        "minival": identity_of(job.minival) if job.minival else None,
+        "merging": asdict(job.merging),
+        "semantic_unit": job.unit,
+        "class_weight": job.class_weight,
+        "bake": asdict(job.bake) if job.bake else None,
+        "shard_size": job.shard_size,
+    }
+
+
+def _vocabulary(folder: Path, regions: Manifest) -> dict[str, list[str]]:
+    """Return the names behind the store's class and attribute ids."""
+    vocabulary = regions.configuration.get("detector", {}).get("vocabulary")
+    if not vocabulary:
+        raise StoreError(f"{folder}: its manifest has no vocabulary, expected the detector's; words need its names")
+    return vocabulary
+
+
+def _check_sources(sources: Sequence[AnnotationSource]) -> None:
+    if not sources:
+        raise ValueError(f"--annotations names nothing; expected NAME=PATH, NAME one of {', '.join(DATA_SETS)}")
+    for source in sources:
+        if source.name not in DATA_SETS:
+            raise ValueError(f"--annotations {source.name}: no such data set; expected one of {', '.join(DATA_SETS)}")
+        if not source.path.exists():
+            raise ValueError(f"{source.path}: no such file or folder, expected {DATA_SETS[source.name].place}")
+
+
+def _places(sources: Sequence[AnnotationSource]) -> dict[str, str]:
+    return {f"annotations {number} {source.name}": str(source.path) for number, source in enumerate(sources)}
+
+
+def _open_manifest(out: Path, wanted: Manifest) -> Manifest:
+    """Return the store's manifest if this run may continue it, without shards that are no longer there."""
+    if not (out / MANIFEST_NAME).exists():
+        if any(out.glob(f"{SHARD_PREFIX}*{STORES[wanted.store].suffix}")):
+            raise StoreError(f"{out} has shards and no {MANIFEST_NAME}; run vinculum repair {out}")
+        return wanted
+    manifest = read_manifest(out)
+    require_same_configuration(manifest, wanted, out)
+    return without_lost_shards(manifest, out)
+
+
+def _summary(job: AlignmentJob, manifest: Manifest, log: AlignLog) -> AlignmentSummary:
+    return AlignmentSummary(
+        out=str(job.out),
+        num_sentences=sum(entry.rows for entry in manifest.shards),
+        num_shards=len(manifest.shards),
+        num_shards_made=log.num_shards,
+        sentences_per_second=round(log.sentences_per_second, 1),
+        sources=tuple(
+            _source_summary(
+                source.name, [entry for entry in manifest.shards if entry.name.startswith(f"shard-{number:02d}-")]
+            )
+            for number, source in enumerate(job.annotations)
+        ),
+    )
+
+
+def _source_summary(name: str, entries: Sequence[ShardEntry]) -> SourceSummary:
+    counts, drops = Counter[str](), Counter[str]()
+    for entry in entries:
+        counts.update(entry.counts)
+        drops.update({drop.reason: drop.count for drop in entry.drops})
+    return SourceSummary(name=name, counts=dict(counts), drops=dict(drops))

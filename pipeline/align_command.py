@@ -1,0 +1,120 @@
+"""What `vinculum align` takes; a field's docstring is its --help."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from annotations.alignment import CLASS_WEIGHT, Combination
+from annotations.criteria import SemanticUnit
+from annotations.datasets.catalog import DATA_SETS
+from pipeline.align import AlignmentJob, AlignmentSummary, AnnotationSource, align
+from pipeline.align_worker import BakeOptions, MergeOptions
+from pipeline.commands import Out, Result
+from stores.manifest import StoreName
+
+Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
+File = Annotated[Path, tyro.conf.arg(metavar="FILE")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignCommand:
+    """Turn annotations into shards of sentences whose words know which regions they mean.
+
+    vinculum align --regions regions --annotations gqa=gqa coco-captions=coco --vectors glove.txt --out sentences
+    """
+
+    regions: Folder
+    """The region store that extract wrote."""
+    annotations: tuple[str, ...]
+    """NAME=PATH, any number; names and what each path must be are told where one is wrong."""
+    vectors: File
+    """GloVe or word2vec: text, gzip, binary, or gensim's own."""
+    out: Out
+    """The store: shards, manifest.json, run.jsonl."""
+    store: StoreName = "arrow"
+    """Arrow IPC files, or LMDB files for key-value access."""
+    shard_size: int = 8192
+    """Sentences in a shard, about; records of one image stay together."""
+    unit: SemanticUnit = "word"
+    """Compared with a region's names: each word, or the whole phrase that points."""
+    class_weight: float = CLASS_WEIGHT
+    """Of the class name in the semantic criterion; the attribute's has the rest."""
+    merge_seed: int = 0
+    """Of the draw that joins region descriptions into sentences."""
+    merge_shares: tuple[float, ...] = (1 / 3, 1 / 3, 1 / 3)
+    """Shares of sentences with one, two, three ... descriptions."""
+    bake: Combination | None = None
+    """Also write one combination of the criteria as finished targets."""
+    top_k: int | None = None
+    """Of --bake: regions kept; 3 unless said, for `paper` all."""
+    require_iou: float = 0.0
+    """Of --bake: words whose gold box no region overlaps so much are not supervised."""
+    held_out: tuple[Path, ...] = ()
+    """Lists of image ids, one a line, that must not be trained on."""
+    minival: File | None = None
+    """Image ids of COCO val2014 that stay for validation: a list, or LXMERT's val2014 features; the rest trains."""
+    strict: bool = False
+    """End the run at the first annotation that can not be used, instead of counting it."""
+    address: str | None = None
+    """HOST:PORT of a Ray cluster; without it, this machine (or the cluster of the Ray job that runs it)."""
+    workers: int | None = None
+    """One a CPU unless said."""
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
+
+    def run(self) -> Result:
+        summary = align(self._job())
+        return Result(summary=asdict(summary), lines=tuple(_lines(summary)))
+
+    def _job(self) -> AlignmentJob:
+        if self.shard_size < 1:
+            raise ValueError(f"--shard-size is {self.shard_size}, expected at least 1")
+        if not 0 <= self.class_weight <= 1:
+            raise ValueError(f"--class-weight is {self.class_weight}, expected 0 to 1")
+        if self.bake is None and (self.top_k is not None or self.require_iou):
+            raise ValueError("--top-k and --require-iou are options of --bake; shards keep the raw criteria without it")
+        bake = (
+            None
+            if self.bake is None
+            else BakeOptions(combination=self.bake, top_k=self.top_k, require_iou=self.require_iou)
+        )
+        return AlignmentJob(
+            regions=self.regions,
+            annotations=tuple(map(_source, self.annotations)),
+            vectors=self.vectors,
+            out=self.out,
+            store=self.store,
+            shard_size=self.shard_size,
+            unit=self.unit,
+            class_weight=self.class_weight,
+            merging=MergeOptions(seed=self.merge_seed, shares=self.merge_shares),
+            bake=bake,
+            held_out=self.held_out,
+            minival=self.minival,
+            strict=self.strict,
+            address=self.address,
+            workers=self.workers,
+        )
+
+
+def _source(text: str) -> AnnotationSource:
+    name, equals, path = text.partition("=")
+    if not equals or not path:
+        names = "; ".join(f"{each}: {data_set.place}" for each, data_set in DATA_SETS.items())
+        raise ValueError(f"--annotations {text!r}: expected NAME=PATH, with one of {names}")
+    return AnnotationSource(name=name, path=Path(path))
+
+
+def _lines(summary: AlignmentSummary) -> Iterator[str]:
+    yield (
+        f"{summary.out}: {summary.num_sentences} sentences in {summary.num_shards} shards, "
+        f"{summary.num_shards_made} made now, {summary.sentences_per_second:.0f} sentences/s"
+    )
+    for source in summary.sources:
+        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in source.counts.items())
+        yield f"  {source.name}: {counts or 'nothing'}"
+        for reason, count in source.drops.items():
+            yield f"    dropped {count}: {reason}"

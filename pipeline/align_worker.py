@@ -1,0 +1,228 @@
+"""One worker of alignment: turns the records of a data set into one shard of aligned sentences."""
+
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from annotations.aligned import AlignedSentences, ImageRegions, PointedWords
+from annotations.alignment import CLASS_WEIGHT, Combination, combine
+from annotations.criteria import SemanticUnit, fit_to_regions, measure_criteria
+from annotations.datasets.catalog import DATA_SETS
+from annotations.drops import Drops
+from annotations.records import Sentence, SentenceImage
+from annotations.similarity_table import SimilarityTable
+from annotations.splits import SplitRules
+from annotations.word_vectors import WordVectors
+from stores.catalog import STORES
+from stores.layouts import RegionLayouts
+from stores.manifest import DropCount, ShardEntry, StoreName, describe_shard
+from stores.sentence_schema import MAX_ID_BYTES, is_row_id
+
+MAX_STRETCH = 1.03
+"""How much the proportions of an annotated image may differ from those of the regions' image: roundings of a resize."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeOptions:
+    """How descriptions of regions become sentences."""
+
+    seed: int = 0
+    shares: tuple[float, ...] = (1 / 3, 1 / 3, 1 / 3)
+    """Of sentences with one, two, three ... descriptions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BakeOptions:
+    """The combination of the criteria that is written beside them."""
+
+    combination: Combination
+    top_k: int | None = None
+    require_iou: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignSettings:
+    """What every worker of a run is given once."""
+
+    regions: Path
+    vectors: WordVectors
+    classes: Sequence[str]
+    attributes: Sequence[str]
+    configuration: Mapping[str, Any]
+    """The manifest's; written into every shard."""
+    store: StoreName
+    out: Path
+    splits: SplitRules
+    merging: MergeOptions = MergeOptions()
+    unit: SemanticUnit = "word"
+    class_weight: float = CLASS_WEIGHT
+    bake: BakeOptions | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignTask:
+    """Records of one data set that become one shard."""
+
+    name: str
+    """The shard's, without suffix."""
+    data_set: str
+    records: Sequence[Any]
+    drops: tuple[DropCount, ...] = ()
+    """Met while these records were read."""
+
+    @property
+    def subject(self) -> str:
+        return f"{len(self.records)} records of {self.data_set}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignReport:
+    """What making one shard gave."""
+
+    entry: ShardEntry
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignProgress:
+    """What a worker has done since it was last asked."""
+
+    num_sentences: int
+
+
+class AlignWorker:
+    """Makes sentence shards, one at a time; a second call waits, with its records already here."""
+
+    def __init__(self, settings: AlignSettings) -> None:
+        self._settings = settings
+        self._layouts = RegionLayouts(settings.regions)
+        self._table = SimilarityTable(settings.vectors, classes=settings.classes, attributes=settings.attributes)
+        self._turn = threading.Lock()
+        self._done: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def ready(self) -> None:
+        """Return once the region store is open."""
+
+    def progress(self) -> AlignProgress:
+        """Return what was finished since the last call."""
+        return AlignProgress(num_sentences=sum(self._done.get() for _ in range(self._done.qsize())))
+
+    def make_shard(self, task: AlignTask) -> AlignReport:
+        """Write the shard's file whole, or not at all; what was dropped is in the report's manifest entry."""
+        with self._turn:
+            started = time.perf_counter()
+            settings, drops = self._settings, Drops(strict=self._settings.strict)
+            sentences, regions = self._fitted(task, drops)
+            aligned = measure_criteria(
+                sentences, regions, self._table, unit=settings.unit, class_weight=settings.class_weight
+            )
+            if settings.bake is not None:
+                aligned = replace(aligned, words=_baked(aligned, settings.bake))
+            path = settings.out / f"{task.name}{STORES[settings.store].suffix}"
+            rows = STORES[settings.store].write_sentences(path, aligned, configuration=settings.configuration)
+            entry = replace(
+                describe_shard(path, rows), drops=_together(task.drops, drop_counts(drops)), counts=_counts(aligned)
+            )
+            self._done.put(rows)
+            return AlignReport(entry=entry, seconds=time.perf_counter() - started)
+
+    def _fitted(self, task: AlignTask, drops: Drops) -> tuple[list[Sentence], dict[str, ImageRegions]]:
+        """Return the sentences of all records whose images have regions, ascending by id, and those regions."""
+        fitted: dict[str, Sentence] = {}
+        regions: dict[str, ImageRegions] = {}
+        for sentence in self._sentences(task, drops):
+            split = self._settings.splits.split_of(sentence)
+            if split is None:
+                drops.add("sentence: its image is evaluated elsewhere", _where(sentence))
+                continue
+            found = [layout for image in sentence.images if (layout := self._layouts.find(image))]
+            if len(found) < len(sentence.images):
+                drops.add("sentence: image without regions", f"{_where(sentence)}: images {sentence.image_ids}")
+            elif any(map(_is_stretched, sentence.images, found)):
+                drops.add("sentence: image has other proportions than its regions'", _sizes(sentence, found))
+            elif sentence.sentence_id in fitted:
+                drops.add("sentence: id is there twice", _where(sentence))
+            elif not is_row_id(sentence.sentence_id):
+                drops.add(f"sentence: id is not 1 to {MAX_ID_BYTES} UTF-8 bytes", _where(sentence))
+            else:
+                regions |= {layout.image_id: layout for layout in found}
+                in_split = sentence if split == sentence.split else replace(sentence, split=split)
+                fitted[sentence.sentence_id] = fit_to_regions(in_split, found)
+        return [fitted[sentence_id] for sentence_id in sorted(fitted)], regions
+
+    def _sentences(self, task: AlignTask, drops: Drops) -> Iterator[Sentence]:
+        data_set = DATA_SETS[task.data_set]
+        for record in task.records:
+            yield from data_set.to_sentences(record, drops=drops)
+
+
+def drop_counts(drops: Drops) -> tuple[DropCount, ...]:
+    """Return what was counted, by reason, as a manifest keeps it."""
+    return tuple(
+        DropCount(reason=reason, count=count, first=drops.first[reason])
+        for reason, count in sorted(drops.counts.items())
+    )
+
+
+def _together(*groups: Sequence[DropCount]) -> tuple[DropCount, ...]:
+    by_reason: dict[str, DropCount] = {}
+    for drop in (drop for group in groups for drop in group):
+        earlier = by_reason.get(drop.reason)
+        by_reason[drop.reason] = replace(earlier, count=earlier.count + drop.count) if earlier else drop
+    return tuple(by_reason[reason] for reason in sorted(by_reason))
+
+
+def _baked(aligned: AlignedSentences, bake: BakeOptions) -> PointedWords:
+    words = aligned.words
+    sentence_of = np.repeat(np.arange(len(aligned)), np.diff(aligned.word_offsets))
+    num_boxes = [
+        aligned.num_boxes[sentence][image]
+        for sentence, image in zip(sentence_of.tolist(), words.images.tolist(), strict=True)
+    ]
+    made = combine(
+        words.position,
+        words.semantic,
+        combination=bake.combination,
+        top_k=bake.top_k,
+        require_iou=bake.require_iou,
+        is_region=np.arange(words.position.shape[1]) < np.array(num_boxes, np.int64)[:, None],
+    )
+    return replace(words, targets=made.targets.astype(np.float16), supervised=made.supervised)
+
+
+def _counts(aligned: AlignedSentences) -> dict[str, int]:
+    counts: Counter[str] = Counter(sentences=len(aligned), pointed_words=len(aligned.words))
+    images: set[str] = set()
+    chains: set[tuple[str, str]] = set()
+    for sentence in aligned.sentences:
+        images.update(sentence.image_ids)
+        for pointer in (*sentence.pointers, *sentence.answer_pointers):
+            counts["pointers"] += 1
+            counts["boxed_pointers"] += bool(pointer.boxes_xyxy)
+            chains.add((sentence.images[pointer.image].image_id, pointer.object_id))
+    return {**counts, "images": len(images), "objects": len(chains)}
+
+
+def _is_stretched(image: SentenceImage, regions: ImageRegions) -> bool:
+    if not (image.width and image.height):
+        return False
+    stretch = (image.width * regions.height) / (image.height * regions.width)
+    return max(stretch, 1 / stretch) > MAX_STRETCH
+
+
+def _sizes(sentence: Sentence, found: Sequence[ImageRegions]) -> str:
+    annotated = ", ".join(f"{image.width} x {image.height}" for image in sentence.images)
+    there = ", ".join(f"{regions.width} x {regions.height}" for regions in found)
+    return f"{_where(sentence)}: annotated at {annotated}, regions at {there}"
+
+
+def _where(sentence: Sentence) -> str:
+    return f"{sentence.source}, sentence {sentence.sentence_id!r}"
