@@ -65,9 +65,8 @@ def measure_criteria(
     found = _find_words(sentences, {image_id: row for row, image_id in enumerate(images)}, unit)
     of_pointers = _highest_of_each(_iou_of_gold(found, boxes), found.pointer_firsts)
     position = _highest_of_each(of_pointers[np.array(found.pairs, np.int64)], found.word_firsts)
-    image_rows = np.array(found.image_rows, np.int64)
     semantic, oov = table.semantic(
-        found.phrases, class_ids[image_rows], attribute_ids[image_rows], class_weight=class_weight
+        found.phrases, np.array(found.image_rows, np.int64), class_ids, attribute_ids, class_weight=class_weight
     )
     return AlignedSentences(
         sentences=sentences,
@@ -130,30 +129,33 @@ def _add_words(
     *,
     in_answer: bool,
 ) -> None:
-    pointers_of: dict[tuple[int, int, int], list[int]] = {}  # word and image to its pointers
-    phrase_of: dict[int, str] = {}
+    words: list[tuple[int, int, int, int, str]] = []  # start, end, image, pointer and what is compared with names
     for pointer in pointers:
-        if not pointer.boxes_xyxy:
+        boxes, start, image = pointer.boxes_xyxy, pointer.start, pointer.image
+        if not boxes:
             continue
+        phrase = text[start : pointer.end]
+        lower = phrase.lower()
         number = len(found.pointer_firsts)
         found.pointer_firsts.append(len(found.gold_boxes))
-        found.gold_boxes += pointer.boxes_xyxy
-        found.gold_rows += [rows[pointer.image]] * len(pointer.boxes_xyxy)
-        phrase_of[number] = text[pointer.start : pointer.end]
-        for start, end in word_spans(text, pointer.start, pointer.end):
-            pointers_of.setdefault((start, end, pointer.image), []).append(number)
-    for word in sorted(pointers_of):
-        start, end, image = word
-        numbers = pointers_of[word]
-        found.starts.append(start)
-        found.ends.append(end)
-        found.images.append(image)
-        found.in_answer.append(in_answer)
-        # Of nested phrases the first is as good as any: sources list the whole before its parts.
-        found.phrases.append(text[start:end].lower() if unit == "word" else phrase_of[numbers[0]].lower())
-        found.image_rows.append(rows[image])
-        found.word_firsts.append(len(found.pairs))
-        found.pairs += numbers
+        found.gold_boxes += boxes
+        found.gold_rows += [rows[image]] * len(boxes)
+        for first, last in word_spans(phrase):
+            compared = lower if unit == "span" else phrase[first:last].lower()
+            words.append((start + first, start + last, image, number, compared))
+    words.sort()  # nearly free where the source lists its pointers in the order of the text
+    last_word = None
+    for first, last, image, number, compared in words:
+        if (first, last, image) != last_word:  # else one word in nested phrases: its row has the boxes of all of them
+            last_word = (first, last, image)
+            found.starts.append(first)
+            found.ends.append(last)
+            found.images.append(image)
+            found.in_answer.append(in_answer)
+            found.phrases.append(compared)
+            found.image_rows.append(rows[image])
+            found.word_firsts.append(len(found.pairs))
+        found.pairs.append(number)
 
 
 def _iou_of_gold(found: _FoundWords, boxes: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -107,17 +107,18 @@ class Sentence:
     """What the task's official metric needs besides: JSON values by name."""
 
     def __post_init__(self) -> None:
-        for text, pointers in ((self.text, self.pointers), (self._answer_text(), self.answer_pointers)):
-            for pointer in pointers:
-                if not (0 <= pointer.start < pointer.end <= len(text) and 0 <= pointer.image < len(self.images)):
-                    raise SentenceError(
-                        f"sentence {self.sentence_id!r}: pointer to characters {pointer.start}:{pointer.end}, image "
-                        f"{pointer.image}; expected a span of {text!r} and one of {len(self.images)} images"
-                    )
+        self._check(self.text, self.pointers)
+        if self.answer_pointers:
+            self._check(self.answers[0].text if self.answers else "", self.answer_pointers)
 
     @property
     def image_ids(self) -> tuple[str, ...]:
         return tuple(image.image_id for image in self.images)
 
-    def _answer_text(self) -> str:
-        return self.answers[0].text if self.answers else ""
+    def _check(self, text: str, pointers: tuple[Pointer, ...]) -> None:
+        for pointer in pointers:
+            if not (0 <= pointer.start < pointer.end <= len(text) and 0 <= pointer.image < len(self.images)):
+                raise SentenceError(
+                    f"sentence {self.sentence_id!r}: pointer to characters {pointer.start}:{pointer.end}, image "
+                    f"{pointer.image}; expected a span of {text!r} and one of {len(self.images)} images"
+                )

@@ -28,6 +28,7 @@ class SimilarityTable:
     def semantic(
         self,
         phrases: Sequence[str],
+        image_rows: NDArray[np.int64],
         class_ids: NDArray[np.int32],
         attribute_ids: NDArray[np.int32],
         *,
@@ -37,16 +38,18 @@ class SimilarityTable:
 
         Args:
             phrases: W words or phrases.
-            class_ids: int32 [W, R]; -1 where there is none, which is similar to nothing.
-            attribute_ids: int32 [W, R]; likewise.
+            image_rows: int64 [W]; which of the I images each is about.
+            class_ids: int32 [I, R]; -1 where there is none, which is similar to nothing.
+            attribute_ids: int32 [I, R]; likewise.
         """
         rows = self._find(phrases)
         first = (rows * self._values.shape[1])[:, None]
         nothing = len(self._names)
-        classes = np.where(class_ids < 0, nothing, class_ids)
-        attributes = np.where(attribute_ids < 0, nothing, attribute_ids + self._num_classes)
+        classes = np.where(class_ids < 0, nothing, class_ids)[image_rows]
+        attributes = np.where(attribute_ids < 0, nothing, attribute_ids + self._num_classes)[image_rows]
         flat = self._values.reshape(-1)
-        semantic = class_weight * flat.take(first + classes)
+        semantic = flat.take(first + classes)
+        semantic *= class_weight
         semantic += (1 - class_weight) * flat.take(first + attributes)
         return semantic, self._oov[rows]
 

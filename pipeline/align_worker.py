@@ -1,10 +1,11 @@
 """One worker of alignment: turns the records of a data set into one shard of aligned sentences."""
 
+import gc
 import queue
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ class AlignWorker:
 
     def make_shard(self, task: AlignTask) -> AlignReport:
         """Write the shard's file whole, or not at all; what was dropped is in the report's manifest entry."""
-        with self._turn:
+        with self._turn, _without_garbage_collection():
             started = time.perf_counter()
             settings, drops = self._settings, Drops(strict=self._settings.strict)
             sentences, regions = self._fitted(task, drops)
@@ -164,6 +165,16 @@ class AlignWorker:
             yield from data_set.to_sentences(record, drops=drops)
 
 
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Records are many and refer to one another in no circle: looking for circles is a fifth of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def drop_counts(drops: Drops) -> tuple[DropCount, ...]:
     """Return what was counted, by reason, as a manifest keeps it."""
     return tuple(
@@ -199,16 +210,21 @@ def _baked(aligned: AlignedSentences, bake: BakeOptions) -> PointedWords:
 
 
 def _counts(aligned: AlignedSentences) -> dict[str, int]:
-    counts: Counter[str] = Counter(sentences=len(aligned), pointed_words=len(aligned.words))
-    images: set[str] = set()
-    chains: set[tuple[str, str]] = set()
-    for sentence in aligned.sentences:
-        images.update(sentence.image_ids)
-        for pointer in (*sentence.pointers, *sentence.answer_pointers):
-            counts["pointers"] += 1
-            counts["boxed_pointers"] += bool(pointer.boxes_xyxy)
-            chains.add((sentence.images[pointer.image].image_id, pointer.object_id))
-    return {**counts, "images": len(images), "objects": len(chains)}
+    sentences = aligned.sentences
+    pointers = [(*sentence.pointers, *sentence.answer_pointers) for sentence in sentences]
+    objects = {
+        (sentence.images[pointer.image].image_id, pointer.object_id)
+        for sentence, group in zip(sentences, pointers, strict=True)
+        for pointer in group
+    }
+    return {
+        "images": len({image.image_id for sentence in sentences for image in sentence.images}),
+        "sentences": len(sentences),
+        "pointers": sum(map(len, pointers)),
+        "boxed_pointers": sum(1 for group in pointers for pointer in group if pointer.boxes_xyxy),
+        "objects": len(objects),
+        "pointed_words": len(aligned.words),
+    }
 
 
 def _is_stretched(image: SentenceImage, regions: ImageRegions) -> bool:

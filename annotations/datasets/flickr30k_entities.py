@@ -24,6 +24,14 @@ NOT_VISUAL = "0"
 """Entity id of phrases that name nothing one could see."""
 
 _PHRASE = re.compile(r"\[/EN#(\d+)/(\S+) ([^\]]+)\]")
+_NAME = re.compile(r"<name>(\d+)</name>")
+_SIZE = re.compile(r"<size>\s*<width>(\d+)</width>\s*<height>(\d+)</height>")
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_OBJECT = re.compile(
+    r"<object>\s*((?:<name>\d+</name>\s*)+)"
+    r"(?:<bndbox>\s*" + "".join(rf"<{corner}>(\d+)</{corner}>\s*" for corner in _CORNERS) + r"</bndbox>\s*)?"
+    r"(?:<(?:scene|nobndbox)>\d</(?:scene|nobndbox)>\s*)*</object>"
+)
 _Boxes = dict[str, tuple[Box, ...]]
 
 
@@ -131,44 +139,68 @@ def _read_caption(line: str, boxes: _Boxes, where: str, drops: Drops) -> tuple[s
 
 def _read_boxes(xml: bytes, where: str, drops: Drops) -> tuple[int, int, _Boxes]:
     """Return the image's width and height, and the boxes of each entity: none for scenes and what is not boxed."""
-    root = ElementTree.fromstring(xml)
-    width, height = int(root.findtext("size/width", "")), int(root.findtext("size/height", ""))
+    width, height, objects = _parse(xml)
     if width < 1 or height < 1:
         raise ValueError(f"size is {width} x {height}, expected at least 1 x 1")
     boxes: dict[str, tuple[Box, ...]] = {}
-    for thing in root.iter("object"):
-        box: tuple[Box, ...] = ()
-        corners = thing.find("bndbox")
-        if corners is not None:
-            box = _read_box(corners, width, height, where, drops)
-        for name in thing.iter("name"):
-            entity_id = name.text or ""
-            boxes[entity_id] = boxes.get(entity_id, ()) + box
+    for names, corners in objects:
+        box = _read_box(corners, width, height, where, drops) if corners else ()
+        for name in names:
+            boxes[name] = boxes.get(name, ()) + box
     return width, height, boxes
 
 
-def _read_box(corners: ElementTree.Element, width: int, height: int, where: str, drops: Drops) -> tuple[Box, ...]:
+def _parse(xml: bytes) -> tuple[int, int, list[tuple[list[str], tuple[str, ...]]]]:
+    """Return width, height, and each object's entity ids with its xmin, ymin, xmax, ymax or nothing."""
+    text = xml.decode()
+    size = _SIZE.search(text)
+    objects = _OBJECT.findall(text)
+    # The official files are all written alike, which a pattern reads in a third of the time that a parser takes; any
+    # other writing of the same XML goes to the parser.
+    if size and len(objects) == text.count("<object") and "<!" not in text and text.rstrip().endswith("</annotation>"):
+        return (
+            int(size[1]),
+            int(size[2]),
+            [(_NAME.findall(names), tuple(box) if box[0] else ()) for names, *box in objects],
+        )
+    root = ElementTree.fromstring(xml)
+    return (
+        int(root.findtext("size/width", "")),
+        int(root.findtext("size/height", "")),
+        [
+            (
+                [name.text or "" for name in thing.iter("name")],
+                tuple(box.findtext(corner, "") for corner in _CORNERS)
+                if (box := thing.find("bndbox")) is not None
+                else (),
+            )
+            for thing in root.iter("object")
+        ],
+    )
+
+
+def _read_box(corners: tuple[str, ...], width: int, height: int, where: str, drops: Drops) -> tuple[Box, ...]:
     """Return the box as the one element of a tuple, or nothing, counted, if it is none."""
-    found = {corner.tag: corner.text for corner in corners}
     try:
-        x1, y1, x2, y2 = (float(found[name] or "") - 1 for name in ("xmin", "ymin", "xmax", "ymax"))
-    except (KeyError, ValueError):
-        drops.add("box: not four numbers", f"{where}: found {found}")
+        x1, y1, x2, y2 = map(float, corners)
+    except ValueError:
+        drops.add("box: not four numbers", f"{where}: found {corners}")
         return ()
-    clipped = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
-    if not (clipped[0] < clipped[2] and clipped[1] < clipped[3]):  # also where one of them is no number
-        drops.add("box: no area inside the image", f"{where} ({width} x {height}): found {found}")
+    x1, y1, x2, y2 = max(x1 - 1, 0.0), max(y1 - 1, 0.0), min(x2 - 1, width), min(y2 - 1, height)
+    if not (x1 < x2 and y1 < y2):  # also where one of them is no number
+        drops.add("box: no area inside the image", f"{where} ({width} x {height}): found {corners}")
         return ()
-    return (clipped,)
+    return ((x1, y1, x2, y2),)
 
 
 def _folder_files(folder: Path, drops: Drops) -> Iterator[tuple[str, Split, bytes, bytes]]:
     if not (folder / "Sentences").is_dir():
         raise DataError(f"{folder}: no folder Sentences/, expected the layout of Flickr30k Entities; check the path")
+    sentences_folder, annotations_folder = folder / "Sentences", folder / "Annotations"
     for image_id, split in _listed(folder):
         try:
-            sentences = (folder / "Sentences" / f"{image_id}.txt").read_bytes()
-            annotations = (folder / "Annotations" / f"{image_id}.xml").read_bytes()
+            sentences = (sentences_folder / f"{image_id}.txt").read_bytes()
+            annotations = (annotations_folder / f"{image_id}.xml").read_bytes()
         except FileNotFoundError as error:
             drops.add("image: a file is missing", f"{error.filename}: not found, though {split}.txt lists it")
             continue
