@@ -21,7 +21,7 @@ AT_HOME = {
     "pyarrow": {"stores"},
     "lmdb": {"stores"},
     "torch": {"detectors", "pipeline", "training"},
-    "pickle": set(),
+    "pickle": {"annotations"},  # restricted_pickle.py, which runs nothing
 }
 SOURCES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 

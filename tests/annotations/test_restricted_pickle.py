@@ -1,0 +1,119 @@
+import builtins
+import os
+import pickle
+from collections import OrderedDict
+from contextlib import suppress
+from io import BytesIO
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from annotations.drops import DataError
+from annotations.restricted_pickle import load_restricted
+
+
+class Calls:
+    def __init__(self, function, *args):
+        self.call = (function, args)
+
+    def __reduce__(self):
+        return self.call
+
+
+def load(content, **options):
+    return load_restricted(BytesIO(content), place="refs.p", **options)
+
+
+def dump_and_load(value, protocol):
+    return load(pickle.dumps(value, protocol=protocol))
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@given(value=plain)
+@settings(max_examples=20)
+def test_plain_values_come_back_in_every_protocol(value, protocol):
+    assert dump_and_load(value, protocol) == value
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_sets_and_ordered_dicts_come_back(protocol):
+    value = OrderedDict(a={1, 2}, b=bytearray(b"x"))
+    assert dump_and_load(value, protocol) == value
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("dtype", ["float32", ">f4", "int64", "bool", "U3", "S2"])
+def test_arrays_and_scalars_come_back(dtype, protocol):
+    array = np.array([[1, 0, 2], [0, 1, 1]]).astype(dtype)
+    for given_array in (array, np.asfortranarray(array), array[:0]):
+        loaded = dump_and_load(given_array, protocol)
+        assert loaded.dtype.newbyteorder("=") == array.dtype.newbyteorder("=")
+        np.testing.assert_array_equal(loaded, given_array)
+    assert dump_and_load(array[0, 0], protocol) == array[0, 0]
+
+
+def test_strings_of_python_2_are_text():
+    assert load(b"(dp0\nS'sent'\np1\nS'caf\\xe9'\np2\ns.") == {"sent": "café"}
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize(
+    ("function", "name"), [(os.system, "system"), (builtins.eval, "eval"), (getattr, "getattr"), (np.load, "load")]
+)
+def test_what_calls_anything_else_is_refused_and_not_run(function, name, protocol, tmp_path):
+    done = tmp_path / "done"
+    argument = f"touch {done}" if function is os.system else f"open({str(done)!r}, 'w')"
+    with pytest.raises(DataError, match=rf"refs\.p: the pickle names \w+\.{name}, expected plain values and arrays"):
+        dump_and_load(["harmless", Calls(function, argument)], protocol)
+    assert not done.exists()
+
+
+def test_an_attribute_of_an_admitted_name_is_refused():
+    content = b"\x80\x04\x8c\x05numpy\x8c\x10ndarray.__init__\x93."
+    with pytest.raises(DataError, match=r"numpy\.ndarray\.__init__"):
+        load(content)
+
+
+def test_an_array_of_objects_is_refused():
+    with pytest.raises(DataError, match="an array of O8, expected numbers or text"):
+        dump_and_load(np.array([{}], object), 2)
+
+
+def test_an_array_that_claims_more_than_it_holds_is_refused():
+    content = pickle.dumps(np.arange(4, dtype=np.float32), protocol=2)
+    assert content.count(b"K\x04\x85") == 1
+    with pytest.raises(DataError, match=r"an array \(200,\) of float32 has 16 bytes"):
+        load(content.replace(b"K\x04\x85", b"K\xc8\x85"))
+
+
+@pytest.mark.parametrize("content", [b"", b"no pickle", b"\x80\x02]q\x00(", b"\x80\x63.", b"0.", b"h\x05."])
+def test_a_damaged_pickle_is_a_clear_error(content):
+    with pytest.raises(DataError, match=r"refs\.p: not a whole pickle of plain values"):
+        load(content)
+
+
+@given(content=st.binary(max_size=60), at=st.integers(0, 60))
+@settings(max_examples=200)
+def test_damage_anywhere_is_an_error_or_a_value(content, at):
+    whole = pickle.dumps({"a": [1, 2.5, "b"], "c": np.arange(3)}, protocol=2)
+    with suppress(DataError):
+        load(whole[:at] + content)
+
+
+def test_a_stand_in_takes_the_place_of_a_class():
+    class Record:
+        pass
+
+    content = b"\x80\x02csomewhere\nThing\n)\x81}X\x01\x00\x00\x00aK\x01sb."
+    loaded = load(content, allowed={("somewhere", "Thing"): Record})
+    assert type(loaded) is Record
+    assert loaded.a == 1
