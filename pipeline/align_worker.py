@@ -4,6 +4,7 @@ import gc
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ from stores.catalog import STORES
 from stores.layouts import RegionLayouts
 from stores.manifest import DropCount, ShardEntry, StoreName, describe_shard
 from stores.sentence_schema import MAX_ID_BYTES, is_row_id
+
+BATCH_SENTENCES = 512
 
 MAX_STRETCH = 1.03
 """How much the proportions of an annotated image may differ from those of the regions' image: roundings of a resize."""
@@ -119,21 +122,39 @@ class AlignWorker:
     def make_shard(self, task: AlignTask) -> AlignReport:
         """Write the shard's file whole, or not at all; what was dropped is in the report's manifest entry."""
         with self._turn, _without_garbage_collection():
-            started = time.perf_counter()
-            settings, drops = self._settings, Drops(strict=self._settings.strict)
-            sentences, regions = self._fitted(task, drops)
-            aligned = measure_criteria(
-                sentences, regions, self._table, unit=settings.unit, class_weight=settings.class_weight
+            return self._make_shard(task)
+
+    def _make_shard(self, task: AlignTask) -> AlignReport:
+        started = time.perf_counter()
+        drops, counts = Drops(strict=self._settings.strict), Counter[str]()
+        sentences, regions = self._fitted(task, drops)
+        path = self._settings.out / f"{task.name}{STORES[self._settings.store].suffix}"
+        rows = STORES[self._settings.store].write_sentences(
+            path, self._aligned(sentences, regions, counts), configuration=self._settings.configuration
+        )
+        entry = replace(
+            describe_shard(path, rows),
+            drops=_together(task.drops, drop_counts(drops)),
+            counts={**counts, **_distinct(sentences)},
+        )
+        self._done.put(rows)
+        return AlignReport(entry=entry, seconds=time.perf_counter() - started)
+
+    def _aligned(
+        self, sentences: Sequence[Sentence], regions: Mapping[str, ImageRegions], counts: Counter[str]
+    ) -> Iterator[AlignedSentences]:
+        """Yield the sentences with their criteria, in batches whose arrays stay in the processor's cache."""
+        settings = self._settings
+        for first in range(0, len(sentences), BATCH_SENTENCES):
+            batch = measure_criteria(
+                sentences[first : first + BATCH_SENTENCES],
+                regions,
+                self._table,
+                unit=settings.unit,
+                class_weight=settings.class_weight,
             )
-            if settings.bake is not None:
-                aligned = replace(aligned, words=_baked(aligned, settings.bake))
-            path = settings.out / f"{task.name}{STORES[settings.store].suffix}"
-            rows = STORES[settings.store].write_sentences(path, aligned, configuration=settings.configuration)
-            entry = replace(
-                describe_shard(path, rows), drops=_together(task.drops, drop_counts(drops)), counts=_counts(aligned)
-            )
-            self._done.put(rows)
-            return AlignReport(entry=entry, seconds=time.perf_counter() - started)
+            counts.update(_counts(batch))
+            yield batch if settings.bake is None else replace(batch, words=_baked(batch, settings.bake))
 
     def _fitted(self, task: AlignTask, drops: Drops) -> tuple[list[Sentence], dict[str, ImageRegions]]:
         """Return the sentences of all records whose images have regions, ascending by id, and those regions."""
@@ -209,21 +230,26 @@ def _baked(aligned: AlignedSentences, bake: BakeOptions) -> PointedWords:
     return replace(words, targets=made.targets.astype(np.float16), supervised=made.supervised)
 
 
-def _counts(aligned: AlignedSentences) -> dict[str, int]:
-    sentences = aligned.sentences
-    pointers = [(*sentence.pointers, *sentence.answer_pointers) for sentence in sentences]
+def _counts(batch: AlignedSentences) -> dict[str, int]:
+    pointers = [pointer for each in batch.sentences for pointer in (*each.pointers, *each.answer_pointers)]
+    return {
+        "sentences": len(batch),
+        "pointers": len(pointers),
+        "boxed_pointers": len([True for pointer in pointers if pointer.boxes_xyxy]),
+        "pointed_words": len(batch.words),
+    }
+
+
+def _distinct(sentences: Sequence[Sentence]) -> dict[str, int]:
+    """Return how many images and objects the sentences are about; of an object several may speak."""
     objects = {
         (sentence.images[pointer.image].image_id, pointer.object_id)
-        for sentence, group in zip(sentences, pointers, strict=True)
-        for pointer in group
+        for sentence in sentences
+        for pointer in (*sentence.pointers, *sentence.answer_pointers)
     }
     return {
         "images": len({image.image_id for sentence in sentences for image in sentence.images}),
-        "sentences": len(sentences),
-        "pointers": sum(map(len, pointers)),
-        "boxed_pointers": sum(1 for group in pointers for pointer in group if pointer.boxes_xyxy),
         "objects": len(objects),
-        "pointed_words": len(aligned.words),
     }
 
 

@@ -33,7 +33,7 @@ from stores.schema import (
     to_columns,
 )
 from stores.seal import UNSEALED, seal
-from stores.sentence_schema import check_ids, from_sentence_columns, to_sentence_columns
+from stores.sentence_schema import from_sentence_columns, in_order, to_sentence_columns
 
 T = TypeVar("T")
 
@@ -64,23 +64,25 @@ def write_shard(path: Path, records: Iterable[Features], *, content: Content, co
     return num_rows
 
 
-def write_sentences(path: Path, sentences: AlignedSentences, *, configuration: Mapping[str, Any]) -> int:
-    """The shard at `path` holds `sentences`, whole and on disk; returns their number. Equal sentences, equal bytes.
+def write_sentences(path: Path, batches: Iterable[AlignedSentences], *, configuration: Mapping[str, Any]) -> int:
+    """The shard at `path` holds all sentences, whole and on disk; returns their number. Equal batches, equal bytes.
 
     Raises:
         StoreError: ids that no store can hold, or that do not ascend by their UTF-8 bytes.
         OSError: the disk is full, the directory is read-only ...
     """
-    check_ids(sentences)
     schema = arrow_schema("sentences", configuration)
+    num_rows = 0
     with replacing(path) as temporary:
         with (
             pa.OSFile(str(temporary), "wb") as sink,
             pa.ipc.new_file(sink, schema, metadata={"seal": UNSEALED}) as writer,
         ):
-            writer.write_batch(to_sentence_columns(sentences, schema))
+            for batch in in_order(batches):
+                writer.write_batch(to_sentence_columns(batch, schema))
+                num_rows += len(batch)
         seal(temporary)
-    return len(sentences)
+    return num_rows
 
 
 def open_shard(path: Path) -> "ArrowShard":

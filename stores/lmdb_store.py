@@ -51,7 +51,7 @@ from stores.errors import DamagedFileError
 from stores.manifest import Content, canonical_json
 from stores.schema import DESCRIPTION_KEY, ShardDescription, in_batches, read_description, write_description
 from stores.seal import UNSEALED, seal
-from stores.sentence_schema import check_ids, sentence_fields, sentence_from_fields
+from stores.sentence_schema import in_order, sentence_fields, sentence_from_fields
 
 suffix = ".lmdb"
 
@@ -104,17 +104,17 @@ def _write(path: Path, batches: Iterable[list[tuple[bytes, bytes]]], description
     return num_rows
 
 
-def write_sentences(path: Path, sentences: AlignedSentences, *, configuration: Mapping[str, Any]) -> int:
-    """The shard at `path` holds `sentences`, whole and on disk; returns their number. Equal sentences, equal bytes.
+def write_sentences(path: Path, batches: Iterable[AlignedSentences], *, configuration: Mapping[str, Any]) -> int:
+    """The shard at `path` holds all sentences, whole and on disk; returns their number. Equal batches, equal bytes.
 
     Raises:
         StoreError: ids that no store can hold, or that do not ascend by their UTF-8 bytes.
         OSError: the disk is full, the directory is read-only ...
     """
-    check_ids(sentences)
-    rows = ((each.sentence.sentence_id.encode(), _encode_sentence(each)) for each in sentences)
-    _write(path, _batched(rows), write_description("sentences", configuration))
-    return len(sentences)
+    rows = (
+        [(each.sentence.sentence_id.encode(), _encode_sentence(each)) for each in batch] for batch in in_order(batches)
+    )
+    return _write(path, rows, write_description("sentences", configuration))
 
 
 def open_shard(path: Path) -> "LmdbShard":
@@ -230,18 +230,6 @@ def _transaction(path: Path) -> Iterator[lmdb.Transaction]:
             raise DamagedFileError(path, found="missing", expected="a shard") from error
         except lmdb.Error as error:
             raise DamagedFileError(path, found=f"unreadable ({error})", expected="a whole LMDB file") from error
-
-
-def _batched(rows: Iterable[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, bytes]]]:
-    batch: list[tuple[bytes, bytes]] = []
-    size = 0
-    for key, value in rows:
-        batch.append((key, value))
-        size += len(value)
-        if size >= _COMMIT_BYTES:
-            yield batch
-            batch, size = [], 0
-    yield batch
 
 
 def _image_keys(path: Path) -> Iterator[bytes]:

@@ -23,7 +23,7 @@ Criteria of a word are 0 beyond the regions of its own image.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, islice
 from typing import Any
 
@@ -232,20 +232,22 @@ def is_row_id(text: str) -> bool:
     return 1 <= len(key) <= MAX_ID_BYTES and key[0] != 0
 
 
-def check_ids(aligned: AlignedSentences) -> None:
-    """Every store can hold the sentences as rows of one shard.
+def in_order(batches: Iterable[AlignedSentences]) -> Iterator[AlignedSentences]:
+    """Yield the batches, having checked that one shard of any store may hold them.
 
     Raises:
         StoreError: ids that do not ascend by their UTF-8 bytes, or one that no store can hold.
     """
     last = ""
-    for sentence in aligned.sentences:
-        if not (last < sentence.sentence_id and is_row_id(sentence.sentence_id)):  # code points order as UTF-8 does
-            raise StoreError(
-                f"sentence {sentence.sentence_id!r} came after {last!r}, expected ids of 1 to {MAX_ID_BYTES} UTF-8 "
-                "bytes that ascend by them and do not start with NUL"
-            )
-        last = sentence.sentence_id
+    for aligned in batches:
+        for sentence in aligned.sentences:
+            if not (last < sentence.sentence_id and is_row_id(sentence.sentence_id)):  # code points order as UTF-8
+                raise StoreError(
+                    f"sentence {sentence.sentence_id!r} came after {last!r}, expected ids of 1 to {MAX_ID_BYTES} UTF-8 "
+                    "bytes that ascend by them and do not start with NUL"
+                )
+            last = sentence.sentence_id
+        yield aligned
 
 
 def _answer(text: str, weight: float) -> Answer:
