@@ -5,6 +5,7 @@ Axes: W pointed words, P pointers, G gold boxes, I images, R regions of an image
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from annotations.alignment import CLASS_WEIGHT
 from annotations.boxes import iou, scale_box
 from annotations.records import Box, Pointer, Sentence, SentenceImage
 from annotations.similarity_table import SimilarityTable
-from annotations.words import word_spans
+from annotations.words import Words, find_words
 
 SemanticUnit = Literal["word", "span"]
 """What is compared with a region's names: the word alone, or the whole phrase that points."""
@@ -27,11 +28,10 @@ def fit_to_regions(sentence: Sentence, regions: Sequence[ImageRegions]) -> Sente
     Args:
         regions: those of each of its images, in order.
     """
-    fitting = all(
-        image.image_id == there.image_id and image.width == there.width and image.height == there.height
-        for image, there in zip(sentence.images, regions, strict=True)
-    )
-    if fitting:
+    for image, there in zip(sentence.images, regions, strict=True):
+        if (image.image_id, image.width, image.height) != (there.image_id, there.width, there.height):
+            break
+    else:
         return sentence
     return replace(
         sentence,
@@ -62,20 +62,22 @@ def measure_criteria(
     """
     images = list(dict.fromkeys(image.image_id for sentence in sentences for image in sentence.images))
     boxes, class_ids, attribute_ids, num_boxes = _stacked([regions[image_id] for image_id in images])
-    found = _find_words(sentences, {image_id: row for row, image_id in enumerate(images)}, unit)
-    of_pointers = _highest_of_each(_iou_of_gold(found, boxes), found.pointer_firsts)
-    position = _highest_of_each(of_pointers[np.array(found.pairs, np.int64)], found.word_firsts)
+    found = _find_phrases(sentences, {image_id: row for row, image_id in enumerate(images)}, unit)
+    phrase_of = np.repeat(np.arange(len(found.starts)), found.num_words)  # [W]
+    image_rows = np.array(found.image_rows, np.int64)
+    position = _highest_of_each(_iou_of_gold(found, image_rows, boxes), found.num_boxes)[phrase_of]
     semantic, oov = table.semantic(
-        found.phrases, np.array(found.image_rows, np.int64), class_ids, attribute_ids, class_weight=class_weight
+        found.compared, image_rows[phrase_of], class_ids, attribute_ids, class_weight=class_weight
     )
+    starts = np.array(found.starts, np.int32)[phrase_of]
     return AlignedSentences(
         sentences=sentences,
         num_boxes=[tuple(num_boxes[image.image_id] for image in sentence.images) for sentence in sentences],
         words=PointedWords(
-            starts=np.array(found.starts, np.int32),
-            ends=np.array(found.ends, np.int32),
-            images=np.array(found.images, np.int32),
-            in_answer=np.array(found.in_answer, np.bool_),
+            starts=starts + np.array(found.word_starts, np.int32),
+            ends=starts + np.array(found.word_ends, np.int32),
+            images=np.array(found.images, np.int32)[phrase_of],
+            in_answer=np.array(found.in_answer, np.bool_)[phrase_of],
             oov=oov,
             position=position.astype(np.float16),
             semantic=semantic.astype(np.float16),
@@ -84,91 +86,118 @@ def measure_criteria(
     )
 
 
-class _FoundWords:
-    """What the texts say, as columns: words in their order, and the pointers and gold boxes behind them."""
+class _Phrases:
+    """What the texts point with, as columns: phrases in the order of their words, and the words and boxes of each."""
 
     def __init__(self) -> None:
         self.starts: list[int] = []
-        self.ends: list[int] = []
         self.images: list[int] = []
-        self.in_answer: list[bool] = []
-        self.phrases: list[str] = []
         self.image_rows: list[int] = []
-        """[W]; row among the stacked images."""
+        """[P]; row among the stacked images."""
+        self.in_answer: list[bool] = []
+        self.num_words: list[int] = []
+        self.num_boxes: list[int] = []
+        """[P]; never 0."""
+        self.word_starts: list[int] = []
+        """[W]; from the phrase's start."""
+        self.word_ends: list[int] = []
+        self.compared: list[str] = []
+        """[W]; what is compared with the names of regions."""
+        self.gold_boxes: list[Box] = []
         self.offsets: list[int] = [0]
         """[S + 1]; words before each sentence."""
-        self.pairs: list[int] = []
-        """Pointers of the first word, then those of the second ..."""
-        self.word_firsts: list[int] = []
-        """[W]; where a word's pairs begin."""
-        self.gold_boxes: list[Box] = []
-        self.gold_rows: list[int] = []
-        """[G]; row among the stacked images."""
-        self.pointer_firsts: list[int] = []
-        """[P]; where a pointer's gold boxes begin."""
+
+    def add(
+        self,
+        words: Words,
+        compared: Sequence[str],
+        *,
+        start: int,
+        boxes: Sequence[Box],
+        image: int,
+        row: int,
+        in_answer: bool,
+    ) -> None:
+        self.starts.append(start)
+        self.images.append(image)
+        self.image_rows.append(row)
+        self.in_answer.append(in_answer)
+        self.num_words.append(len(compared))
+        self.num_boxes.append(len(boxes))
+        self.word_starts += words.starts
+        self.word_ends += words.ends
+        self.compared += compared
+        self.gold_boxes += boxes
 
 
-def _find_words(sentences: Sequence[Sentence], image_rows: Mapping[str, int], unit: SemanticUnit) -> _FoundWords:
-    found = _FoundWords()
+def _find_phrases(sentences: Sequence[Sentence], image_rows: Mapping[str, int], unit: SemanticUnit) -> _Phrases:
+    found = _Phrases()
     for sentence in sentences:
         rows = [image_rows[image.image_id] for image in sentence.images]
         if sentence.pointers:
-            _add_words(found, sentence.text, sentence.pointers, rows, unit, in_answer=False)
+            _add_phrases(found, sentence.text, sentence.pointers, rows, unit, in_answer=False)
         if sentence.answer_pointers:
-            _add_words(found, sentence.answers[0].text, sentence.answer_pointers, rows, unit, in_answer=True)
-        found.offsets.append(len(found.starts))
+            _add_phrases(found, sentence.answers[0].text, sentence.answer_pointers, rows, unit, in_answer=True)
+        found.offsets.append(len(found.compared))
     return found
 
 
-def _add_words(
-    found: _FoundWords,
-    text: str,
-    pointers: Sequence[Pointer],
-    rows: Sequence[int],
-    unit: SemanticUnit,
-    *,
-    in_answer: bool,
+def _add_phrases(
+    found: _Phrases, text: str, pointers: Sequence[Pointer], rows: Sequence[int], unit: SemanticUnit, *, in_answer: bool
 ) -> None:
-    words: list[tuple[int, int, int, int, str]] = []  # start, end, image, pointer and what is compared with names
+    boxed = [pointer for pointer in pointers if pointer.boxes_xyxy]
+    if any(after.start < before.end for before, after in pairwise(boxed)):
+        _add_words(found, text, boxed, rows, unit, in_answer=in_answer)
+        return
+    for pointer in boxed:
+        phrase = text[pointer.start : pointer.end]
+        words = find_words(phrase)
+        found.add(
+            words,
+            words.lower if unit == "word" else [phrase.lower()] * len(words.lower),
+            start=pointer.start,
+            boxes=pointer.boxes_xyxy,
+            image=pointer.image,
+            row=rows[pointer.image],
+            in_answer=in_answer,
+        )
+
+
+def _add_words(
+    found: _Phrases, text: str, pointers: Sequence[Pointer], rows: Sequence[int], unit: SemanticUnit, *, in_answer: bool
+) -> None:
+    """Add every word of nested or unordered phrases by itself, with the boxes of all phrases that it stands in."""
+    pointers_of: dict[tuple[int, int, int], list[Pointer]] = {}
     for pointer in pointers:
-        boxes, start, image = pointer.boxes_xyxy, pointer.start, pointer.image
-        if not boxes:
-            continue
-        phrase = text[start : pointer.end]
-        lower = phrase.lower()
-        number = len(found.pointer_firsts)
-        found.pointer_firsts.append(len(found.gold_boxes))
-        found.gold_boxes += boxes
-        found.gold_rows += [rows[image]] * len(boxes)
-        for first, last in word_spans(phrase):
-            compared = lower if unit == "span" else phrase[first:last].lower()
-            words.append((start + first, start + last, image, number, compared))
-    words.sort()  # nearly free where the source lists its pointers in the order of the text
-    last_word = None
-    for first, last, image, number, compared in words:
-        if (first, last, image) != last_word:  # else one word in nested phrases: its row has the boxes of all of them
-            last_word = (first, last, image)
-            found.starts.append(first)
-            found.ends.append(last)
-            found.images.append(image)
-            found.in_answer.append(in_answer)
-            found.phrases.append(compared)
-            found.image_rows.append(rows[image])
-            found.word_firsts.append(len(found.pairs))
-        found.pairs.append(number)
+        words = find_words(text[pointer.start : pointer.end])
+        for first, last in zip(words.starts, words.ends, strict=True):
+            word = (pointer.start + first, pointer.start + last, pointer.image)
+            pointers_of.setdefault(word, []).append(pointer)
+    for (start, end, image), around in sorted(pointers_of.items(), key=lambda item: item[0]):
+        narrowest = min(around, key=lambda pointer: pointer.end - pointer.start)
+        compared = text[start:end] if unit == "word" else text[narrowest.start : narrowest.end]
+        found.add(
+            Words(starts=(0,), ends=(end - start,), lower=(text[start:end].lower(),)),
+            [compared.lower()],
+            start=start,
+            boxes=[box for pointer in around for box in pointer.boxes_xyxy],
+            image=image,
+            row=rows[image],
+            in_answer=in_answer,
+        )
 
 
-def _iou_of_gold(found: _FoundWords, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+def _iou_of_gold(found: _Phrases, image_rows: NDArray[np.int64], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return float32 [G, R]."""
     gold = np.array(found.gold_boxes, np.float32).reshape(-1, 1, 4)
-    return iou(gold, boxes[np.array(found.gold_rows, np.int64)])
+    return iou(gold, boxes[np.repeat(image_rows, found.num_boxes)])
 
 
-def _highest_of_each(values: NDArray[np.float32], firsts: Sequence[int]) -> NDArray[np.float32]:
-    """Return the largest of each run of rows; the runs begin at `firsts` and none is empty."""
-    if len(firsts) == len(values):
+def _highest_of_each(values: NDArray[np.float32], lengths: Sequence[int]) -> NDArray[np.float32]:
+    """Return the largest of each run of rows; no run is empty."""
+    if len(lengths) == len(values):
         return values
-    return np.maximum.reduceat(values, firsts, axis=0)
+    return np.maximum.reduceat(values, np.cumsum([0, *lengths[:-1]]), axis=0)
 
 
 def _stacked(

@@ -17,13 +17,14 @@ class SimilarityTable:
     def __init__(
         self, vectors: WordVectors, *, classes: Sequence[str], attributes: Sequence[str], max_phrases: int = MAX_PHRASES
     ) -> None:
+        """Make an empty table; `max_phrases` is more than any one call of `semantic` has."""
         self._vectors = vectors
         self._names = [*classes, *attributes]
         self._num_classes = len(classes)
-        self._max_phrases = max_phrases
         self._rows: dict[str, int] = {}
-        self._values: NDArray[np.float32] = np.zeros((0, len(self._names) + 1), np.float32)
-        self._oov: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        # Memory is taken as rows are written: untouched zeros cost nothing.
+        self._values: NDArray[np.float32] = np.zeros((max_phrases, len(self._names) + 1), np.float32)
+        self._oov: NDArray[np.bool_] = np.zeros(max_phrases, np.bool_)
 
     def semantic(
         self,
@@ -56,7 +57,7 @@ class SimilarityTable:
     def _find(self, phrases: Sequence[str]) -> NDArray[np.int64]:
         """Return the rows of the phrases, having computed those that are new."""
         new = [phrase for phrase in dict.fromkeys(phrases) if phrase not in self._rows]
-        if len(self._rows) + len(new) > self._max_phrases:
+        if len(self._rows) + len(new) > len(self._values):
             self._rows.clear()
             new = list(dict.fromkeys(phrases))
         if new:
@@ -65,11 +66,5 @@ class SimilarityTable:
 
     def _add(self, phrases: Sequence[str]) -> None:
         first, last = len(self._rows), len(self._rows) + len(phrases)
-        if last > len(self._values):
-            room = max(last, 2 * len(self._values), 1024)
-            self._values = np.concatenate(
-                [self._values, np.zeros((room - len(self._values), len(self._names) + 1), np.float32)]
-            )
-            self._oov = np.concatenate([self._oov, np.zeros(room - len(self._oov), np.bool_)])
         self._values[first:last, :-1], self._oov[first:last] = self._vectors.similarity(phrases, self._names)
         self._rows.update(zip(phrases, range(first, last), strict=True))

@@ -2,14 +2,28 @@
 
 import re
 from functools import lru_cache
+from typing import NamedTuple
 
 _WORD = re.compile(r"\w(?:\S*\w)?")
 
 
-@lru_cache(maxsize=1 << 16)  # phrases repeat: `a man`, `two women`, `the street`
-def word_spans(text: str) -> tuple[tuple[int, int], ...]:
-    """Return start and end of every word: what stands between spaces, without punctuation around it.
+class Words(NamedTuple):
+    """The words of one text: what stands between spaces, without punctuation around it.
 
     `the man's t-shirt.` has the words `the`, `man's` and `t-shirt`: a tokenizer's pieces of one word share its row.
     """
-    return tuple(match.span() for match in _WORD.finditer(text))
+
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+    lower: tuple[str, ...]
+
+
+@lru_cache(maxsize=1 << 16)  # phrases repeat: `a man`, `two women`, `the street`
+def find_words(text: str) -> Words:
+    """Return the words of a text in their order."""
+    matches = list(_WORD.finditer(text))
+    return Words(
+        starts=tuple(match.start() for match in matches),
+        ends=tuple(match.end() for match in matches),
+        lower=tuple(match[0].lower() for match in matches),
+    )

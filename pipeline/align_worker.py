@@ -175,7 +175,8 @@ class AlignWorker:
             elif not is_row_id(sentence.sentence_id):
                 drops.add(f"sentence: id is not 1 to {MAX_ID_BYTES} UTF-8 bytes", _where(sentence))
             else:
-                regions |= {layout.image_id: layout for layout in found}
+                for layout in found:
+                    regions[layout.image_id] = layout
                 in_split = sentence if split == sentence.split else replace(sentence, split=split)
                 fitted[sentence.sentence_id] = fit_to_regions(in_split, found)
         return [fitted[sentence_id] for sentence_id in sorted(fitted)], regions
@@ -254,7 +255,7 @@ def _distinct(sentences: Sequence[Sentence]) -> dict[str, int]:
 
 
 def _is_stretched(image: SentenceImage, regions: ImageRegions) -> bool:
-    if not (image.width and image.height):
+    if (image.width, image.height) in ((regions.width, regions.height), (0, 0)):
         return False
     stretch = (image.width * regions.height) / (image.height * regions.width)
     return max(stretch, 1 / stretch) > MAX_STRETCH

@@ -225,11 +225,12 @@ def sentence_from_fields(fields: Mapping[str, Any], words: PointedWords) -> Alig
 
 def is_row_id(text: str) -> bool:
     """Return whether every store can hold a row of this name."""
+    if text.isascii():
+        return 1 <= len(text) <= MAX_ID_BYTES and text[0] != "\0"
     try:
-        key = text.encode()
+        return len(text.encode()) <= MAX_ID_BYTES and text[0] != "\0"
     except UnicodeEncodeError:
         return False
-    return 1 <= len(key) <= MAX_ID_BYTES and key[0] != 0
 
 
 def in_order(batches: Iterable[AlignedSentences]) -> Iterator[AlignedSentences]:

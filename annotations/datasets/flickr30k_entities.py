@@ -9,6 +9,7 @@ FOLDER/UNRELATED_CAPTIONS      optional; `ID NUMBER` a line, numbers from 1: cap
 import re
 import tarfile
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path, PurePosixPath
 from typing import TypedDict
 from xml.etree import ElementTree
@@ -196,11 +197,12 @@ def _read_box(corners: tuple[str, ...], width: int, height: int, where: str, dro
 def _folder_files(folder: Path, drops: Drops) -> Iterator[tuple[str, Split, bytes, bytes]]:
     if not (folder / "Sentences").is_dir():
         raise DataError(f"{folder}: no folder Sentences/, expected the layout of Flickr30k Entities; check the path")
-    sentences_folder, annotations_folder = folder / "Sentences", folder / "Annotations"
     for image_id, split in _listed(folder):
         try:
-            sentences = (sentences_folder / f"{image_id}.txt").read_bytes()
-            annotations = (annotations_folder / f"{image_id}.xml").read_bytes()
+            with FileIO(f"{folder}/Sentences/{image_id}.txt") as file:  # 60,000 small files: Path takes twice as long
+                sentences = file.readall()
+            with FileIO(f"{folder}/Annotations/{image_id}.xml") as file:
+                annotations = file.readall()
         except FileNotFoundError as error:
             drops.add("image: a file is missing", f"{error.filename}: not found, though {split}.txt lists it")
             continue
