@@ -24,7 +24,7 @@ from stores.plan import PLAN_NAME, SHARD_PREFIX, read_plan
 from stores.seal import is_intact
 
 Plan = dict[str, list[str]]
-"""Shard name without suffix → the ids of its planned images, in row order."""
+"""Shard name without suffix → the ids of its planned images, in row order. Sentences have no plan."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,7 +66,7 @@ def verify(folder: Path) -> list[Damage]:
     Raises:
         StoreError: a newer version of this program wrote the store.
     """
-    plan, manifest = _try(_read_plan, folder), _try(read_manifest, folder)
+    plan, manifest = _read_both(folder)
     damages = [_damage(each) for each in (plan, manifest) if isinstance(each, DamagedFileError)]
     damages += [
         Damage(subject=path.name, found="a killed writer's temporary file", expected="none")
@@ -93,9 +93,9 @@ def repair(folder: Path) -> list[Repair]:
         StoreError: another run owns the store, or nothing in it can be trusted any more.
     """
     with locked(folder):
-        plan, manifest = _try(_read_plan, folder), _try(read_manifest, folder)
+        plan, manifest = _read_both(folder)
         if isinstance(manifest, DamagedFileError):
-            repairs = _rebuild(folder, plan, manifest)
+            repairs = _start_anew(folder, manifest) if plan is None else _rebuild(folder, plan, manifest)
         else:
             repairs = _put_back(folder, plan, manifest)
         return repairs + [
@@ -104,7 +104,14 @@ def repair(folder: Path) -> list[Repair]:
         ]
 
 
-def _put_back(folder: Path, plan: Plan | DamagedFileError, manifest: Manifest) -> list[Repair]:
+def _start_anew(folder: Path, lost: DamagedFileError) -> list[Repair]:
+    """The store is empty: only its manifest knew which annotations its shards were made from, and what was dropped."""
+    (folder / MANIFEST_NAME).unlink(missing_ok=True)
+    reasons = {path.name: "what it was made from was in the lost manifest" for path in _shard_files(folder)}
+    return [Repair(subject=MANIFEST_NAME, outcome=f"{lost.found}; deleted"), *_delete(folder, reasons, "align")]
+
+
+def _put_back(folder: Path, plan: Plan | DamagedFileError | None, manifest: Manifest) -> list[Repair]:
     """Every shard in the manifest is sound; the others are gone, and so is a damaged plan."""
     repairs = []
     if isinstance(plan, DamagedFileError):
@@ -118,7 +125,7 @@ def _put_back(folder: Path, plan: Plan | DamagedFileError, manifest: Manifest) -
         sound = tuple(entry for entry in manifest.shards if entry.name not in reasons)
         write_manifest(folder, replace(manifest, shards=sound))
     reasons |= {path.name: "not in the manifest" for path in _strangers(folder, manifest)}
-    return repairs + _delete(folder, reasons)
+    return repairs + _delete(folder, reasons, "align" if manifest.content == "sentences" else "extract")
 
 
 def _rebuild(folder: Path, plan: Plan | DamagedFileError, lost: DamagedFileError) -> list[Repair]:
@@ -157,23 +164,23 @@ def _rebuild(folder: Path, plan: Plan | DamagedFileError, lost: DamagedFileError
     else:
         write_manifest(folder, replace(manifest, shards=tuple(entries)))
         outcome = f"rebuilt with {len(entries)} of {len(plan)} planned shards"
-    return [Repair(subject=MANIFEST_NAME, outcome=f"{lost.found}; {outcome}"), *_delete(folder, reasons)]
+    return [Repair(subject=MANIFEST_NAME, outcome=f"{lost.found}; {outcome}"), *_delete(folder, reasons, "extract")]
 
 
-def _delete(folder: Path, reasons: dict[str, str]) -> list[Repair]:
+def _delete(folder: Path, reasons: dict[str, str], command: str) -> list[Repair]:
     for name in reasons:
         (folder / name).unlink(missing_ok=True)
     return [
-        Repair(subject=name, outcome=f"{reason}; vinculum extract makes it again") for name, reason in reasons.items()
+        Repair(subject=name, outcome=f"{reason}; vinculum {command} makes it again") for name, reason in reasons.items()
     ]
 
 
-def _shard_damages(folder: Path, manifest: Manifest, plan: Plan | DamagedFileError) -> list[Damage]:
+def _shard_damages(folder: Path, manifest: Manifest, plan: Plan | DamagedFileError | None) -> list[Damage]:
     checked = [_try(_check_shard, folder, manifest, entry, plan) for entry in manifest.shards]
     return [_damage(each) for each in checked if isinstance(each, DamagedFileError)]
 
 
-def _check_shard(folder: Path, manifest: Manifest, entry: ShardEntry, plan: Plan | DamagedFileError) -> None:
+def _check_shard(folder: Path, manifest: Manifest, entry: ShardEntry, plan: Plan | DamagedFileError | None) -> None:
     """The shard's bytes are those in the manifest, were made as it says, and hold the planned images."""
     path = folder / entry.name
     try:
@@ -199,7 +206,7 @@ def _check_shard(folder: Path, manifest: Manifest, entry: ShardEntry, plan: Plan
         raise DamagedFileError(path, found=f"fingerprint {made.fingerprint}", expected=expected)
     if len(image_ids) != entry.rows:
         raise DamagedFileError(path, found=f"{len(image_ids)} rows", expected=f"{entry.rows} rows")
-    if not isinstance(plan, DamagedFileError):
+    if isinstance(plan, dict):
         _check_images(path, image_ids, entry, plan)
 
 
@@ -219,6 +226,22 @@ def _check_images(path: Path, image_ids: list[str], entry: ShardEntry, plan: Pla
     quarantine = set(failed)
     if image_ids != [image_id for image_id in planned if image_id not in quarantine]:
         raise DamagedFileError(path, found="rows in another order", expected="the order of the plan")
+
+
+def _read_both(folder: Path) -> tuple[Plan | DamagedFileError | None, Manifest | DamagedFileError]:
+    manifest = _try(read_manifest, folder)
+    is_sentences = (
+        _holds_sentences(folder) if isinstance(manifest, DamagedFileError) else manifest.content == "sentences"
+    )
+    return None if is_sentences else _try(_read_plan, folder), manifest
+
+
+def _holds_sentences(folder: Path) -> bool:
+    """Return what the first sound shard says of a store without a manifest."""
+    for path in filter(is_intact, _shard_files(folder)):
+        with STORES[_STORE_OF_SUFFIX[path.suffix]].open_shard(path) as shard:
+            return shard.description.content == "sentences"
+    return False
 
 
 def _read_plan(folder: Path) -> Plan:
