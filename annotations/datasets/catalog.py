@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from annotations.datasets import flickr30k_entities
+from annotations.datasets import flickr30k_entities, refcoco, vgp, vgp_entities
 from annotations.drops import Drops
 from annotations.records import Sentence, SentenceImage
 
@@ -59,5 +59,24 @@ DATA_SETS: dict[str, DataSet] = {
         evaluation_images=flickr30k_entities.evaluation_images,
         place="a folder with Sentences/, Annotations/ and train.txt, val.txt, test.txt; or a tar file of one",
         sentences_per_record=5,
+    ),
+    "vgp": DataSet(
+        read_records=vgp.read_records,
+        to_sentences=vgp.to_sentences,
+        evaluation_images=vgp.evaluation_images,
+        place="a CSV file of VGP-Typology or a folder of them, with Sentences/ and Annotations/ beside it for boxes",
+    ),
+    "vgp-entities": DataSet(
+        read_records=vgp_entities.read_records,
+        to_sentences=vgp_entities.to_sentences,
+        evaluation_images=vgp_entities.evaluation_images,
+        place="as flickr30k-entities; tables of VGP-Typology in the same folder add relations",
+        sentences_per_record=10,
+    ),
+    "refcoco": DataSet(
+        read_records=refcoco.read_records,
+        to_sentences=refcoco.to_sentences,
+        evaluation_images=refcoco.evaluation_images,
+        place="a folder with refs(unc).p, refs(umd).p or refs(google).p, and instances.json; or one of those refs files",
     ),
 }
