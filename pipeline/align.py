@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,8 @@ class AlignmentSummary:
     sentences_per_second: float
     """Of this run, from the first shard asked for to the last one written."""
     sources: tuple[SourceSummary, ...]
+    vector_drops: dict[str, int]
+    """Lines of the vectors' file left out, by reason."""
 
 
 def align(job: AlignmentJob) -> AlignmentSummary:
@@ -107,9 +110,9 @@ def align(job: AlignmentJob) -> AlignmentSummary:
     _check_sources(job.annotations)
     regions = RegionLayouts(job.regions).manifest
     vocabulary = _vocabulary(job.regions, regions)
-    read_drops = Drops(strict=job.strict)
-    vectors = read_word_vectors(job.vectors, drops=read_drops)
-    splits = _split_rules(job, read_drops)
+    vector_drops = Drops(strict=job.strict)
+    vectors = read_word_vectors(job.vectors, drops=vector_drops)
+    splits = _split_rules(job, Drops())
     wanted = Manifest(content="sentences", store=job.store, configuration=_configuration(job, regions))
     job.out.mkdir(parents=True, exist_ok=True)
     with locked(job.out):
@@ -133,7 +136,7 @@ def align(job: AlignmentJob) -> AlignmentSummary:
         )
         with AlignLog(job.out) as log:
             manifest = _make_shards(job, settings, manifest, log)
-            summary = _summary(job, manifest, log)
+            summary = _summary(job, manifest, log, dict(vector_drops.counts))
             log.finish(summary)
         remove_leftovers(job.out)  # of a worker that outlived the run it belonged to
     return summary
@@ -141,11 +144,15 @@ def align(job: AlignmentJob) -> AlignmentSummary:
 
 def _make_shards(job: AlignmentJob, settings: AlignSettings, manifest: Manifest, log: AlignLog) -> Manifest:
     """Run the tasks on Ray; the manifest on disk has each shard as soon as it is finished."""
+    tasks = _tasks(job, {Path(entry.name).stem for entry in manifest.shards})
+    first = next(tasks, None)
+    if first is None:
+        return manifest
     with connected(job.address) as cluster:
         size = cluster.crew_size("cpu", job.workers, 1)
         log.start(size, regions=str(job.regions.absolute()), vectors=str(job.vectors), **_places(job.annotations))
         with Crew(AlignWorker, settings, size) as crew:
-            for event in crew.run(_tasks(job, {Path(entry.name).stem for entry in manifest.shards})):
+            for event in crew.run(chain([first], tasks)):
                 log.tell(event)
                 if isinstance(event, AlignReport):
                     manifest = with_entry(manifest, event.entry)
@@ -245,16 +252,19 @@ def _open_manifest(out: Path, wanted: Manifest) -> Manifest:
             raise StoreError(f"{out} has shards and no {MANIFEST_NAME}; run vinculum repair {out}")
         return wanted
     manifest = read_manifest(out)
+    if not manifest.shards:
+        return wanted  # a run with other options ended before it made anything
     require_same_configuration(manifest, wanted, out)
     return without_lost_shards(manifest, out)
 
 
-def _summary(job: AlignmentJob, manifest: Manifest, log: AlignLog) -> AlignmentSummary:
+def _summary(job: AlignmentJob, manifest: Manifest, log: AlignLog, vector_drops: dict[str, int]) -> AlignmentSummary:
     return AlignmentSummary(
         out=str(job.out),
         num_sentences=sum(entry.rows for entry in manifest.shards),
         num_shards=len(manifest.shards),
         num_shards_made=log.num_shards,
+        vector_drops=vector_drops,
         sentences_per_second=round(log.sentences_per_second, 1),
         sources=tuple(
             _source_summary(

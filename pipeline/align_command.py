@@ -113,6 +113,8 @@ def _lines(summary: AlignmentSummary) -> Iterator[str]:
         f"{summary.out}: {summary.num_sentences} sentences in {summary.num_shards} shards, "
         f"{summary.num_shards_made} made now, {summary.sentences_per_second:.0f} sentences/s"
     )
+    for reason, count in summary.vector_drops.items():
+        yield f"  vectors: {count} lines left out: {reason}"
     for source in summary.sources:
         counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in source.counts.items())
         yield f"  {source.name}: {counts or 'nothing'}"
