@@ -227,6 +227,7 @@ def _tar_files(path: Path, drops: Drops) -> Iterator[tuple[str, Split, bytes, by
     split_of = dict(_listed(path.parent)) if any((path.parent / f"{split}.txt").exists() for split in SPLITS) else None
     waiting: dict[str, dict[str, bytes]] = {}  # an image's first file, until the second comes
     try:
+        _require_end(path)
         with tarfile.open(path, "r|*") as archive:
             for member in archive:
                 name = PurePosixPath(member.name)
@@ -247,6 +248,16 @@ def _tar_files(path: Path, drops: Drops) -> Iterator[tuple[str, Split, bytes, by
         ) from error
     for image_id, files in waiting.items():
         drops.add("image: a file is missing", f"{path}: image {image_id!r} has only {', '.join(files)}")
+
+
+def _require_end(path: Path) -> None:
+    """Raise ReadError where a plain tar file lacks the zeros at its end; tarfile itself takes a cut for the end."""
+    with path.open("rb") as file:
+        start = file.read(tarfile.BLOCKSIZE)
+        is_plain = start[257:262] == b"ustar"
+        file.seek(-min(2 * tarfile.BLOCKSIZE, file.seek(0, 2)), 2)
+        if is_plain and any(file.read()):
+            raise tarfile.ReadError("cut short")
 
 
 def _read_unrelated(path: Path, drops: Drops) -> dict[str, tuple[int, ...]]:

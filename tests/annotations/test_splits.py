@@ -1,0 +1,90 @@
+"""No photograph that is evaluated anywhere is trained on, whatever it is called."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annotations.records import Sentence, SentenceImage
+from annotations.splits import make_split_rules, photograph, read_minival
+
+
+def image(image_id, coco_id=""):
+    return SentenceImage(image_id=image_id, coco_id=coco_id)
+
+
+def sentence(*images, split="train"):
+    return Sentence(sentence_id="s", images=images, text="a dog", source="test", split=split)
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        image("COCO_train2014_000000000009"),
+        image("COCO_val2014_000000000009"),
+        image("000000000009"),
+        image("61512", coco_id="9"),
+        image("7", coco_id="9"),
+    ],
+)
+def test_every_name_of_a_photograph_is_known_for_it(same):
+    assert photograph(same) == "coco 9"
+    rules = make_split_rules([image("000000000009")])
+    assert rules.split_of(sentence(same)) is None
+    assert rules.split_of(sentence(same, split="val")) == "val"
+
+
+@pytest.mark.parametrize("other", [image("9"), image("000000000010"), image("2375429"), image("1000092795")])
+def test_other_photographs_stay(other):
+    assert make_split_rules([image("000000000009")]).split_of(sentence(other)) == "train"
+
+
+def test_one_evaluated_image_of_a_pair_is_enough():
+    assert make_split_rules([image("b")]).split_of(sentence(image("a"), image("b"))) is None
+
+
+def test_the_users_lists_hold_images_out():
+    rules = make_split_rules([], held_out=["COCO_val2014_000000000001", "flickr-7"])
+    assert rules.split_of(sentence(image("000000000001"))) is None
+    assert rules.split_of(sentence(image("flickr-7"))) is None
+    assert rules.split_of(sentence(image("flickr-8"))) == "train"
+
+
+def test_minival_stays_for_validation_and_the_rest_of_val2014_is_trained_on():
+    kept, nominal = image("COCO_val2014_000000000001"), image("COCO_val2014_000000000002")
+    rules = make_split_rules([kept, nominal, image("flickr-7")], minival=["COCO_val2014_000000000001"])
+    assert rules.split_of(sentence(kept, split="val")) == "val"
+    assert rules.split_of(sentence(nominal, split="val")) == "train"
+    assert rules.split_of(sentence(image("5", coco_id="1"))) is None
+    assert rules.split_of(sentence(image("5", coco_id="2"))) == "train"
+    assert rules.split_of(sentence(image("flickr-7"))) is None
+    assert rules.split_of(sentence(image("000000000003"), split="val")) == "val"
+
+
+def test_minival_is_the_first_5000_rows_of_a_feature_file_or_a_whole_list(tmp_path):
+    names = [f"COCO_val2014_{number:012d}" for number in range(5002)]
+    (tmp_path / "val2014_obj36.tsv").write_text("".join(f"{name}\t480\t640\tAAAA\n" for name in names))
+    (tmp_path / "list.txt").write_text("".join(f"{name}\n" for name in names))
+    assert list(read_minival(tmp_path / "val2014_obj36.tsv")) == names[:5000]
+    assert list(read_minival(tmp_path / "list.txt")) == names
+
+
+images = st.builds(
+    lambda number, form: image(form.format(number), coco_id="" if "{}" not in form else str(number)),
+    st.integers(1, 5),
+    st.sampled_from(["COCO_train2014_{:012d}", "COCO_val2014_{:012d}", "{:012d}", "vg{}"]),
+)
+
+
+@given(
+    evaluated=st.lists(images),
+    held_out=st.lists(images),
+    pictures=st.lists(images, min_size=1, max_size=2),
+    split=st.sampled_from(["train", "val", "test"]),
+)
+def test_nothing_evaluated_ever_comes_out_as_training(evaluated, held_out, pictures, split):
+    rules = make_split_rules(evaluated, held_out=[each.image_id for each in held_out])
+    given_split = rules.split_of(sentence(*pictures, split=split))
+    if split != "train":
+        assert given_split == split
+    elif {photograph(each) for each in pictures} & {photograph(each) for each in evaluated}:
+        assert given_split is None
