@@ -77,6 +77,6 @@ DATA_SETS: dict[str, DataSet] = {
         read_records=refcoco.read_records,
         to_sentences=refcoco.to_sentences,
         evaluation_images=refcoco.evaluation_images,
-        place="a folder with refs(unc).p, refs(umd).p or refs(google).p, and instances.json; or one of those refs files",
+        place="a folder with refs(unc).p, refs(umd).p or refs(google).p, and instances.json; or one refs file",
     ),
 }
