@@ -1,7 +1,7 @@
 """How fast Flickr30k Entities' whole training split is aligned with 36 regions an image.
 
 The floor of one core: reading 60,000 small files takes some 8 us an image, finding phrases and boxes by regular
-expressions some 40 us, and the arithmetic (34 words x 36 regions: IoU, two gathers) some 15 us; that is 63 us an image of
+expressions some 40 us, and the arithmetic (34 words x 36 regions: IoU, two gathers) some 15 us; 63 us an image of
 five sentences, or 80,000 sentences/s. What Python adds are the records: 5 sentences, 18 pointers, 9 boxes an image.
 """
 
