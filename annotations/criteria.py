@@ -5,7 +5,6 @@ Axes: W pointed words, P pointers, G gold boxes, I images, R regions of an image
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -111,7 +110,6 @@ class _Phrases:
         self,
         words: Words,
         compared: Sequence[str],
-        *,
         start: int,
         boxes: Sequence[Box],
         image: int,
@@ -146,21 +144,18 @@ def _add_phrases(
     found: _Phrases, text: str, pointers: Sequence[Pointer], rows: Sequence[int], unit: SemanticUnit, *, in_answer: bool
 ) -> None:
     boxed = [pointer for pointer in pointers if pointer.boxes_xyxy]
-    if any(after.start < before.end for before, after in pairwise(boxed)):
-        _add_words(found, text, boxed, rows, unit, in_answer=in_answer)
-        return
+    last_end = 0
     for pointer in boxed:
-        phrase = text[pointer.start : pointer.end]
+        if pointer.start < last_end:
+            _add_words(found, text, boxed, rows, unit, in_answer=in_answer)
+            return
+        last_end = pointer.end
+    for pointer in boxed:
+        start, image = pointer.start, pointer.image
+        phrase = text[start : pointer.end]
         words = find_words(phrase)
-        found.add(
-            words,
-            words.lower if unit == "word" else [phrase.lower()] * len(words.lower),
-            start=pointer.start,
-            boxes=pointer.boxes_xyxy,
-            image=pointer.image,
-            row=rows[pointer.image],
-            in_answer=in_answer,
-        )
+        compared = words.lower if unit == "word" else [phrase.lower()] * len(words.lower)
+        found.add(words, compared, start, pointer.boxes_xyxy, image, rows[image], in_answer)
 
 
 def _add_words(
@@ -179,11 +174,11 @@ def _add_words(
         found.add(
             Words(starts=(0,), ends=(end - start,), lower=(text[start:end].lower(),)),
             [compared.lower()],
-            start=start,
-            boxes=[box for pointer in around for box in pointer.boxes_xyxy],
-            image=image,
-            row=rows[image],
-            in_answer=in_answer,
+            start,
+            [box for pointer in around for box in pointer.boxes_xyxy],
+            image,
+            rows[image],
+            in_answer,
         )
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +32,8 @@ class WordVectors:
         self.dim = int(keyed.vector_size)
         self._rows: dict[str, int] = keyed.key_to_index
         self._vectors: NDArray[np.float32] = keyed.vectors
-        self._names: tuple[tuple[str, ...], NDArray[np.float32]] = ((), self._units(()))
+        self._names_key: tuple[tuple[str, ...], Aliases] = ((), "first")
+        self._names: tuple[list[int], NDArray[np.float32]] = ([], self._units(()))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -49,7 +51,9 @@ class WordVectors:
         rows = [row for word in _SEPARATORS.split(phrase.lower()) if (row := self._find(word)) is not None]
         if not rows:
             return None
-        mean: NDArray[np.float32] = self._vectors[rows].mean(axis=0, dtype=np.float64).astype(np.float32)
+        mean: NDArray[np.float32] = self._vectors[rows[0]]
+        if len(rows) > 1:
+            mean = self._vectors[rows].mean(axis=0, dtype=np.float64).astype(np.float32)
         norm = np.linalg.norm(mean)
         return mean if norm > 0 and np.isfinite(norm) else None
 
@@ -63,23 +67,28 @@ class WordVectors:
             names: a detector's classes or attributes; commas separate aliases.
             aliases: which of them count. An OOV alias does not.
         """
-        split = [name.split(",")[: 1 if aliases == "first" else None] for name in names]
         units_PD = self._units(phrases)
-        units_ND = self._units_of_names(tuple(alias for each in split for alias in each))
+        firsts, units_ND = self._units_of_names(names, aliases)
         cosines = units_PD @ units_ND.T
         if aliases == "max" and names:
             cosines[:, ~np.any(units_ND, axis=1)] = -np.inf
-            firsts = np.cumsum([0, *(len(each) for each in split[:-1])])
             cosines = np.maximum.reduceat(cosines, firsts, axis=1)
             cosines[np.isinf(cosines)] = 0
         oov: NDArray[np.bool_] = ~np.any(units_PD, axis=1)
-        return np.clip(cosines, -1, 1), oov
+        return np.clip(cosines, -1, 1, out=cosines), oov
 
-    def _units_of_names(self, names: tuple[str, ...]) -> NDArray[np.float32]:
-        """Return their unit vectors; kept, because a detector's names are the same call after call."""
-        if names != self._names[0]:
-            self._names = (names, self._units(names))
-        return self._names[1]
+    def _units_of_names(self, names: Sequence[str], aliases: Aliases) -> tuple[list[int], NDArray[np.float32]]:
+        """Return where each name's aliases begin, and the unit vectors of all aliases that count.
+
+        Kept, because a detector's names are the same call after call.
+        """
+        key = (tuple(names), aliases)
+        if key != self._names_key:
+            split = [name.split(",")[: 1 if aliases == "first" else None] for name in names]
+            firsts = list(accumulate((len(each) for each in split[:-1]), initial=0))
+            self._names_key = key
+            self._names = firsts, self._units([alias for each in split for alias in each])
+        return self._names
 
     def _units(self, phrases: Sequence[str]) -> NDArray[np.float32]:
         """Return float32 [P, D] of length 1, or 0 where a phrase is OOV."""

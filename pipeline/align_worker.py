@@ -160,16 +160,18 @@ class AlignWorker:
         """Return the sentences of all records whose images have regions, ascending by id, and those regions."""
         fitted: dict[str, Sentence] = {}
         regions: dict[str, ImageRegions] = {}
+        images: tuple[SentenceImage, ...] | None = None
+        found: list[ImageRegions] = []
+        obstacle: tuple[str, str] | None = None
         for sentence in self._sentences(task, drops):
+            if sentence.images is not images:  # sentences of one image often share the very tuple
+                images = sentence.images
+                found, obstacle = self._find_regions(sentence)
             split = self._settings.splits.split_of(sentence)
             if split is None:
                 drops.add("sentence: its image is evaluated elsewhere", _where(sentence))
-                continue
-            found = [layout for image in sentence.images if (layout := self._layouts.find(image))]
-            if len(found) < len(sentence.images):
-                drops.add("sentence: image without regions", f"{_where(sentence)}: images {sentence.image_ids}")
-            elif any(map(_is_stretched, sentence.images, found)):
-                drops.add("sentence: image has other proportions than its regions'", _sizes(sentence, found))
+            elif obstacle is not None:
+                drops.add(obstacle[0], f"{_where(sentence)}: {obstacle[1]}")
             elif sentence.sentence_id in fitted:
                 drops.add("sentence: id is there twice", _where(sentence))
             elif not is_row_id(sentence.sentence_id):
@@ -180,6 +182,18 @@ class AlignWorker:
                 in_split = sentence if split == sentence.split else replace(sentence, split=split)
                 fitted[sentence.sentence_id] = fit_to_regions(in_split, found)
         return [fitted[sentence_id] for sentence_id in sorted(fitted)], regions
+
+    def _find_regions(self, sentence: Sentence) -> tuple[list[ImageRegions], tuple[str, str] | None]:
+        """Return the regions of the sentence's images, or the reason why they can not be used and what was found."""
+        found = [layout for image in sentence.images if (layout := self._layouts.find(image))]
+        if len(found) < len(sentence.images):
+            return found, ("sentence: image without regions", f"images {', '.join(sentence.image_ids)}")
+        if any(map(_is_stretched, sentence.images, found)):
+            annotated = ", ".join(f"{image.width} x {image.height}" for image in sentence.images)
+            there = ", ".join(f"{each.width} x {each.height}" for each in found)
+            reason = "sentence: image has other proportions than its regions'"
+            return found, (reason, f"annotated at {annotated}, regions at {there}")
+        return found, None
 
     def _sentences(self, task: AlignTask, drops: Drops) -> Iterator[Sentence]:
         data_set = DATA_SETS[task.data_set]
@@ -259,12 +273,6 @@ def _is_stretched(image: SentenceImage, regions: ImageRegions) -> bool:
         return False
     stretch = (image.width * regions.height) / (image.height * regions.width)
     return max(stretch, 1 / stretch) > MAX_STRETCH
-
-
-def _sizes(sentence: Sentence, found: Sequence[ImageRegions]) -> str:
-    annotated = ", ".join(f"{image.width} x {image.height}" for image in sentence.images)
-    there = ", ".join(f"{regions.width} x {regions.height}" for regions in found)
-    return f"{_where(sentence)}: annotated at {annotated}, regions at {there}"
 
 
 def _where(sentence: Sentence) -> str:

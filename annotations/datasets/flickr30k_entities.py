@@ -85,7 +85,7 @@ def to_sentences(record: EntitiesRecord, *, drops: Drops) -> Iterator[Sentence]:
     except (ElementTree.ParseError, ValueError) as error:
         drops.add("image: annotations are no XML of this format", f"{where}: {error}")
         return
-    image = SentenceImage(image_id=image_id, width=width, height=height)
+    images = (SentenceImage(image_id=image_id, width=width, height=height),)
     where = f"{record['place']}: Sentences/{image_id}.txt"
     try:
         lines = record["sentences"].decode().splitlines()
@@ -104,7 +104,7 @@ def to_sentences(record: EntitiesRecord, *, drops: Drops) -> Iterator[Sentence]:
             continue
         yield Sentence(
             sentence_id=f"{image_id}#{number}",
-            images=(image,),
+            images=images,
             text=text,
             source=SOURCE,
             split=record["split"],
