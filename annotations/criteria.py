@@ -5,7 +5,8 @@ Axes: W pointed words, P pointers, G gold boxes, I images, R regions of an image
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from itertools import chain
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from annotations.alignment import CLASS_WEIGHT
 from annotations.boxes import iou, scale_box
 from annotations.records import Box, Pointer, Sentence, SentenceImage
 from annotations.similarity_table import SimilarityTable
-from annotations.words import Words, find_words
+from annotations.words import NO_WORDS, Words, find_words
 
 SemanticUnit = Literal["word", "span"]
 """What is compared with a region's names: the word alone, or the whole phrase that points."""
@@ -61,131 +62,118 @@ def measure_criteria(
     """
     images = list(dict.fromkeys(image.image_id for sentence in sentences for image in sentence.images))
     boxes, class_ids, attribute_ids, num_boxes = _stacked([regions[image_id] for image_id in images])
-    found = _find_phrases(sentences, {image_id: row for row, image_id in enumerate(images)}, unit)
-    phrase_of = np.repeat(np.arange(len(found.starts)), found.num_words)  # [W]
-    image_rows = np.array(found.image_rows, np.int64)
-    position = _highest_of_each(_iou_of_gold(found, image_rows, boxes), found.num_boxes)[phrase_of]
+    phrases, phrase_offsets = _find_phrases(sentences, {image_id: row for row, image_id in enumerate(images)}, unit)
+    num_words = np.array([len(phrase.compared) for phrase in phrases], np.int64)
+    phrase_of = np.repeat(np.arange(len(phrases)), num_words)  # [W]
+    image_rows = np.array([phrase.image_row for phrase in phrases], np.int64)
+    starts = np.array([phrase.start for phrase in phrases], np.int32)[phrase_of]
+    position = _best_iou([phrase.boxes for phrase in phrases], image_rows, boxes)[phrase_of]
     semantic, oov = table.semantic(
-        found.compared, image_rows[phrase_of], class_ids, attribute_ids, class_weight=class_weight
+        list(chain.from_iterable([phrase.compared for phrase in phrases])),
+        image_rows[phrase_of],
+        class_ids,
+        attribute_ids,
+        class_weight=class_weight,
     )
-    starts = np.array(found.starts, np.int32)[phrase_of]
     return AlignedSentences(
         sentences=sentences,
-        num_boxes=[tuple(num_boxes[image.image_id] for image in sentence.images) for sentence in sentences],
+        num_boxes=[tuple([num_boxes[image.image_id] for image in sentence.images]) for sentence in sentences],
         words=PointedWords(
-            starts=starts + np.array(found.word_starts, np.int32),
-            ends=starts + np.array(found.word_ends, np.int32),
-            images=np.array(found.images, np.int32)[phrase_of],
-            in_answer=np.array(found.in_answer, np.bool_)[phrase_of],
+            starts=starts + _joined([phrase.words.starts for phrase in phrases], np.int32),
+            ends=starts + _joined([phrase.words.ends for phrase in phrases], np.int32),
+            images=np.array([phrase.image for phrase in phrases], np.int32)[phrase_of],
+            in_answer=np.array([phrase.in_answer for phrase in phrases], np.bool_)[phrase_of],
             oov=oov,
             position=position.astype(np.float16),
             semantic=semantic.astype(np.float16),
         ),
-        word_offsets=np.array(found.offsets, np.int64),
+        word_offsets=np.cumsum(np.concatenate([[0], num_words]))[phrase_offsets],
     )
 
 
-class _Phrases:
-    """What the texts point with, as columns: phrases in the order of their words, and the words and boxes of each."""
+class _Phrase(NamedTuple):
+    """Words that point at the same boxes."""
 
-    def __init__(self) -> None:
-        self.starts: list[int] = []
-        self.images: list[int] = []
-        self.image_rows: list[int] = []
-        """[P]; row among the stacked images."""
-        self.in_answer: list[bool] = []
-        self.num_words: list[int] = []
-        self.num_boxes: list[int] = []
-        """[P]; never 0."""
-        self.word_starts: list[int] = []
-        """[W]; from the phrase's start."""
-        self.word_ends: list[int] = []
-        self.compared: list[str] = []
-        """[W]; what is compared with the names of regions."""
-        self.gold_boxes: list[Box] = []
-        self.offsets: list[int] = [0]
-        """[S + 1]; words before each sentence."""
-
-    def add(
-        self,
-        words: Words,
-        compared: Sequence[str],
-        start: int,
-        boxes: Sequence[Box],
-        image: int,
-        row: int,
-        in_answer: bool,
-    ) -> None:
-        self.starts.append(start)
-        self.images.append(image)
-        self.image_rows.append(row)
-        self.in_answer.append(in_answer)
-        self.num_words.append(len(compared))
-        self.num_boxes.append(len(boxes))
-        self.word_starts += words.starts
-        self.word_ends += words.ends
-        self.compared += compared
-        self.gold_boxes += boxes
+    start: int
+    words: Words
+    """From the phrase's start."""
+    compared: Sequence[str]
+    """What is compared with the names of regions, for each word."""
+    boxes: Sequence[Box]
+    """At least one."""
+    image: int
+    image_row: int
+    """Among the stacked images."""
+    in_answer: bool
 
 
-def _find_phrases(sentences: Sequence[Sentence], image_rows: Mapping[str, int], unit: SemanticUnit) -> _Phrases:
-    found = _Phrases()
+def _find_phrases(
+    sentences: Sequence[Sentence], image_rows: Mapping[str, int], unit: SemanticUnit
+) -> tuple[list[_Phrase], list[int]]:
+    """Return all phrases in the order of their words, and how many there are before each sentence, and in all."""
+    phrases: list[_Phrase] = []
+    offsets = [0]
     for sentence in sentences:
         rows = [image_rows[image.image_id] for image in sentence.images]
         if sentence.pointers:
-            _add_phrases(found, sentence.text, sentence.pointers, rows, unit, in_answer=False)
+            phrases += _phrases(sentence.text, sentence.pointers, rows, unit, in_answer=False)
         if sentence.answer_pointers:
-            _add_phrases(found, sentence.answers[0].text, sentence.answer_pointers, rows, unit, in_answer=True)
-        found.offsets.append(len(found.compared))
-    return found
+            phrases += _phrases(sentence.answers[0].text, sentence.answer_pointers, rows, unit, in_answer=True)
+        offsets.append(len(phrases))
+    return phrases, offsets
 
 
-def _add_phrases(
-    found: _Phrases, text: str, pointers: Sequence[Pointer], rows: Sequence[int], unit: SemanticUnit, *, in_answer: bool
-) -> None:
-    boxed = [pointer for pointer in pointers if pointer.boxes_xyxy]
+def _phrases(
+    text: str, pointers: Sequence[Pointer], rows: Sequence[int], unit: SemanticUnit, *, in_answer: bool
+) -> list[_Phrase]:
+    phrases = []
     last_end = 0
-    for pointer in boxed:
-        if pointer.start < last_end:
-            _add_words(found, text, boxed, rows, unit, in_answer=in_answer)
-            return
-        last_end = pointer.end
-    for pointer in boxed:
-        start, image = pointer.start, pointer.image
-        phrase = text[start : pointer.end]
+    for pointer in pointers:
+        boxes = pointer.boxes_xyxy
+        if not boxes:
+            continue
+        start, end, image = pointer.start, pointer.end, pointer.image
+        if start < last_end:
+            return _phrases_of_one_word(text, pointers, rows, unit, in_answer=in_answer)
+        last_end = end
+        phrase = text[start:end]
         words = find_words(phrase)
-        compared = words.lower if unit == "word" else [phrase.lower()] * len(words.lower)
-        found.add(words, compared, start, pointer.boxes_xyxy, image, rows[image], in_answer)
+        compared = words.lower if unit == "word" else (phrase.lower(),) * len(words.lower)
+        phrases.append(_Phrase(start, words, compared, boxes, image, rows[image], in_answer))
+    return phrases
 
 
-def _add_words(
-    found: _Phrases, text: str, pointers: Sequence[Pointer], rows: Sequence[int], unit: SemanticUnit, *, in_answer: bool
-) -> None:
-    """Add every word of nested or unordered phrases by itself, with the boxes of all phrases that it stands in."""
+def _phrases_of_one_word(
+    text: str, pointers: Sequence[Pointer], rows: Sequence[int], unit: SemanticUnit, *, in_answer: bool
+) -> list[_Phrase]:
+    """Return every word of nested or unordered phrases by itself, with the boxes of all phrases that it stands in."""
     pointers_of: dict[tuple[int, int, int], list[Pointer]] = {}
     for pointer in pointers:
-        words = find_words(text[pointer.start : pointer.end])
+        words = find_words(text[pointer.start : pointer.end]) if pointer.boxes_xyxy else NO_WORDS
         for first, last in zip(words.starts, words.ends, strict=True):
             word = (pointer.start + first, pointer.start + last, pointer.image)
             pointers_of.setdefault(word, []).append(pointer)
+    phrases = []
     for (start, end, image), around in sorted(pointers_of.items(), key=lambda item: item[0]):
         narrowest = min(around, key=lambda pointer: pointer.end - pointer.start)
         compared = text[start:end] if unit == "word" else text[narrowest.start : narrowest.end]
-        found.add(
-            Words(starts=(0,), ends=(end - start,), lower=(text[start:end].lower(),)),
-            [compared.lower()],
-            start,
-            [box for pointer in around for box in pointer.boxes_xyxy],
-            image,
-            rows[image],
-            in_answer,
-        )
+        boxes = [box for pointer in around for box in pointer.boxes_xyxy]
+        itself = find_words(text[start:end])
+        phrases.append(_Phrase(start, itself, (compared.lower(),), boxes, image, rows[image], in_answer))
+    return phrases
 
 
-def _iou_of_gold(found: _Phrases, image_rows: NDArray[np.int64], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return float32 [G, R]."""
-    gold = np.array(found.gold_boxes, np.float32).reshape(-1, 1, 4)
-    return iou(gold, boxes[np.repeat(image_rows, found.num_boxes)])
+def _best_iou(
+    gold: Sequence[Sequence[Box]], image_rows: NDArray[np.int64], boxes: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return float32 [P, R]; for each phrase the largest IoU of a region with one of its gold boxes."""
+    lengths = [len(each) for each in gold]
+    gold_boxes = np.array(list(chain.from_iterable(gold)), np.float32).reshape(-1, 1, 4)
+    return _highest_of_each(iou(gold_boxes, boxes[np.repeat(image_rows, lengths)]), lengths)
+
+
+def _joined(groups: Sequence[Sequence[int]], dtype: type) -> NDArray[Any]:
+    return np.fromiter(chain.from_iterable(groups), dtype)
 
 
 def _highest_of_each(values: NDArray[np.float32], lengths: Sequence[int]) -> NDArray[np.float32]:
