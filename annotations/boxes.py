@@ -52,6 +52,14 @@ def scale_box(box: Box, *, from_size: tuple[int, int], to_size: tuple[int, int])
     return box[0] * across, box[1] * down, box[2] * across, box[3] * down
 
 
+def clip_box(box: Box, *, width: int, height: int) -> Box | None:
+    """Return the part of the box inside an image of that size, or None if it has no area; 0 x 0 is an unknown size."""
+    x1, y1, x2, y2 = box
+    if width and height:
+        x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
+    return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
+
+
 def _boxes(name: str, given: ArrayLike) -> NDArray[np.float64]:
     # float64: in float32 the areas of boxes in 4000-pixel images no longer are exact integers.
     boxes = np.asarray(given, np.float64)

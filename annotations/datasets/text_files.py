@@ -35,3 +35,17 @@ def split_in_name(name: str, *, otherwise: Split = "train") -> Split:
         if word in lower:
             return _WORDS[word]
     return otherwise
+
+
+def json_files(path: Path, *patterns: str) -> list[Path]:
+    """Return the file itself, or a folder's files of the first pattern that any matches, in the order of their names.
+
+    Raises:
+        DataError: there is none.
+    """
+    if path.is_file():
+        return [path]
+    for pattern in patterns:
+        if found := sorted(path.glob(pattern)):
+            return found
+    raise DataError(f"{path}: no {' or '.join(patterns)} there; check the path")

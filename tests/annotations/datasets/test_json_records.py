@@ -31,7 +31,7 @@ def test_records_before_the_damage_are_given(tmp_path):
         (b"", "begins with b'', expected '\\['"),
         (b'{"images": []}', "begins with b'{\"images\": \\[\\]}', expected '\\['"),
         (b"<html>not found", "begins with b'<html>not found', expected '\\['"),
-        (b"\x1f\x8b\x08 gzip", "expected '\\['"),
+        (b"\x1f\x8b\x08 gzip", "not a whole gzip file"),
         (b'[{"x": NaN}]', "not valid JSON after 0 records"),
         (b'[{"x": 1}] trailing', "not valid JSON"),
         (b'[{"x": "\xff"}]', "not valid JSON after 0 records"),
