@@ -18,6 +18,7 @@ from annotations.alignment import CLASS_WEIGHT, Combination, combine
 from annotations.criteria import SemanticUnit, fit_to_regions, measure_criteria
 from annotations.datasets.catalog import DATA_SETS
 from annotations.drops import Drops
+from annotations.merging import merge_descriptions
 from annotations.records import Sentence, SentenceImage
 from annotations.similarity_table import SimilarityTable
 from annotations.splits import SplitRules
@@ -196,9 +197,14 @@ class AlignWorker:
         return found, None
 
     def _sentences(self, task: AlignTask, drops: Drops) -> Iterator[Sentence]:
-        data_set = DATA_SETS[task.data_set]
+        data_set, merging = DATA_SETS[task.data_set], self._settings.merging
         for record in task.records:
-            yield from data_set.to_sentences(record, drops=drops)
+            sentences = data_set.to_sentences(record, drops=drops)
+            if data_set.has_descriptions:
+                sentences = iter(
+                    merge_descriptions(list(sentences), seed=merging.seed, shares=merging.shares, drops=drops)
+                )
+            yield from sentences
 
 
 @contextmanager

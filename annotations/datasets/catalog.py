@@ -5,7 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from annotations.datasets import flickr30k_entities, refcoco, vgp, vgp_entities
+from annotations.datasets import (
+    coco,
+    flickr30k_entities,
+    gqa,
+    lxmert_json,
+    nlvr2,
+    refcoco,
+    snli_ve,
+    vgp,
+    vgp_entities,
+    visual_genome_sentences,
+    vqa_v2,
+    winoground,
+)
 from annotations.drops import Drops
 from annotations.records import Sentence, SentenceImage
 
@@ -53,30 +66,107 @@ class DataSet:
 
 
 DATA_SETS: dict[str, DataSet] = {
-    "flickr30k-entities": DataSet(
+    coco.CAPTIONS: DataSet(
+        read_records=coco.read_caption_records,
+        to_sentences=coco.to_captions,
+        evaluation_images=coco.caption_evaluation_images,
+        place="a captions_*.json file, or a folder of them or with annotations/",
+    ),
+    coco.INSTANCES: DataSet(
+        read_records=coco.read_instance_records,
+        to_sentences=coco.to_instances,
+        evaluation_images=coco.instance_evaluation_images,
+        place="an instances_*.json file, or a folder of them or with annotations/",
+    ),
+    visual_genome_sentences.DESCRIPTIONS: DataSet(
+        read_records=visual_genome_sentences.read_description_records,
+        to_sentences=visual_genome_sentences.to_descriptions,
+        evaluation_images=visual_genome_sentences.evaluation_images,
+        place="a folder with region_descriptions.json; region graphs, questions and image data beside it are used",
+        sentences_per_record=40,
+        has_descriptions=True,
+    ),
+    visual_genome_sentences.RELATIONSHIPS: DataSet(
+        read_records=visual_genome_sentences.read_relationship_records,
+        to_sentences=visual_genome_sentences.to_relationships,
+        evaluation_images=visual_genome_sentences.evaluation_images,
+        place="a folder with relationships.json",
+        sentences_per_record=20,
+    ),
+    visual_genome_sentences.ATTRIBUTES: DataSet(
+        read_records=visual_genome_sentences.read_attribute_records,
+        to_sentences=visual_genome_sentences.to_attributes,
+        evaluation_images=visual_genome_sentences.evaluation_images,
+        place="a folder with objects.json and image_data.json; attributes.json beside them is used",
+        sentences_per_record=20,
+    ),
+    gqa.SOURCE: DataSet(
+        read_records=gqa.read_question_records,
+        to_sentences=gqa.to_questions,
+        evaluation_images=gqa.evaluation_images,
+        place="a *questions*.json file or a folder of them, with *sceneGraphs.json beside or in sceneGraphs/",
+    ),
+    gqa.FULL_ANSWERS: DataSet(
+        read_records=gqa.read_question_records,
+        to_sentences=gqa.to_full_answers,
+        evaluation_images=gqa.evaluation_images,
+        place="as gqa",
+    ),
+    vqa_v2.SOURCE: DataSet(
+        read_records=vqa_v2.read_question_records,
+        to_sentences=vqa_v2.to_sentences,
+        evaluation_images=vqa_v2.evaluation_images,
+        place="a questions file with its annotations beside it, or a folder of both",
+    ),
+    nlvr2.SOURCE: DataSet(
+        read_records=nlvr2.read_statement_records,
+        to_sentences=nlvr2.to_sentences,
+        evaluation_images=nlvr2.evaluation_images,
+        place="a JSON lines file, or a folder with train.json, dev.json, test1.json",
+    ),
+    flickr30k_entities.SOURCE: DataSet(
         read_records=flickr30k_entities.read_records,
         to_sentences=flickr30k_entities.to_sentences,
         evaluation_images=flickr30k_entities.evaluation_images,
         place="a folder with Sentences/, Annotations/ and train.txt, val.txt, test.txt; or a tar file of one",
         sentences_per_record=5,
     ),
-    "vgp": DataSet(
+    vgp.SOURCE: DataSet(
         read_records=vgp.read_records,
         to_sentences=vgp.to_sentences,
         evaluation_images=vgp.evaluation_images,
         place="a CSV file of VGP-Typology or a folder of them, with Sentences/ and Annotations/ beside it for boxes",
     ),
-    "vgp-entities": DataSet(
+    vgp_entities.SOURCE: DataSet(
         read_records=vgp_entities.read_records,
         to_sentences=vgp_entities.to_sentences,
         evaluation_images=vgp_entities.evaluation_images,
         place="as flickr30k-entities; tables of VGP-Typology in the same folder add relations",
         sentences_per_record=10,
     ),
-    "refcoco": DataSet(
+    refcoco.SOURCE: DataSet(
         read_records=refcoco.read_records,
         to_sentences=refcoco.to_sentences,
         evaluation_images=refcoco.evaluation_images,
         place="a folder with refs(unc).p, refs(umd).p or refs(google).p, and instances.json; or one refs file",
+    ),
+    snli_ve.SOURCE: DataSet(
+        read_records=snli_ve.read_pair_records,
+        to_sentences=snli_ve.to_sentences,
+        evaluation_images=snli_ve.evaluation_images,
+        place="a .jsonl file of SNLI-VE, a .csv file of e-SNLI-VE, or a folder of either",
+    ),
+    winoground.SOURCE: DataSet(
+        read_records=winoground.read_example_records,
+        to_sentences=winoground.to_sentences,
+        evaluation_images=winoground.evaluation_images,
+        place="examples.jsonl, or its folder",
+    ),
+    lxmert_json.SOURCE: DataSet(
+        read_records=lxmert_json.read_lxmert_records,
+        to_sentences=lxmert_json.to_sentences,
+        evaluation_images=lxmert_json.evaluation_images,
+        place="one of LXMERT's JSON files, or a folder of them",
+        sentences_per_record=10,
     ),
 }

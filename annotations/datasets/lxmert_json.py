@@ -98,7 +98,7 @@ def _pretraining(record: LxmertRecord) -> Iterator[Sentence]:
 def _finetuning(record: LxmertRecord) -> Sentence:
     content = record["content"]
     name = "question_id" if "question_id" in content else "identifier"
-    details = {
+    details: dict[str, Any] = {
         key: content[key] for key in ("question_id", "identifier", "question_type", "answer_type") if key in content
     }
     return Sentence(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from annotations.datasets.in_step import InStep
 from annotations.datasets.json_records import (
     FieldError,
     Record,
@@ -38,7 +39,8 @@ def read_objects(folder: Path, *, drops: Drops) -> Iterator[AnnotatedImage]:
     """
     path = folder / "objects.json"
     sizes = read_image_sizes(folder, drops=drops)
-    attributes = _AttributesInStep(folder / "attributes.json", drops)
+    attributes_path = folder / "attributes.json"
+    attributes = InStep(_attributes_by_image(attributes_path, drops)) if attributes_path.exists() else None
     seen: set[str] = set()
     for position, record in enumerate(read_records(path)):
         try:
@@ -52,7 +54,10 @@ def read_objects(folder: Path, *, drops: Drops) -> Iterator[AnnotatedImage]:
             drops.add("image: listed twice", f"{where}: found again as record {position}")
             continue
         seen.add(image_id)
-        attributes_by_object = attributes.of_image(image_id)
+        attributes_by_object = attributes.take(image_id) if attributes else {}
+        if attributes_by_object is None:
+            drops.add("attributes: none for an image", f"{attributes_path}: image {image_id!r}: not found")
+            attributes_by_object = {}
         if image_id not in sizes:
             drops.add("image: size unknown", f"{where}: not found in {folder / 'image_data.json'}")
             continue
@@ -133,45 +138,27 @@ def _read_image_objects(
         drops.add("attributes: of an unknown object", f"{where}, object {object_id!r}: found {', '.join(words)}")
 
 
-class _AttributesInStep:
-    """Reads attributes.json alongside objects.json; what comes too early waits in memory for its image."""
+def _attributes_by_image(path: Path, drops: Drops) -> Iterator[tuple[str, AttributesByObject]]:
+    for position, record in enumerate(read_records(path)):
+        try:
+            image_id = take_id(record, "image_id")
+            objects = take_objects(record, "attributes")
+        except FieldError as error:
+            drops.add(f"attributes: {error.reason}", f"{path}: record {position}: found {error.found}")
+            continue
+        yield image_id, dict(_attributes_by_object(objects, f"{path}: image {image_id!r}", drops))
 
-    def __init__(self, path: Path, drops: Drops) -> None:
-        self._path = path
-        self._drops = drops
-        self._is_there = path.exists()
-        self._records = enumerate(read_records(path) if self._is_there else ())
-        self._waiting: dict[str, AttributesByObject] = {}
 
-    def of_image(self, image_id: str) -> AttributesByObject:
-        """Return the attributes of an image's objects by object id; empty if there are none."""
-        if image_id in self._waiting:
-            return self._waiting.pop(image_id)
-        for position, record in self._records:
-            try:
-                found_id = take_id(record, "image_id")
-                objects = take_objects(record, "attributes")
-            except FieldError as error:
-                self._drops.add(f"attributes: {error.reason}", f"{self._path}: record {position}: found {error.found}")
-                continue
-            found = dict(self._read_objects(objects, f"{self._path}: image {found_id!r}"))
-            if found_id == image_id:
-                return found
-            self._waiting[found_id] = found
-        if self._is_there:
-            self._drops.add("attributes: none for an image", f"{self._path}: image {image_id!r}: not found")
-        return {}
-
-    def _read_objects(self, records: list[Record], where: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-        for position, record in enumerate(records):
-            try:
-                object_id = take_id(record, "object_id")
-                # Objects that nobody described have no such field.
-                words = take_words(record, "attributes") if "attributes" in record else ()
-            except FieldError as error:
-                which = record.get("object_id", f"number {position}")
-                self._drops.add(f"attributes: {error.reason}", f"{where}, object {which!r}: found {error.found}")
-                continue
-            if words:
-                # One copy of each word, since millions of records share a few thousand of them.
-                yield object_id, tuple(map(sys.intern, words))
+def _attributes_by_object(records: list[Record], where: str, drops: Drops) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for position, record in enumerate(records):
+        try:
+            object_id = take_id(record, "object_id")
+            # Objects that nobody described have no such field.
+            words = take_words(record, "attributes") if "attributes" in record else ()
+        except FieldError as error:
+            which = record.get("object_id", f"number {position}")
+            drops.add(f"attributes: {error.reason}", f"{where}, object {which!r}: found {error.found}")
+            continue
+        if words:
+            # One copy of each word, since millions of records share a few thousand of them.
+            yield object_id, tuple(map(sys.intern, words))

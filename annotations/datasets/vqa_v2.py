@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from annotations.answers import soft_answers
+from annotations.datasets.in_step import InStep
 from annotations.datasets.json_records import (
     FieldError,
     Record,
@@ -50,7 +51,8 @@ def read_question_records(path: Path, *, drops: Drops) -> Iterator[VqaRecord]:
         DataError: no such file, or not the layout.
     """
     for questions in _question_files(path):
-        annotations = _AnnotationsInStep(_annotations_file(questions), drops)
+        answered = _annotations_file(questions)
+        annotations = InStep(_by_question(answered, drops)) if answered.exists() else None
         subtype = read_field(questions, "data_subtype") or ""
         split = split_in_name(questions.name, otherwise=split_in_name(str(subtype)))
         for number, question in enumerate(read_records(questions, "questions")):
@@ -59,8 +61,8 @@ def read_question_records(path: Path, *, drops: Drops) -> Iterator[VqaRecord]:
             except FieldError as error:
                 drops.add(f"question: {error.reason}", f"{questions}: question {number}: found {error.found}")
                 continue
-            annotation = annotations.of(question_id)
-            if annotation is None and annotations.exist:
+            annotation = annotations.take(question_id) if annotations else None
+            if annotation is None and annotations:
                 drops.add("question: no annotation", f"{questions}: question {question_id!r}")
                 continue
             yield VqaRecord(
@@ -117,29 +119,12 @@ def image_of(number: str, subtype: str) -> SentenceImage:
     return SentenceImage(image_id=number)
 
 
-class _AnnotationsInStep:
-    """Reads annotations alongside questions; what comes too early waits in memory for its question."""
-
-    def __init__(self, path: Path, drops: Drops) -> None:
-        self.exist = path.is_file()
-        self._path = path
-        self._drops = drops
-        self._records = enumerate(read_records(path, "annotations") if self.exist else ())
-        self._waiting: dict[str, Record] = {}
-
-    def of(self, question_id: str) -> Record | None:
-        if question_id in self._waiting:
-            return self._waiting.pop(question_id)
-        for number, record in self._records:
-            try:
-                found_id = take_id(record, "question_id")
-            except FieldError as error:
-                self._drops.add(f"annotation: {error.reason}", f"{self._path}: annotation {number}: {error.found}")
-                continue
-            if found_id == question_id:
-                return record
-            self._waiting[found_id] = record
-        return None
+def _by_question(path: Path, drops: Drops) -> Iterator[tuple[str, Record]]:
+    for number, record in enumerate(read_records(path, "annotations")):
+        try:
+            yield take_id(record, "question_id"), record
+        except FieldError as error:
+            drops.add(f"annotation: {error.reason}", f"{path}: annotation {number}: found {error.found}")
 
 
 def _question_files(path: Path) -> list[Path]:
