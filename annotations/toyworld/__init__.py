@@ -1,1 +1,1 @@
-"""A seeded, rendered world written in the official layouts of Visual Genome and COCO."""
+"""A seeded, rendered world written in the official layouts of the public data sets."""

@@ -35,7 +35,7 @@ class Background:
     """One way to fill the picture before anything stands in it."""
 
     phrase: str
-    """How a caption mentions it."""
+    """How a caption mentions it, marked as `marked_text` has it."""
     paint: Callable[[Pixels, np.random.Generator], None]
     """Fills uint8 [H, W, 3] (red, green, blue) in place."""
 
@@ -133,15 +133,15 @@ def confetti(pixels: Pixels, rng: np.random.Generator) -> None:
 
 
 BACKGROUNDS: dict[str, Background] = {
-    "plain": Background(phrase="in front of a plain wall", paint=plain),
-    "dusk": Background(phrase="under an evening sky", paint=dusk),
-    "paper": Background(phrase="on squared paper", paint=squared_paper),
-    "room": Background(phrase="in a room", paint=room),
-    "meadow": Background(phrase="in a meadow", paint=meadow),
-    "sea": Background(phrase="by the sea", paint=sea),
-    "sand": Background(phrase="on the sand", paint=sand),
-    "planks": Background(phrase="in front of a wooden fence", paint=planks),
-    "confetti": Background(phrase="among confetti", paint=confetti),
+    "plain": Background(phrase="in front of [:a plain wall]", paint=plain),
+    "dusk": Background(phrase="under [:an evening sky]", paint=dusk),
+    "paper": Background(phrase="on [:squared paper]", paint=squared_paper),
+    "room": Background(phrase="in [:a room]", paint=room),
+    "meadow": Background(phrase="in [:a meadow]", paint=meadow),
+    "sea": Background(phrase="by [:the sea]", paint=sea),
+    "sand": Background(phrase="on [:the sand]", paint=sand),
+    "planks": Background(phrase="in front of [:a wooden fence]", paint=planks),
+    "confetti": Background(phrase="among [:confetti]", paint=confetti),
 }
 
 

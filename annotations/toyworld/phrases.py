@@ -1,17 +1,19 @@
 """What people would say about a scene: phrases about one object each, and captions of the whole."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
 
+from annotations.toyworld.marked_text import MarkedText, mark, read_marks
 from annotations.toyworld.scene import Description, Relation, SceneObject
-from annotations.toyworld.vocabulary import CATEGORIES
+from annotations.toyworld.vocabulary import CATEGORIES, COLOURS, PATTERNS, SIZES
 
 T = TypeVar("T")
 
 NUM_CAPTIONS = 5
+_ADJECTIVES = (*SIZES, *PATTERNS, *COLOURS)
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 
 
@@ -21,77 +23,79 @@ def describe_objects(
     """Return for every object a noun phrase, a statement, and a relation to another object if it has any."""
     descriptions = []
     for subject, thing in enumerate(objects):
-        noun = noun_phrase(thing, objects)
-        descriptions.append(Description(subject=subject, phrase=noun))
+        phrases = [noun_phrase(subject, objects)]
         attribute = thing.attributes[int(rng.integers(len(thing.attributes)))]
-        descriptions.append(Description(subject=subject, phrase=f"the {thing.category} is {attribute}"))
+        phrases.append(f"{mark(f'the {thing.category}', subject)} is {attribute}")
         own = [relation for relation in relations if relation.subject == subject]
         if own:
-            descriptions.append(Description(subject=subject, phrase=relation_phrase(_choose(own, rng), objects)))
+            phrases.append(relation_phrase(_choose(own, rng), objects))
+        descriptions += [Description(subject=subject, phrase=read_marks(phrase)) for phrase in phrases]
     return tuple(descriptions)
 
 
 def caption_scene(
     objects: Sequence[SceneObject], relations: Sequence[Relation], setting: str, rng: np.random.Generator
-) -> tuple[str, ...]:
-    """Return five sentences: what there is, the main things, and three relations."""
-    largest = sorted(objects, key=lambda thing: -thing.area)[:2]
-    main = " and ".join(noun_phrase(thing, objects) for thing in largest)
-    captions = [f"There {_is_or_are(objects)} {count_phrase(objects)}.", f"{_capital(main)} {setting}."]
+) -> tuple[MarkedText, ...]:
+    """Return five sentences: what there is, the main things, and three relations; `setting` is marked."""
+    largest = sorted(range(len(objects)), key=lambda index: -objects[index].area)[:2]
+    main = " and ".join(noun_phrase(index, objects) for index in largest)
+    captions = [f"there {_is_or_are(objects)} {count_phrase(objects)}", f"{main} {setting}"]
     # What was put on or in something is worth saying first; neighbours come next, directions last.
     telling = sorted(relations, key=lambda each: (each.predicate not in ("on", "in"), each.predicate != "near"))
     told: list[Relation] = telling[:1]
     while len(captions) + len(told) < NUM_CAPTIONS and relations:
         told.append(_choose(relations, rng))
-    captions += [f"{_capital(relation_phrase(each, objects, verb=' is'))}." for each in told]
+    captions += [relation_phrase(each, objects, verb=" is") for each in told]
     while len(captions) < NUM_CAPTIONS:
-        captions.append(f"{_capital(noun_phrase(_choose(objects, rng), objects))} {setting}.")
-    return tuple(captions)
+        captions.append(f"{noun_phrase(_choose(range(len(objects)), rng), objects)} {setting}")
+    return tuple(read_marks(caption).as_sentence() for caption in captions)
 
 
-def noun_phrase(thing: SceneObject, objects: Sequence[SceneObject]) -> str:
-    """Return `the large red car` if only one of the objects fits these words, else `a large red car`."""
-    fitting = sum(
-        other.category == thing.category and set(thing.attributes) <= set(other.attributes) for other in objects
-    )
-    words = _words(thing)
-    return f"the {words}" if fitting == 1 else f"{_article(words)} {words}"
+def noun_phrase(index: int, objects: Sequence[SceneObject]) -> str:
+    """Return, marked, `the large red car` if only one of the objects fits these words, else `a large red car`."""
+    thing = objects[index]
+    words = describe(thing.category, thing.attributes)
+    is_only = fitting(objects, thing.category, thing.attributes) == [index]
+    return mark(f"the {words}" if is_only else with_article(words), index)
 
 
 def relation_phrase(relation: Relation, objects: Sequence[SceneObject], *, verb: str = "") -> str:
-    """Return `a red car to the left of the small house`, or with the verb ` is` the same as a sentence."""
-    words = _words(objects[relation.subject])
-    return f"{_article(words)} {words}{verb} {relation.predicate} {noun_phrase(objects[relation.object], objects)}"
+    """Return, marked, `a red car above the small house`, or with the verb ` is` the same as a sentence."""
+    thing = objects[relation.subject]
+    subject = mark(with_article(describe(thing.category, thing.attributes)), relation.subject)
+    return f"{subject}{verb} {relation.predicate} {noun_phrase(relation.object, objects)}"
 
 
 def count_phrase(objects: Sequence[SceneObject]) -> str:
-    """Return `two cats, a kite and an umbrella`."""
+    """Return, marked, `two cats, a kite and an umbrella`."""
     parts = []
     for category, count in Counter(thing.category for thing in objects).items():
-        if count == 1:
-            parts.append(f"{_article(category)} {category}")
-        else:
-            parts.append(f"{NUMBER_WORDS[count]} {CATEGORIES[category].plural}")
+        words = with_article(category) if count == 1 else f"{NUMBER_WORDS[count]} {CATEGORIES[category].plural}"
+        parts.append(mark(words, *fitting(objects, category)))
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def _words(thing: SceneObject) -> str:
-    """Return size, pattern, colour and category: the order in which English has them."""
-    colour, *others = thing.attributes
-    return " ".join((*others, colour, thing.category))
+def describe(noun: str, attributes: Iterable[str]) -> str:
+    """Return size, pattern, colour and noun: the order in which English has them."""
+    return " ".join((*sorted(attributes, key=_ADJECTIVES.index), noun))
+
+
+def with_article(words: str) -> str:
+    """Return the words after `a` or `an`."""
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def fitting(objects: Sequence[SceneObject], category: str, attributes: Iterable[str] = ()) -> list[int]:
+    """Return the indices of the objects of a category that have all these attributes."""
+    wanted = set(attributes)
+    return [
+        index for index, thing in enumerate(objects) if thing.category == category and wanted <= set(thing.attributes)
+    ]
 
 
 def _is_or_are(objects: Sequence[SceneObject]) -> str:
     first = objects[0].category
     return "is" if sum(thing.category == first for thing in objects) == 1 else "are"
-
-
-def _article(words: str) -> str:
-    return "an" if words[0] in "aeiou" else "a"
-
-
-def _capital(sentence: str) -> str:
-    return sentence[0].upper() + sentence[1:]
 
 
 def _choose(items: Sequence[T], rng: np.random.Generator) -> T:

@@ -46,3 +46,16 @@ def _gap(box: BoxXywh, other: BoxXywh) -> float:
     across = max(box[0], other[0]) - min(box[0] + box[2], other[0] + other[2])
     down = max(box[1], other[1]) - min(box[1] + box[3], other[1] + other[3])
     return float((max(across, 0) ** 2 + max(down, 0) ** 2) ** 0.5)
+
+
+def could_hold(predicate: str, box: BoxXywh, other: BoxXywh, *, longer_side: int) -> bool:
+    """Return whether somebody might say so of two things: false only where nobody would.
+
+    What holds could be said, but more could be: that something is to the left of what it is mostly above.
+    """
+    if predicate in ("on", "in"):
+        return _gap(box, other) == 0
+    if predicate == "near":
+        return _gap(box, other) < 3 * NEAR * longer_side
+    axis, sign = {"to the left of": (0, 1), "to the right of": (0, -1), "above": (1, 1), "below": (1, -1)}[predicate]
+    return sign * ((other[axis] + other[axis + 2] / 2) - (box[axis] + box[axis + 2] / 2)) > 0

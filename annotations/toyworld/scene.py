@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 
+from annotations.toyworld.marked_text import MarkedText
+
+# Ids count within an image, so that an image's records do not depend on how many others there are.
+IDS_PER_IMAGE = 1000
+
 
 @dataclass(frozen=True, kw_only=True)
 class SceneObject:
@@ -40,7 +45,7 @@ class Description:
     """A phrase about one object."""
 
     subject: int
-    phrase: str
+    phrase: MarkedText
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +61,19 @@ class Scene:
     relations: tuple[Relation, ...]
     """All that hold between two different objects."""
     descriptions: tuple[Description, ...]
-    captions: tuple[str, ...]
+    captions: tuple[MarkedText, ...]
     """Five sentences about the whole scene."""
 
     @property
     def split(self) -> str:
         """Return `train` or `val`; every fifth image is for validation, however many images the world has."""
         return "val" if self.image_id % 5 == 0 else "train"
+
+    @property
+    def split_of_three(self) -> str:
+        """Return `train`, `val` or `test`, where a layout has all three; test is half of what is val elsewhere."""
+        return "test" if self.image_id % 10 == 0 else self.split
+
+    def id_of(self, index: int) -> int:
+        """Return an id for the object, or for any other record of the scene, that no other scene has."""
+        return self.image_id * IDS_PER_IMAGE + index

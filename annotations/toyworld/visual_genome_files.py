@@ -1,31 +1,32 @@
 """Writes scenes as Visual Genome 1.4 has them: one JSON array per kind of record, one element per image."""
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from annotations.toyworld.json_files import Record, write_json, write_lines
+from annotations.toyworld.marked_text import MarkedText
+from annotations.toyworld.questions import Question
 from annotations.toyworld.scene import Scene, SceneObject
 from annotations.toyworld.vocabulary import ATTRIBUTES, CATEGORIES
 
-Record = dict[str, Any]
 
-# Ids count within an image, so that an image's records do not depend on how many others there are.
-IDS_PER_IMAGE = 1000
-
-
-def write_visual_genome_files(folder: Path, scenes: Sequence[Scene]) -> None:
-    """Write the five official files, the two vocabularies, and the image ids of each split, into the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "image_data.json", [_image_data(scene) for scene in scenes])
-    _write_json(folder / "objects.json", [_objects(scene) for scene in scenes])
-    _write_json(folder / "attributes.json", [_attributes(scene) for scene in scenes])
-    _write_json(folder / "region_descriptions.json", [_region_descriptions(scene) for scene in scenes])
-    _write_json(folder / "relationships.json", [_relationships(scene) for scene in scenes])
-    _write_lines(folder / "objects_vocab.txt", CATEGORIES)
-    _write_lines(folder / "attributes_vocab.txt", ATTRIBUTES)
+def write_visual_genome_files(
+    folder: Path, scenes: Sequence[Scene], questions: Mapping[int, Sequence[Question]]
+) -> None:
+    """Write the seven official files, the two vocabularies, and the image ids of each split, into the folder."""
+    write_json(folder / "image_data.json", [_image_data(scene) for scene in scenes])
+    write_json(folder / "objects.json", [_objects(scene) for scene in scenes])
+    write_json(folder / "attributes.json", [_attributes(scene) for scene in scenes])
+    write_json(folder / "region_descriptions.json", [_region_descriptions(scene) for scene in scenes])
+    write_json(folder / "relationships.json", [_relationships(scene) for scene in scenes])
+    write_json(folder / "region_graphs.json", [_region_graphs(scene) for scene in scenes])
+    write_json(
+        folder / "question_answers.json", [_question_answers(scene, questions[scene.image_id]) for scene in scenes]
+    )
+    write_lines(folder / "objects_vocab.txt", CATEGORIES)
+    write_lines(folder / "attributes_vocab.txt", ATTRIBUTES)
     for split in ("train", "val"):
-        _write_lines(folder / f"{split}.txt", (str(scene.image_id) for scene in scenes if scene.split == split))
+        write_lines(folder / f"{split}.txt", (str(scene.image_id) for scene in scenes if scene.split == split))
 
 
 def _image_data(scene: Scene) -> Record:
@@ -57,21 +58,85 @@ def _attributes(scene: Scene) -> Record:
 
 
 def _region_descriptions(scene: Scene) -> Record:
+    return {"id": scene.image_id, "regions": [_region(scene, index) for index in range(len(scene.descriptions))]}
+
+
+def _region(scene: Scene, index: int) -> Record:
+    description = scene.descriptions[index]
+    x, y, width, height = scene.objects[description.subject].box_xywh
+    return {
+        "region_id": scene.id_of(index),
+        "width": width,
+        "height": height,
+        "image_id": scene.image_id,
+        "phrase": description.phrase.text,
+        "y": y,
+        "x": x,
+    }
+
+
+def _region_graphs(scene: Scene) -> Record:
+    """Return the regions with the objects that their phrases name, where they name them, and how these are related."""
     regions = []
     for index, description in enumerate(scene.descriptions):
-        x, y, width, height = scene.objects[description.subject].box_xywh
-        regions.append(
+        named = _named(description.phrase)
+        relationships = [
             {
-                "region_id": scene.image_id * IDS_PER_IMAGE + index,
-                "width": width,
-                "height": height,
-                "image_id": scene.image_id,
-                "phrase": description.phrase,
-                "y": y,
-                "x": x,
+                "relationship_id": scene.id_of(number),
+                "predicate": relation.predicate,
+                "synsets": [],
+                "subject_id": scene.id_of(relation.subject),
+                "object_id": scene.id_of(relation.object),
+            }
+            for number, relation in enumerate(scene.relations)
+            if [relation.subject, relation.object] == named and f" {relation.predicate} " in description.phrase.text
+        ]
+        regions.append(
+            _region(scene, index)
+            | {
+                "synsets": _spans(scene, description.phrase),
+                "objects": [_related(scene, each) for each in named],
+                "relationships": relationships,
             }
         )
-    return {"id": scene.image_id, "regions": regions}
+    return {"image_id": scene.image_id, "regions": regions}
+
+
+def _question_answers(scene: Scene, questions: Sequence[Question]) -> Record:
+    """Return the questions with answers as people wrote them: `Red.`"""
+    qas = [
+        {
+            "qa_id": scene.id_of(index),
+            "image_id": scene.image_id,
+            "question": question.text.text,
+            "answer": question.answer.as_sentence().text,
+            "q_objects": [_related(scene, each) for each in _named(question.text)],
+            "a_objects": [_related(scene, each) for each in _named(question.answer)],
+        }
+        for index, question in enumerate(questions)
+    ]
+    return {"id": scene.image_id, "qas": qas}
+
+
+def _named(text: MarkedText) -> list[int]:
+    return [index for mention in text.mentions for index in mention.objects]
+
+
+def _spans(scene: Scene, phrase: MarkedText) -> list[Record]:
+    """Return where the nouns of a phrase are, each of which names one object."""
+    spans = []
+    for mention in phrase.mentions:
+        start, end = phrase.span_of_noun(mention)
+        category = scene.objects[mention.objects[0]].category
+        spans.append(
+            {
+                "entity_idx_start": start,
+                "entity_idx_end": end,
+                "entity_name": category,
+                "synset_name": CATEGORIES[category].synset,
+            }
+        )
+    return spans
 
 
 def _relationships(scene: Scene) -> Record:
@@ -79,7 +144,7 @@ def _relationships(scene: Scene) -> Record:
         {
             "predicate": relation.predicate,
             "object": _related(scene, relation.object),
-            "relationship_id": scene.image_id * IDS_PER_IMAGE + index,
+            "relationship_id": scene.id_of(index),
             "synsets": [],
             "subject": _related(scene, relation.subject),
         }
@@ -100,18 +165,10 @@ def _named_box(scene: Scene, index: int) -> Record:
     thing = scene.objects[index]
     x, y, width, height = thing.box_xywh
     return {
-        "object_id": scene.image_id * IDS_PER_IMAGE + index,
+        "object_id": scene.id_of(index),
         "names": [thing.category],
         "x": x,
         "y": y,
         "w": width,
         "h": height,
     }
-
-
-def _write_json(path: Path, records: Sequence[Record]) -> None:
-    path.write_text(json.dumps(records), encoding="utf-8")
-
-
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -10,6 +10,8 @@ class Category:
     """What may happen to a thing in a scene; how it is drawn is in `drawing.PICTURES`."""
 
     plural: str
+    kind: str
+    """What else it is one of: a word that GQA has for a group of names."""
     synset: str
     """WordNet name, as Visual Genome writes it."""
     mirrors: bool = False
@@ -24,24 +26,24 @@ class Category:
 
 
 CATEGORIES: dict[str, Category] = {
-    "ball": Category(plural="balls", synset="ball.n.01", max_tilt_degrees=40, goes=("on", "in")),
-    "basket": Category(plural="baskets", synset="basket.n.01", holds="in", hold_y=0.48),
-    "bird": Category(plural="birds", synset="bird.n.01", mirrors=True, goes=("on", "in")),
-    "boat": Category(plural="boats", synset="boat.n.01", mirrors=True, max_tilt_degrees=6),
-    "car": Category(plural="cars", synset="car.n.01", mirrors=True, max_tilt_degrees=4),
-    "cat": Category(plural="cats", synset="cat.n.01", mirrors=True, goes=("on", "in")),
-    "chair": Category(plural="chairs", synset="chair.n.01", mirrors=True, holds="on", hold_y=0.56),
-    "clock": Category(plural="clocks", synset="clock.n.01", goes=("on", "in")),
-    "fish": Category(plural="fish", synset="fish.n.01", mirrors=True, max_tilt_degrees=15),
-    "flower": Category(plural="flowers", synset="flower.n.01", max_tilt_degrees=10, goes=("in",)),
-    "house": Category(plural="houses", synset="house.n.01", mirrors=True),
-    "kite": Category(plural="kites", synset="kite.n.03", mirrors=True, max_tilt_degrees=20),
-    "lamp": Category(plural="lamps", synset="lamp.n.01", goes=("on",)),
-    "mug": Category(plural="mugs", synset="mug.n.04", mirrors=True, goes=("on",)),
-    "star": Category(plural="stars", synset="star.n.03", max_tilt_degrees=15, goes=("in",)),
-    "table": Category(plural="tables", synset="table.n.02", holds="on", hold_y=0.34),
-    "tree": Category(plural="trees", synset="tree.n.01", mirrors=True),
-    "umbrella": Category(plural="umbrellas", synset="umbrella.n.01", mirrors=True, max_tilt_degrees=12),
+    "ball": Category(plural="balls", kind="toy", synset="ball.n.01", max_tilt_degrees=40, goes=("on", "in")),
+    "basket": Category(plural="baskets", kind="container", synset="basket.n.01", holds="in", hold_y=0.48),
+    "bird": Category(plural="birds", kind="animal", synset="bird.n.01", mirrors=True, goes=("on", "in")),
+    "boat": Category(plural="boats", kind="vehicle", synset="boat.n.01", mirrors=True, max_tilt_degrees=6),
+    "car": Category(plural="cars", kind="vehicle", synset="car.n.01", mirrors=True, max_tilt_degrees=4),
+    "cat": Category(plural="cats", kind="animal", synset="cat.n.01", mirrors=True, goes=("on", "in")),
+    "chair": Category(plural="chairs", kind="furniture", synset="chair.n.01", mirrors=True, holds="on", hold_y=0.56),
+    "clock": Category(plural="clocks", kind="device", synset="clock.n.01", goes=("on", "in")),
+    "fish": Category(plural="fish", kind="animal", synset="fish.n.01", mirrors=True, max_tilt_degrees=15),
+    "flower": Category(plural="flowers", kind="plant", synset="flower.n.01", max_tilt_degrees=10, goes=("in",)),
+    "house": Category(plural="houses", kind="building", synset="house.n.01", mirrors=True),
+    "kite": Category(plural="kites", kind="toy", synset="kite.n.03", mirrors=True, max_tilt_degrees=20),
+    "lamp": Category(plural="lamps", kind="device", synset="lamp.n.01", goes=("on",)),
+    "mug": Category(plural="mugs", kind="container", synset="mug.n.04", mirrors=True, goes=("on",)),
+    "star": Category(plural="stars", kind="toy", synset="star.n.03", max_tilt_degrees=15, goes=("in",)),
+    "table": Category(plural="tables", kind="furniture", synset="table.n.02", holds="on", hold_y=0.34),
+    "tree": Category(plural="trees", kind="plant", synset="tree.n.01", mirrors=True),
+    "umbrella": Category(plural="umbrellas", kind="device", synset="umbrella.n.01", mirrors=True, max_tilt_degrees=12),
 }
 
 # Far apart in hue or in lightness, so that a detector trained for minutes tells them apart.

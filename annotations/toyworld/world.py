@@ -2,8 +2,21 @@
 
 OUT/images/1.jpg ...
 OUT/visual_genome/{image_data,objects,attributes,region_descriptions,relationships}.json
+OUT/visual_genome/{region_graphs,question_answers}.json
 OUT/visual_genome/{objects_vocab,attributes_vocab,train,val}.txt
 OUT/coco/annotations/{instances,captions}_{train,val}2017.json
+OUT/gqa/{train,val,testdev}_balanced_questions.json, {train,val}_sceneGraphs.json
+OUT/vqa_v2/v2_OpenEnded_mscoco_{train,val}2014_questions.json, v2_mscoco_{train,val}2014_annotations.json
+OUT/nlvr2/{train,dev,test1}.json, images/
+OUT/flickr30k_entities/Sentences/, Annotations/, {train,val,test}.txt
+OUT/vgp/{train,dev,test}_data.csv
+OUT/refcoco/refs(unc).p, instances.json
+OUT/snli_ve/snli_ve_{train,dev,test}.jsonl
+OUT/winoground/examples.jsonl
+OUT/lxmert/{lxmert,vqa,gqa}/*.json
+OUT/vectors/toyworld_vectors.txt
+
+Every fifth picture is for evaluation in all of them; which of these are val and which are test differs.
 """
 
 from dataclasses import dataclass
@@ -13,8 +26,23 @@ import cv2
 
 from annotations.toyworld.coco_files import write_coco_files
 from annotations.toyworld.composition import Picture, compose
+from annotations.toyworld.flickr30k_entities_files import write_flickr30k_entities_files
+from annotations.toyworld.gqa_files import write_gqa_files
+from annotations.toyworld.lxmert_files import write_lxmert_files
+from annotations.toyworld.marked_text import MarkedText
+from annotations.toyworld.nlvr2_files import write_nlvr2_files
+from annotations.toyworld.paraphrases import reword
+from annotations.toyworld.random_streams import random_stream
+from annotations.toyworld.refcoco_files import write_refcoco_files
 from annotations.toyworld.scene import Scene
+from annotations.toyworld.snli_ve_files import write_snli_ve_files
+from annotations.toyworld.templates import ask
+from annotations.toyworld.vectors_file import write_vectors_file
+from annotations.toyworld.vgp_files import write_vgp_files
 from annotations.toyworld.visual_genome_files import write_visual_genome_files
+from annotations.toyworld.votes import hold_polls
+from annotations.toyworld.vqa_files import write_vqa_files
+from annotations.toyworld.winoground_files import write_winoground_files
 
 JPEG_QUALITY = 92
 
@@ -28,6 +56,9 @@ class ToyWorldSummary:
     num_relations: int
     num_descriptions: int
     num_captions: int
+    num_questions: int
+    num_polls: int
+    """Questions that ten people answered."""
 
 
 def write_toy_world(out: Path, *, num_images: int, seed: int) -> ToyWorldSummary:
@@ -42,15 +73,40 @@ def write_toy_world(out: Path, *, num_images: int, seed: int) -> ToyWorldSummary
         picture = compose(seed, image_id)
         (out / "images" / f"{image_id}.jpg").write_bytes(_jpeg(picture))
         scenes.append(picture.scene)
-    write_visual_genome_files(out / "visual_genome", scenes)
+    questions = {scene.image_id: ask(scene, random_stream("questions", seed, scene.image_id)) for scene in scenes}
+    polls = {
+        scene.image_id: hold_polls(scene, questions[scene.image_id], random_stream("votes", seed, scene.image_id))
+        for scene in scenes
+    }
+    captions = {scene.image_id: _reworded_captions(scene, seed) for scene in scenes}
+    write_visual_genome_files(out / "visual_genome", scenes, questions)
     write_coco_files(out / "coco", scenes)
+    write_gqa_files(out / "gqa", scenes, questions)
+    write_vqa_files(out / "vqa_v2", scenes, polls)
+    write_nlvr2_files(out / "nlvr2", out / "images", scenes, seed)
+    write_flickr30k_entities_files(out / "flickr30k_entities", scenes, captions)
+    write_vgp_files(out / "vgp", scenes, captions)
+    write_refcoco_files(out / "refcoco", scenes)
+    write_snli_ve_files(out / "snli_ve", scenes, seed)
+    write_winoground_files(out / "winoground", scenes)
+    write_lxmert_files(out / "lxmert", scenes, questions, polls)
+    write_vectors_file(out / "vectors" / "toyworld_vectors.txt")
     return ToyWorldSummary(
         num_images=num_images,
         num_objects=sum(len(scene.objects) for scene in scenes),
         num_relations=sum(len(scene.relations) for scene in scenes),
         num_descriptions=sum(len(scene.descriptions) for scene in scenes),
         num_captions=sum(len(scene.captions) for scene in scenes),
+        num_questions=sum(map(len, questions.values())),
+        num_polls=sum(map(len, polls.values())),
     )
+
+
+def _reworded_captions(scene: Scene, seed: int) -> tuple[MarkedText, ...]:
+    """Return the captions as five people would write them who do not use the same words."""
+    first, *others = scene.captions
+    rng = random_stream("rewording", seed, scene.image_id)
+    return first, *(reword(caption, scene, rng) for caption in others)
 
 
 def _jpeg(picture: Picture) -> bytes:

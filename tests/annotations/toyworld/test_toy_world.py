@@ -41,7 +41,10 @@ def test_the_files_lie_where_the_official_ones_would(world):
         [f"images/{number}.jpg" for number in range(1, 13)]
         + [
             f"visual_genome/{name}.json"
-            for name in ("image_data", "objects", "attributes", "region_descriptions", "relationships")
+            for name in (
+                *("image_data", "objects", "attributes", "region_descriptions", "relationships"),
+                *("region_graphs", "question_answers"),
+            )
         ]
         + [f"visual_genome/{name}.txt" for name in ("objects_vocab", "attributes_vocab", "train", "val")]
         + [
@@ -49,6 +52,23 @@ def test_the_files_lie_where_the_official_ones_would(world):
             for kind in ("instances", "captions")
             for split in ("train", "val")
         ]
+        + [f"gqa/{split}_balanced_questions.json" for split in ("train", "val", "testdev")]
+        + [f"gqa/{split}_sceneGraphs.json" for split in ("train", "val")]
+        + [f"vqa_v2/v2_OpenEnded_mscoco_{split}2014_questions.json" for split in ("train", "val")]
+        + [f"vqa_v2/v2_mscoco_{split}2014_annotations.json" for split in ("train", "val")]
+        + [f"nlvr2/{split}.json" for split in ("train", "dev", "test1")]
+        + [f"nlvr2/images/train/0/train-0-{pair}-img{side}.png" for pair in range(2) for side in range(2)]
+        + [f"flickr30k_entities/{split}.txt" for split in ("train", "val", "test")]
+        + [f"flickr30k_entities/Sentences/{number}.txt" for number in range(1, 13)]
+        + [f"flickr30k_entities/Annotations/{number}.xml" for number in range(1, 13)]
+        + [f"vgp/{split}_data.csv" for split in ("train", "dev", "test")]
+        + ["refcoco/refs(unc).p", "refcoco/instances.json"]
+        + [f"snli_ve/snli_ve_{split}.jsonl" for split in ("train", "dev", "test")]
+        + ["winoground/examples.jsonl", "vectors/toyworld_vectors.txt"]
+        + [f"lxmert/lxmert/{name}.json" for name in ("mscoco_train", "mscoco_minival", "all_ans")]
+        + [f"lxmert/vqa/{name}.json" for name in ("train", "minival")]
+        + [f"lxmert/gqa/{name}.json" for name in ("train", "valid")]
+        + [f"lxmert/{name}/trainval_{table}.json" for name in ("vqa", "gqa") for table in ("ans2label", "label2ans")]
     )
 
 
@@ -62,10 +82,16 @@ def test_the_same_seed_writes_the_same_bytes_even_over_another_world(world, tmp_
 
 def test_a_smaller_world_is_the_beginning_of_a_larger_one(world, tmp_path):
     write_toy_world(tmp_path, num_images=5, seed=4)
-    for name in ("objects", "attributes", "relationships", "region_descriptions", "image_data"):
+    for name in (
+        *("objects", "attributes", "relationships", "region_descriptions", "image_data"),
+        *("region_graphs", "question_answers"),
+    ):
         assert load(tmp_path / f"visual_genome/{name}.json") == load(world / f"visual_genome/{name}.json")[:5]
+    name = "gqa/train_balanced_questions.json"
+    assert load(tmp_path / name).items() <= load(world / name).items()
     small, large = digests(tmp_path), digests(world)
-    assert all(small[f"images/{number}.jpg"] == large[f"images/{number}.jpg"] for number in range(1, 6))
+    for name in ("images/{}.jpg", "flickr30k_entities/Sentences/{}.txt", "flickr30k_entities/Annotations/{}.xml"):
+        assert all(small[name.format(number)] == large[name.format(number)] for number in range(1, 6))
 
 
 def test_the_summary_counts_what_was_written(world, tmp_path):
@@ -79,6 +105,8 @@ def test_the_summary_counts_what_was_written(world, tmp_path):
         num_relations=sum(len(record["relationships"]) for record in relationships),
         num_descriptions=sum(len(record["regions"]) for record in regions),
         num_captions=10,
+        num_questions=len(load(tmp_path / "gqa/train_balanced_questions.json")),
+        num_polls=10,
     )
 
 
