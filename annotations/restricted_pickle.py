@@ -19,7 +19,7 @@ from annotations.drops import DataError
 def load_restricted(
     file: BinaryIO, *, place: str, allowed: Mapping[tuple[str, str], Any] | None = None, encoding: str = "latin1"
 ) -> Any:
-    """Return the object that the pickle holds: containers, numbers, text, and numpy arrays of numbers or text.
+    """Return the object that the pickle holds: containers, numbers, text, and numpy arrays of any of them.
 
     Args:
         place: the file's name and what else tells where this is, for errors.
@@ -63,8 +63,8 @@ class _DataType:
 
     def __init__(self, name: str, *_: Any) -> None:
         self.dtype = np.dtype(str(name))
-        if self.dtype.kind not in "biufcSU":
-            raise TypeError(f"an array of {name}, expected numbers or text")
+        if self.dtype.kind not in "biufcSUO":
+            raise TypeError(f"an array of {name}, expected numbers, text or objects")
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         order = state[1]
@@ -77,9 +77,14 @@ class _Array(np.ndarray[Any, Any]):
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, data_type, is_fortran, data = state
-        content = data.encode("latin1") if isinstance(data, str) else data  # Python 2 wrote bytes as strings
-        _check_size(shape, data_type.dtype, content)
-        whole = (1, shape, data_type.dtype, bool(is_fortran), bytes(content))
+        if data_type.dtype.kind == "O":
+            _check_length(shape, data)
+            content = data
+        else:
+            text = data.encode("latin1") if isinstance(data, str) else data  # Python 2 wrote bytes as strings
+            _check_size(shape, data_type.dtype, text)
+            content = bytes(text)
+        whole = (1, shape, data_type.dtype, bool(is_fortran), content)
         super().__setstate__(whole)  # type: ignore[arg-type]  # its stub wants numpy's bool, numpy does not
 
 
@@ -101,6 +106,11 @@ def _scalar(data_type: _DataType, data: Any) -> Any:
 def _check_size(shape: tuple[int, ...], dtype: np.dtype[Any], content: bytes) -> None:
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(content):
         raise ValueError(f"an array {shape} of {dtype} has {len(content)} bytes")
+
+
+def _check_length(shape: tuple[int, ...], objects: list[Any]) -> None:
+    if type(objects) is not list or min(shape, default=0) < 0 or math.prod(shape) != len(objects):
+        raise ValueError(f"an array {shape} of objects has not as many in a list")
 
 
 def _encode(text: str, encoding: str) -> bytes:

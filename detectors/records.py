@@ -79,7 +79,7 @@ class RegionFeatures:
     attribute_scores: NDArray[np.float32]
     """float32 [R]; probability of that attribute."""
     selection: str
-    """How the boxes were reached: `confident`, `filled`, `relaxed-0.4` ... `relaxed-1.0`, or `given`."""
+    """How the boxes were reached: `confident`, `filled`, `relaxed-0.4` ... `relaxed-1.0`, `given`, or `imported`."""
 
     def __post_init__(self) -> None:
         num_boxes = len(self.boxes_xyxy)

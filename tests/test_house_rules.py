@@ -20,6 +20,7 @@ AT_HOME = {
     "ray": {"pipeline", "training"},
     "pyarrow": {"stores"},
     "lmdb": {"stores"},
+    "msgpack": {"stores"},
     "torch": {"detectors", "pipeline", "training"},
     "pickle": {"annotations"},  # restricted_pickle.py, which runs nothing
 }

@@ -83,9 +83,26 @@ def test_an_attribute_of_an_admitted_name_is_refused():
         load(content)
 
 
-def test_an_array_of_objects_is_refused():
-    with pytest.raises(DataError, match="an array of O8, expected numbers or text"):
-        dump_and_load(np.array([{}], object), 2)
+@pytest.mark.parametrize("protocol", range(6))
+def test_an_array_of_plain_objects_comes_back(protocol):
+    array = np.array([{"ids": np.arange(2)}, "a", None], object)
+    loaded = dump_and_load(array, protocol)
+    assert loaded.dtype == object
+    assert loaded[0]["ids"].tolist() == [0, 1]
+    assert loaded[1:].tolist() == ["a", None]
+    assert dump_and_load(np.array({"a": 1}, object), protocol).item() == {"a": 1}
+
+
+def test_an_array_that_claims_more_objects_than_it_holds_is_refused():
+    content = pickle.dumps(np.array([7, 8, 9, "a"], object), protocol=2)
+    assert content.count(b"K\x04\x85") == 1
+    with pytest.raises(DataError, match=r"an array \(200,\) of objects"):
+        load(content.replace(b"K\x04\x85", b"K\xc8\x85"))
+
+
+def test_an_array_of_dates_is_refused():
+    with pytest.raises(DataError, match="an array of M8, expected numbers, text or objects"):
+        dump_and_load(np.array(["2020-01-01"], "M8[D]"), 2)
 
 
 def test_an_array_that_claims_more_than_it_holds_is_refused():

@@ -1,0 +1,1 @@
+"""Published features: one module per foreign format, a table of them in `catalog.py`."""

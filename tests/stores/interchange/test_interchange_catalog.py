@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from annotations.drops import DataError
+from stores.interchange.catalog import FORMATS, WRITERS, recognise
+from tests.stores.interchange import test_milvlg_npz, test_uniter_lmdb, test_vinvl_tsv
+from tests.stores.interchange.foreign_files import butd_line, lxmert_line
+
+
+def lxmert_tsv(folder):
+    (folder / "features.txt").write_bytes(b"cut\tshort\n" + lxmert_line())
+    return folder / "features.txt"
+
+
+def butd_tsv(folder):
+    (folder / "features.npz").write_bytes(butd_line())
+    return folder / "features.npz"
+
+
+FILES = {
+    "lxmert-tsv": lxmert_tsv,
+    "butd-tsv": butd_tsv,
+    "milvlg-npz": test_milvlg_npz.save,
+    "uniter-lmdb": lambda folder: test_uniter_lmdb.write(folder, {b"7.npz": test_uniter_lmdb.as_msgpack()}),
+    "vinvl-tsv": lambda folder: test_vinvl_tsv.write(folder, test_vinvl_tsv.found()),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_is_known_by_its_content(tmp_path, name):
+    assert recognise(FILES[name](tmp_path)) == name
+
+
+def test_what_can_be_written_can_be_read():
+    assert WRITERS.keys() <= FORMATS.keys()
+
+
+def test_what_is_no_features_is_told_with_what_is(tmp_path):
+    (tmp_path / "empty.tsv").touch()
+    (tmp_path / "data.mdb").write_bytes(b"no database")
+    (tmp_path / "folder").mkdir()
+    np.savez(tmp_path / "folder/7.npz", weights=np.zeros(3))
+    for path in (tmp_path, tmp_path / "empty.tsv", tmp_path / "data.mdb", tmp_path / "folder"):
+        with pytest.raises(DataError, match=r"features of no known format.* lxmert-tsv: .*uniter-lmdb: "):
+            recognise(path)
+    with pytest.raises(DataError, match="no such file or folder"):
+        recognise(tmp_path / "absent")
