@@ -79,7 +79,7 @@ def read_json_lines(path: Path, *, drops: Drops) -> Iterator[tuple[int, Record]]
         raise DataError(f"{path}: no such file, expected one JSON object a line; check the path given")
     num_good = num_bad = 0
     with _unzipped(path) as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(_lines(file, path), start=1):
             if not line.strip():
                 continue
             try:
@@ -96,6 +96,13 @@ def read_json_lines(path: Path, *, drops: Drops) -> Iterator[tuple[int, Record]]
             drops.add("line: no JSON object", f"{path}, line {number}: found {shown(line[:40])}")
     if not num_good:
         raise DataError(f"{path}: no line is a JSON object, expected one on each")
+
+
+def _lines(file: IO[bytes], path: Path) -> Iterator[bytes]:
+    try:
+        yield from file
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: not a whole gzip file ({error}), expected JSON lines; fetch it again") from error
 
 
 @contextmanager
