@@ -6,7 +6,7 @@ from pathlib import Path
 from annotations.toyworld.json_files import Record, write_json, write_lines
 from annotations.toyworld.marked_text import MarkedText
 from annotations.toyworld.questions import Question
-from annotations.toyworld.scene import Scene, SceneObject
+from annotations.toyworld.scene import Scene
 from annotations.toyworld.vocabulary import ATTRIBUTES, CATEGORIES
 
 
@@ -110,8 +110,8 @@ def _question_answers(scene: Scene, questions: Sequence[Question]) -> Record:
             "image_id": scene.image_id,
             "question": question.text.text,
             "answer": question.answer.as_sentence().text,
-            "q_objects": [_related(scene, each) for each in _named(question.text)],
-            "a_objects": [_related(scene, each) for each in _named(question.answer)],
+            "q_objects": _named_objects(scene, question.text),
+            "a_objects": _named_objects(scene, question.answer),
         }
         for index, question in enumerate(questions)
     ]
@@ -120,6 +120,11 @@ def _question_answers(scene: Scene, questions: Sequence[Question]) -> Record:
 
 def _named(text: MarkedText) -> list[int]:
     return [index for mention in text.mentions for index in mention.objects]
+
+
+def _named_objects(scene: Scene, text: MarkedText) -> list[Record]:
+    """Return the objects that a text names, each with the place of its noun."""
+    return [_box(scene, index) | span for index, span in zip(_named(text), _spans(scene, text), strict=True)]
 
 
 def _spans(scene: Scene, phrase: MarkedText) -> list[Record]:
@@ -155,20 +160,21 @@ def _relationships(scene: Scene) -> Record:
 
 def _related(scene: Scene, index: int) -> Record:
     """Return an object as relationships name it: with `name`, where objects.json has `names`."""
-    thing: SceneObject = scene.objects[index]
-    box = _named_box(scene, index)
-    del box["names"]
-    return box | {"name": thing.category, "synsets": [CATEGORIES[thing.category].synset]}
+    category = scene.objects[index].category
+    return _box(scene, index) | {"name": category, "synsets": [CATEGORIES[category].synset]}
 
 
 def _named_box(scene: Scene, index: int) -> Record:
-    thing = scene.objects[index]
-    x, y, width, height = thing.box_xywh
+    x, y, width, height = scene.objects[index].box_xywh
     return {
         "object_id": scene.id_of(index),
-        "names": [thing.category],
+        "names": [scene.objects[index].category],
         "x": x,
         "y": y,
         "w": width,
         "h": height,
     }
+
+
+def _box(scene: Scene, index: int) -> Record:
+    return {field: value for field, value in _named_box(scene, index).items() if field != "names"}
