@@ -35,12 +35,14 @@ class LxmertRecord(TypedDict):
     """File and position, for messages."""
     split: Split
     file: str
-    """Name without suffix."""
+    """Path in the folder given, without suffix: `gqa/train`."""
     content: Record
 
 
 def read_lxmert_records(path: Path, *, drops: Drops) -> Iterator[LxmertRecord]:
-    """Yield every element of a file, or of all JSON files of a folder; `nominival` is for training, `minival` not.
+    """Yield every element of a file, or of all JSON files of a folder or, failing those, of its folders.
+
+    `nominival` is for training, `minival` not.
 
     Answer tables that lie in the same folder are passed over.
 
@@ -50,7 +52,7 @@ def read_lxmert_records(path: Path, *, drops: Drops) -> Iterator[LxmertRecord]:
     for file in _files(path):
         for number, content in enumerate(read_records(file)):
             yield LxmertRecord(
-                place=f"{file}: record {number}", split=_split(file.stem), file=file.stem, content=content
+                place=f"{file}: record {number}", split=_split(file.stem), file=_name(file, path), content=content
             )
 
 
@@ -135,7 +137,12 @@ def _answers(label: Any) -> tuple[Answer, ...]:
 
 
 def _files(path: Path) -> list[Path]:
-    return [file for file in json_files(path, "*.json") if not file.stem.endswith(("ans", "label"))]
+    found = json_files(path, "*.json", "*/*.json")
+    return [file for file in found if not file.stem.endswith(("ans", "label"))]
+
+
+def _name(file: Path, path: Path) -> str:
+    return (file.relative_to(path) if path.is_dir() else Path(file.name)).with_suffix("").as_posix()
 
 
 def _split(name: str) -> Split:

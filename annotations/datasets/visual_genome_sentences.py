@@ -9,6 +9,7 @@ FOLDER/image_data.json             optional: sizes, and COCO's number of the sam
 FOLDER/train.txt, val.txt, test.txt    optional: image ids of each split; without any all are for training
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypedDict
@@ -289,13 +290,29 @@ def _questions(record: VisualGenomeRecord, where: str, drops: Drops) -> Iterator
             text=text,
             source=DESCRIPTIONS,
             split=record["split"],
-            pointers=tuple(_named_objects(question["question"], asked, asked, record["image"], where, drops)),
+            pointers=tuple(_mentioned(text, asked, record["image"], where, drops)),
             answers=(Answer(text=answer),),
-            answer_pointers=tuple(
-                _named_objects(question["answer"], answered, answered, record["image"], where, drops)
-            ),
+            answer_pointers=tuple(_mentioned(answer, answered, record["image"], where, drops)),
             details={"kind": "qa", "qa_id": qa_id},
         )
+
+
+def _mentioned(text: str, objects: Any, image: SentenceImage, where: str, drops: Drops) -> Iterator[Pointer]:
+    """Yield a pointer where the text first says an object's name; of objects with one name, to all of their boxes."""
+    boxes: dict[str, tuple[Box, ...]] = {}
+    ids: dict[str, str] = {}
+    for thing in objects if isinstance(objects, list) else ():
+        try:
+            name, object_id, box = _name(thing), take_id(thing, "object_id"), _box(thing, "w", "h", image)
+        except FieldError as error:
+            drops.add(f"question: object's {error.reason}", f"{where}, {text!r}: found {error.found}")
+            continue
+        boxes[name] = boxes.get(name, ()) + (() if box is None else (box,))
+        ids.setdefault(name, object_id)
+    for name, found in boxes.items():
+        said = re.search(rf"\b{re.escape(name)}\b", text, re.IGNORECASE)
+        if said:
+            yield Pointer(start=said.start(), end=said.end(), boxes_xyxy=found, object_id=ids[name], category="object")
 
 
 def _end(relationship: Record, which: str, image: SentenceImage) -> tuple[str, str, tuple[Box, ...]]:
@@ -307,9 +324,7 @@ def _end(relationship: Record, which: str, image: SentenceImage) -> tuple[str, s
 
 
 def _name(thing: Record) -> str:
-    """Return an object's first name; files have `name`, `names` or, in questions, `entity_name`."""
-    if "entity_name" in thing:
-        return take_text(thing, "entity_name").lower()
+    """Return an object's first name; files have `name` or `names`."""
     if "name" in thing:
         return take_text(thing, "name").lower()
     names = take_words(thing, "names")
