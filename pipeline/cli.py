@@ -11,6 +11,7 @@ from annotations.drops import DataError
 from detectors.images import ImageError
 from pipeline.align_command import AlignCommand
 from pipeline.commands import DemoCommand, ExtractCommand, InspectCommand, RepairCommand, ToyworldCommand, VerifyCommand
+from pipeline.convert_command import ConvertCommand
 from pipeline.crew import CrewError
 from stores.errors import StoreError
 
@@ -19,6 +20,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "toyworld": ToyworldCommand,
     "extract": ExtractCommand,
     "align": AlignCommand,
+    "convert": ConvertCommand,
     "verify": VerifyCommand,
     "repair": RepairCommand,
     "inspect": InspectCommand,

@@ -19,6 +19,7 @@ SELECTIONS = {
     "confident": "enough regions at or above the confidence",
     "filled": "regions below the confidence make up the number",
     "given": "the boxes were given",
+    "imported": "the regions are those of the imported file",
 }
 """What a record's `selection` means, for people; `relaxed-T` has a sentence of its own."""
 
@@ -120,6 +121,8 @@ def _cells(record: GridFeatures) -> tuple[Cell, ...]:
 
 def vocabulary_name(manifest: Manifest, kind: str, number: int) -> str:
     """Return what the vocabulary calls a class or attribute id, or the id where there is no vocabulary."""
+    if number < 0:
+        return "not told"  # by the file that the regions were imported from
     names = manifest.configuration.get("detector", {}).get("vocabulary", {}).get(kind, [])
     return str(names[number]) if 0 <= number < len(names) else f"{number}"
 

@@ -80,7 +80,7 @@ def extract(job: ExtractionJob) -> ExtractionSummary:
     job.out.mkdir(parents=True, exist_ok=True)
     with locked(job.out):
         remove_leftovers(job.out)
-        manifest = _open_manifest(job.out, wanted)
+        manifest = open_manifest(job.out, wanted)
         plan = plan_shards(listing.images, job.shard_size, _existing_plan(job.out))
         write_plan(job.out, plan)
         write_manifest(job.out, manifest)
@@ -117,7 +117,7 @@ def _make_shards(job: ExtractionJob, manifest: Manifest, tasks: Sequence[ShardTa
     return manifest
 
 
-def _open_manifest(out: Path, wanted: Manifest) -> Manifest:
+def open_manifest(out: Path, wanted: Manifest) -> Manifest:
     """Return the store's manifest if this run may continue it, without shards that are no longer there."""
     if not (out / MANIFEST_NAME).exists():
         strangers = [path.name for path in out.glob(f"shard-*{STORES[wanted.store].suffix}")]

@@ -140,6 +140,9 @@ def _exhibit(record: Features, manifest: Manifest, sources: dict[str, ImageSourc
     if source is None:
         missing = Picture(missing=plan_missing or "the plan does not tell where the picture is")
         return make_exhibit(record, manifest, missing, "")
+    if not source.url:
+        unknown = "the features were imported without their pictures; run vinculum convert again with --images"
+        return make_exhibit(record, manifest, Picture(missing=unknown), "")
     picture = load_picture(source, width=record.image_width, height=record.image_height)
     return make_exhibit(record, manifest, picture, source.location)
 

@@ -117,7 +117,10 @@ def _put_back(folder: Path, plan: Plan | DamagedFileError | None, manifest: Mani
     if isinstance(plan, DamagedFileError):
         (folder / PLAN_NAME).unlink(missing_ok=True)
         repairs.append(
-            Repair(subject=PLAN_NAME, outcome=f"{plan.found}; vinculum extract with the same inputs plans anew")
+            Repair(
+                subject=PLAN_NAME,
+                outcome=f"{plan.found}; vinculum {_command(manifest)} with the same inputs plans anew",
+            )
         )
     reasons = {damage.subject: damage.found for damage in _shard_damages(folder, manifest, plan)}
     if reasons:
@@ -125,7 +128,7 @@ def _put_back(folder: Path, plan: Plan | DamagedFileError | None, manifest: Mani
         sound = tuple(entry for entry in manifest.shards if entry.name not in reasons)
         write_manifest(folder, replace(manifest, shards=sound))
     reasons |= {path.name: "not in the manifest" for path in _strangers(folder, manifest)}
-    return repairs + _delete(folder, reasons, "align" if manifest.content == "sentences" else "extract")
+    return repairs + _delete(folder, reasons, _command(manifest))
 
 
 def _rebuild(folder: Path, plan: Plan | DamagedFileError, lost: DamagedFileError) -> list[Repair]:
@@ -158,13 +161,21 @@ def _rebuild(folder: Path, plan: Plan | DamagedFileError, lost: DamagedFileError
             entries.append(describe_shard(path, len(image_ids)))
         else:
             reasons[path.name] = "lacks planned images, and why was in the lost manifest"
+    command = "extract" if manifest is None else _command(manifest)
     if manifest is None:
         (folder / MANIFEST_NAME).unlink(missing_ok=True)
         outcome = "no intact shard to rebuild it from; vinculum extract starts anew"
     else:
         write_manifest(folder, replace(manifest, shards=tuple(entries)))
         outcome = f"rebuilt with {len(entries)} of {len(plan)} planned shards"
-    return [Repair(subject=MANIFEST_NAME, outcome=f"{lost.found}; {outcome}"), *_delete(folder, reasons, "extract")]
+    return [Repair(subject=MANIFEST_NAME, outcome=f"{lost.found}; {outcome}"), *_delete(folder, reasons, command)]
+
+
+def _command(manifest: Manifest) -> str:
+    """Return which command makes the store's shards."""
+    if manifest.content == "sentences":
+        return "align"
+    return "convert" if "imported" in manifest.configuration else "extract"
 
 
 def _delete(folder: Path, reasons: dict[str, str], command: str) -> list[Repair]:

@@ -56,6 +56,8 @@ class ShardEntry:
     """Of sentence shards, by reason; what was met while its annotations were read."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Of sentence shards: how much of what it holds, such as `sentences` and `pointers`."""
+    max_rounding_error: float = 0.0
+    """Of imported regions: the largest difference between a feature of the source and its float16."""
 
 
 @dataclass(frozen=True, kw_only=True)
