@@ -13,6 +13,7 @@ from pipeline.align_command import AlignCommand
 from pipeline.commands import DemoCommand, ExtractCommand, InspectCommand, RepairCommand, ToyworldCommand, VerifyCommand
 from pipeline.convert_command import ConvertCommand
 from pipeline.crew import CrewError
+from pipeline.doctor_command import DoctorCommand
 from stores.errors import StoreError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -24,6 +25,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "verify": VerifyCommand,
     "repair": RepairCommand,
     "inspect": InspectCommand,
+    "doctor": DoctorCommand,
 }
 
 DONE, ERROR, WRONG_USAGE, IN_QUARANTINE = 0, 1, 2, 3

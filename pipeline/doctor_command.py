@@ -1,0 +1,32 @@
+"""What `vinculum doctor` takes; a field's docstring is its --help."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pipeline.commands import Result
+from pipeline.doctor import diagnose, report
+
+Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorCommand:
+    """Tell what is wrong with aligned sentences, or might be: missing images, coverage, leakage, unknown words.
+
+    vinculum doctor --regions regions --sentences sentences
+    """
+
+    regions: Folder
+    """The region store that the sentences were aligned with."""
+    sentences: Folder
+    """The store that align wrote."""
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
+
+    def run(self) -> Result:
+        diagnosis = diagnose(self.regions, self.sentences)
+        summary = asdict(diagnosis) | {"is_healthy": diagnosis.is_healthy}
+        return Result(summary=summary, lines=tuple(report(diagnosis)))

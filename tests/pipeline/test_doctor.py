@@ -1,0 +1,156 @@
+"""Every finding of the doctor, present and absent, in small stores made by hand."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from annotations.aligned import AlignedSentences, PointedWords
+from annotations.records import Pointer, Sentence, SentenceImage
+from pipeline.cli import main
+from pipeline.doctor import NO_REGIONS, diagnose
+from stores.catalog import STORES
+from stores.manifest import DropCount, Manifest, describe_shard, fingerprint, write_manifest
+from tests.stores.builders import CONFIGURATION, make_regions, make_store
+
+BOX = (10.0, 20.0, 30.0, 40.0)
+
+
+def say(sentence_id, *, image="a", source="one", split="train", coco_id="", iou=0.9, oov=False, pointing=True):
+    """Return a sentence whose second word points, and that word's best IoU and whether it has a vector."""
+    pointer = Pointer(start=4, end=7, boxes_xyxy=(BOX,))
+    sentence = Sentence(
+        sentence_id=sentence_id,
+        images=(SentenceImage(image_id=image, width=640, height=480, coco_id=coco_id),),
+        text="the wug",
+        source=source,
+        split=split,
+        pointers=(pointer,) if pointing else (),
+    )
+    return sentence, iou, oov
+
+
+def make_sentences(folder, *said, drops=(), regions=CONFIGURATION):
+    """Write one shard a source."""
+    folder.mkdir()
+    configuration = {"regions": {"fingerprint": fingerprint(regions)}}
+    entries = []
+    for source in dict.fromkeys(sentence.source for sentence, _, _ in said):
+        own = sorted((each for each in said if each[0].source == source), key=lambda each: each[0].sentence_id)
+        rows = [(iou, oov) for sentence, iou, oov in own if sentence.pointers]
+        aligned = AlignedSentences(
+            sentences=[sentence for sentence, _, _ in own],
+            num_boxes=[(2,)] * len(own),
+            words=PointedWords(
+                starts=np.full(len(rows), 4, np.int32),
+                ends=np.full(len(rows), 7, np.int32),
+                images=np.zeros(len(rows), np.int32),
+                in_answer=np.zeros(len(rows), bool),
+                oov=np.array([oov for _, oov in rows], bool),
+                position=np.array([[iou, 0] for iou, _ in rows], np.float16).reshape(-1, 2),
+                semantic=np.zeros((len(rows), 2), np.float16),
+            ),
+            word_offsets=np.cumsum([0, *(bool(sentence.pointers) for sentence, _, _ in own)]),
+        )
+        path = folder / f"shard-{source}-00000.arrow"
+        count = STORES["arrow"].write_sentences(path, [aligned], configuration=configuration)
+        entries.append(replace(describe_shard(path, count), drops=tuple(drops)))
+    manifest = Manifest(content="sentences", store="arrow", configuration=configuration, shards=tuple(entries))
+    write_manifest(folder, manifest)
+    return folder
+
+
+@pytest.fixture
+def regions(tmp_path):
+    make_store(tmp_path / "regions", [[make_regions("a"), make_regions("b")]])
+    return tmp_path / "regions"
+
+
+def test_a_store_with_nothing_wrong_is_healthy(regions, tmp_path):
+    found = diagnose(regions, make_sentences(tmp_path / "s", say("1"), say("2", image="b", pointing=False)))
+    assert found.is_healthy
+    (health,) = found.sources
+    assert (health.num_sentences, health.num_images, health.num_pointing, health.num_words) == (2, 2, 1, 1)
+    assert (health.num_covered, health.num_oov, health.num_uncovered_pointers, health.num_boxed_pointers) == (
+        1,
+        0,
+        0,
+        1,
+    )
+    assert health.worst == ()
+    assert found.num_unused_images == 0
+
+
+def test_phrases_that_no_region_covers_are_shown_worst_first(regions, tmp_path):
+    said = [
+        say(str(number), image=image, iou=iou)
+        for number, (image, iou) in enumerate([("a", 0.3), ("b", 0.1), ("a", 0.5)])
+    ]
+    (health,) = diagnose(regions, make_sentences(tmp_path / "s", *said)).sources
+    assert health.num_uncovered_pointers == 2
+    assert [(each.image_id, each.iou, each.words) for each in health.worst] == [("b", 0.1, "wug"), ("a", 0.3, "wug")]
+    assert health.worst[0].box_xyxy == BOX
+
+
+def test_words_without_a_vector_are_counted(regions, tmp_path):
+    found = diagnose(regions, make_sentences(tmp_path / "s", say("1", oov=True), say("2", oov=True), say("3")))
+    assert found.oov_words == (("wug", 2),)
+    assert found.sources[0].num_oov == 2
+
+
+def test_photographs_that_are_trained_on_and_evaluated_are_found_by_either_name(regions, tmp_path):
+    folder = make_sentences(
+        tmp_path / "s",
+        say("1", image="a"),
+        say("1", image="a", source="two", split="test"),
+        say("2", image="vg-7", coco_id="9"),
+        say("2", image="COCO_val2014_000000000009", source="two", split="val"),
+        say("3", image="only-trained"),
+    )
+    found = diagnose(regions, folder)
+    assert found.num_leaks == 2
+    assert {(each.photograph, each.trained_by, each.evaluated_by) for each in found.leaks} == {
+        ("a", "one", "two"),
+        ("coco 9", "one", "two"),
+    }
+    assert not found.is_healthy
+
+
+def test_missing_and_unused_images_and_changed_regions_are_told(regions, tmp_path):
+    drop = DropCount(reason=NO_REGIONS, count=3, first="one, sentence '7': images z")
+    other = DropCount(reason="something else", count=5, first="x")
+    folder = make_sentences(tmp_path / "s", say("1"), drops=(drop, other), regions={"detector": "another"})
+    found = diagnose(regions, folder)
+    assert (found.num_missing, found.missing) == (3, (drop,))
+    assert found.num_unused_images == 1
+    assert found.regions_changed
+    assert not found.is_healthy
+
+
+def test_the_command_prints_a_table_and_findings_and_one_line_for_machines(regions, tmp_path, capsys):
+    folder = make_sentences(tmp_path / "s", say("1", iou=0.2, oov=True), say("1", source="two", split="val"))
+    assert main(["doctor", "--regions", str(regions), "--sentences", str(folder), "--json"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == [
+        "source",
+        "sentences",
+        "images",
+        "pointing",
+        "words",
+        "covered",
+        "OOV",
+        "pointers",
+        "not",
+        "covered",
+    ]
+    assert "100.0%" in lines[1]
+    assert any("trained on by one, evaluated by two" in line for line in lines)
+    assert any("wug (1)" in line for line in lines)
+    assert any("IoU 0.20  'wug'" in line for line in lines)
+    assert json.loads(last)["num_leaks"] == 1
+
+
+def test_regions_given_for_sentences_are_refused(regions, capsys):
+    assert main(["doctor", "--regions", str(regions), "--sentences", str(regions)]) == 1
+    assert "is a store of regions, expected one of sentences" in capsys.readouterr().err
