@@ -85,6 +85,12 @@ def with_article(words: str) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
+def indefinite(words: str, *objects: int) -> str:
+    """Return the words after `a` or `an`, marked without it if they name something."""
+    article = with_article(words).removesuffix(words)
+    return article + (mark(words, *objects) if objects else words)
+
+
 def fitting(objects: Sequence[SceneObject], category: str, attributes: Iterable[str] = ()) -> list[int]:
     """Return the indices of the objects of a category that have all these attributes."""
     wanted = set(attributes)

@@ -10,17 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from annotations.toyworld.facts import Fact, conclude
-from annotations.toyworld.marked_text import MarkedText
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One operation of a question's program."""
-
-    operation: str
-    argument: str
-    dependencies: tuple[int, ...] = ()
-    """Numbers of earlier steps."""
+from annotations.toyworld.marked_text import MarkedText, read_marks
+from annotations.toyworld.programs import Program, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +54,34 @@ Slot = tuple[Question, ...]
 
 Family = list[Slot]
 """Questions about the same things, some of which follow from others."""
+
+
+def make_question(
+    text: str,
+    answer: str,
+    full_answer: str,
+    *,
+    types: tuple[str, str, str],
+    groups: tuple[str | None, str],
+    program: Program,
+    told: Iterable[Fact],
+    needed: Iterable[Fact] | None = None,
+) -> Question:
+    """Return the question from marked texts; what is needed is what is told unless given."""
+    told = frozenset(told)
+    return Question(
+        text=read_marks(text),
+        answer=read_marks(answer),
+        full_answer=read_marks(full_answer),
+        structural=types[0],
+        semantic=types[1],
+        detailed=types[2],
+        global_group=groups[0],
+        local_group=groups[1],
+        program=tuple(program.steps),
+        told=told,
+        needed=told if needed is None else frozenset(needed),
+    )
 
 
 def choose_questions(sorts: Iterable[Iterable[Family]], rng: np.random.Generator) -> tuple[Question, ...]:

@@ -28,6 +28,7 @@ from annotations.toyworld.coco_files import write_coco_files
 from annotations.toyworld.composition import Picture, compose
 from annotations.toyworld.flickr30k_entities_files import write_flickr30k_entities_files
 from annotations.toyworld.gqa_files import write_gqa_files
+from annotations.toyworld.interview import ask
 from annotations.toyworld.lxmert_files import write_lxmert_files
 from annotations.toyworld.marked_text import MarkedText
 from annotations.toyworld.nlvr2_files import write_nlvr2_files
@@ -36,7 +37,6 @@ from annotations.toyworld.random_streams import random_stream
 from annotations.toyworld.refcoco_files import write_refcoco_files
 from annotations.toyworld.scene import Scene
 from annotations.toyworld.snli_ve_files import write_snli_ve_files
-from annotations.toyworld.templates import ask
 from annotations.toyworld.vectors_file import write_vectors_file
 from annotations.toyworld.vgp_files import write_vgp_files
 from annotations.toyworld.visual_genome_files import write_visual_genome_files
