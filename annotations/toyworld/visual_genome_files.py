@@ -124,7 +124,7 @@ def _named(text: MarkedText) -> list[int]:
 
 def _named_objects(scene: Scene, text: MarkedText) -> list[Record]:
     """Return the objects that a text names, each with the place of its noun."""
-    return [_box(scene, index) | span for index, span in zip(_named(text), _spans(scene, text), strict=True)]
+    return [_related(scene, index) | span for index, span in zip(_named(text), _spans(scene, text), strict=True)]
 
 
 def _spans(scene: Scene, phrase: MarkedText) -> list[Record]:
@@ -161,7 +161,9 @@ def _relationships(scene: Scene) -> Record:
 def _related(scene: Scene, index: int) -> Record:
     """Return an object as relationships name it: with `name`, where objects.json has `names`."""
     category = scene.objects[index].category
-    return _box(scene, index) | {"name": category, "synsets": [CATEGORIES[category].synset]}
+    box = _named_box(scene, index)
+    del box["names"]
+    return box | {"name": category, "synsets": [CATEGORIES[category].synset]}
 
 
 def _named_box(scene: Scene, index: int) -> Record:
@@ -174,7 +176,3 @@ def _named_box(scene: Scene, index: int) -> Record:
         "w": width,
         "h": height,
     }
-
-
-def _box(scene: Scene, index: int) -> Record:
-    return {field: value for field, value in _named_box(scene, index).items() if field != "names"}
