@@ -14,9 +14,10 @@ from detectors.precision import Precision
 from pipeline.demo import run_demo
 from pipeline.extract import ExtractionJob, extract
 from pipeline.inspect import write_page
+from pipeline.inspect_sentences import write_sentence_page
 from pipeline.sources import IdRule
 from pipeline.verify import repair, verify
-from stores.manifest import StoreName
+from stores.manifest import StoreName, read_manifest
 
 Out = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 Store = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
@@ -60,7 +61,7 @@ class ToyworldCommand:
     """
 
     out: Out
-    """Folder for images/, visual_genome/ and coco/."""
+    """Folder for images/ and a folder for every layout: visual_genome/, coco/, gqa/, flickr30k_entities/ ..."""
     images: int = 300
     """Pictures; picture 7 of a world is the same in a larger one."""
     seed: int = 0
@@ -235,20 +236,27 @@ class RepairCommand:
 
 @dataclass(frozen=True, kw_only=True)
 class InspectCommand:
-    """Write one page to look at: pictures with their regions, the quarantine, the run.
+    """Write one page to look at: pictures with their regions, or sentences whose words light up the regions they mean.
 
     vinculum inspect regions --out page.html
     """
 
     store: Store
-    """The folder that extract wrote."""
+    """The folder that extract or align wrote."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("inspect.html")
     """The page: one file, with everything in it."""
     images: int = 24
-    """Pictures shown, spread evenly over the store."""
+    """Pictures, or sentences, shown; spread evenly over the store, and over the sources of sentences."""
+    regions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Of sentences: the region store, if it is no longer where align found it."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 
     def run(self) -> Result:
+        if read_manifest(self.store).content == "sentences":
+            shown = write_sentence_page(self.store, self.out, num_sentences=self.images, regions=self.regions)
+            return Result(summary=asdict(shown), lines=(f"look at {self.out}",))
+        if self.regions is not None:
+            raise ValueError(f"--regions goes with a store of sentences; {self.store} is one itself")
         summary = write_page(self.store, self.out, num_images=self.images)
         return Result(summary=asdict(summary), lines=(f"look at {self.out}",))

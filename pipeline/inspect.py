@@ -9,11 +9,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from detectors.records import Features, RegionFeatures
 from pipeline.exhibits import Exhibit, class_hue, heat_colour, make_exhibit, selection_meaning, vocabulary_name
+from pipeline.page import page_environment
 from pipeline.pictures import Picture, load_picture
 from pipeline.plots import plot_throughput
 from pipeline.progress import RUN_LOG_NAME
@@ -83,19 +83,8 @@ def write_page(store: Path, page: Path, *, num_images: int) -> PageSummary:
         num_rows = len(records)
     quarantine = _quarantine(manifest)
     runs = read_runs(store / RUN_LOG_NAME)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "thousands": "{:,}".format,
-        "size": _size,
-        "heat": heat_colour,
-        "beyond": _beyond,
-    }
+    environment = page_environment()
+    environment.filters |= {"heat": heat_colour, "beyond": _beyond}
     html = environment.get_template(TEMPLATE).render(
         nonce=secrets.token_hex(16),  # what a hostile name could smuggle in has no right to run, even if it got through
         store_name=store.absolute().name,
@@ -195,12 +184,3 @@ def _flattened(options: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def _beyond(rank: int) -> str:
     """Return the CSS classes that hide a region where only the strongest 5 or 10 are shown."""
     return "".join(f" beyond-{top}" for top in (5, 10) if rank >= top)
-
-
-def _size(num_bytes: int) -> str:
-    size, unit = float(num_bytes), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.3g} {unit}"

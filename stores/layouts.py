@@ -19,7 +19,7 @@ class RegionLayouts:
     """Looks up images of a region store; a shard's boxes are in memory while they are in use."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self.manifest = _require_regions(folder, read_manifest(folder))
         self._shard_of: dict[str, int] = {}
         self._loaded: OrderedDict[int, dict[str, ImageRegions]] = OrderedDict()
@@ -46,7 +46,7 @@ class RegionLayouts:
         if layouts is None:
             if len(self._loaded) >= MAX_LOADED_SHARDS:
                 self._loaded.popitem(last=False)
-            with STORES[self.manifest.store].open_shard(self._folder / self.manifest.shards[number].name) as shard:
+            with STORES[self.manifest.store].open_shard(self.folder / self.manifest.shards[number].name) as shard:
                 layouts = {layout.image_id: layout for layout in shard.read_layouts()}
             self._loaded[number] = layouts
         return layouts[image_id]

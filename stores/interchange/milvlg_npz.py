@@ -62,8 +62,7 @@ def looks_like(path: Path) -> bool:
     if first is None:
         return False
     try:
-        with first.open("rb") as file:
-            return {"x", "image_h"} <= read_members(file, ("x", "image_h")).keys()
+        return {"x", "image_h"} <= read_members(first.read_bytes(), ("x", "image_h")).keys()
     except RowError:
         return False
 
@@ -80,8 +79,7 @@ def list_rows(path: Path) -> Iterator[Row]:
 def read_row(path: Path, row: Row, supplement: Supplement) -> ImportedRegions:
     """Return what one file holds; raises RowError if it is damaged or can not be read."""
     try:
-        with (path / row.place).open("rb") as file:
-            members = read_members(file, _MEMBERS, _STAND_INS)
+        members = read_members((path / row.place).read_bytes(), _MEMBERS, _STAND_INS)
     except OSError as error:
         raise RowError(f"can not be read ({error.strerror})") from error
     members.setdefault("bbox", members.get("boxes"))

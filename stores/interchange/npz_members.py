@@ -6,7 +6,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Collection
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -18,14 +18,14 @@ MAX_BYTES = 1 << 28
 """Of one array; 100 boxes x 2048 features take a megabyte."""
 
 
-def read_members(file: BinaryIO, wanted: Collection[str], stand_ins: Any = None) -> dict[str, Any]:
+def read_members(content: bytes, wanted: Collection[str], stand_ins: Any = None) -> dict[str, Any]:
     """Return those of the wanted arrays that the file has; of an array of objects, the one object in it.
 
     Raises:
         RowError: it is no whole `.npz`, or holds what only running code could restore.
     """
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             present = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             return {name: _read(archive, present[name], stand_ins) for name in wanted if name in present}
     except RowError:

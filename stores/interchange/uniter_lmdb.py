@@ -9,7 +9,6 @@ A value is a msgpack map whose arrays are as msgpack_numpy packs them, or (`..._
 There is no image size in it.
 """
 
-import io
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -144,7 +143,7 @@ def _image_id(key: str) -> str:
 def _arrays(content: bytes) -> Mapping[str, NDArray[Any]]:
     if not content:
         raise RowError("empty, expected norm_bb, features and soft_labels")
-    arrays = read_members(io.BytesIO(content), _MEMBERS) if content.startswith(b"PK") else _unpacked(content)
+    arrays = read_members(content, _MEMBERS) if content.startswith(b"PK") else _unpacked(content)
     for name in _MEMBERS:
         if not isinstance(arrays.get(name), np.ndarray):
             raise RowError(f"no {name}, expected norm_bb, features and soft_labels")
@@ -154,7 +153,7 @@ def _arrays(content: bytes) -> Mapping[str, NDArray[Any]]:
 def _unpacked(content: bytes) -> dict[str, Any]:
     try:
         packed = msgpack.unpackb(content, raw=False, strict_map_key=False)
-    except (ValueError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise RowError(f"neither msgpack nor an .npz ({error or type(error).__name__})") from error
     if not isinstance(packed, dict):
         raise RowError(f"a {type(packed).__name__}, expected a map of arrays")
