@@ -18,7 +18,7 @@ from pipeline.identity import identity_of
 from pipeline.progress import RunLog
 from pipeline.sources import IdRule, list_images
 from pipeline.worker import ShardReport, ShardTask
-from stores.atomic import locked, remove_leftovers
+from stores.atomic import leftovers, locked, remove_leftovers
 from stores.catalog import STORES
 from stores.errors import StoreError
 from stores.interchange.catalog import FORMATS, WRITERS, ForeignFormat, recognise
@@ -163,9 +163,20 @@ def _export(job: ConversionJob) -> ConversionSummary:
     if job.target_format == "milvlg-npz":
         job.out.mkdir(exist_ok=True)
     with locked(job.out) if job.out.is_dir() else nullcontext(), open_store(job.source) as store:
+        _remove_killed_exports(job.out)
         regions = (record for record in store if isinstance(record, RegionFeatures))
         num_images = WRITERS[job.target_format](job.out, tqdm(regions, total=len(store), unit="image", disable=None))
     return ConversionSummary(source=str(job.source), source_format=OUR_STORE, out=str(job.out), num_images=num_images)
+
+
+def _remove_killed_exports(out: Path) -> None:
+    """No part of a file that a killed export was writing is left: in the folder `out`, or beside the file `out`."""
+    if out.is_dir():
+        remove_leftovers(out)
+        return
+    for path in leftovers(out.parent):
+        if path.name.startswith(f".{out.name}."):
+            path.unlink(missing_ok=True)
 
 
 def _supplement(job: ConversionJob, name: str, foreign: ForeignFormat) -> Supplement:

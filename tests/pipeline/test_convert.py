@@ -247,6 +247,18 @@ def test_a_store_is_written_as_lxmerts_and_milvlgs_files(tmp_path, capsys):
         assert (tmp_path / "npz" / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
 
 
+def test_what_a_killed_export_left_is_removed_and_nothing_else(tmp_path, capsys):
+    make_store(tmp_path / "regions", [[make_regions("a", num_boxes=3)]])
+    (tmp_path / "npz").mkdir()
+    killed, others = ".x.tsv.0123456789abcdef.tmp", ".y.tsv.0123456789abcdef.tmp"
+    for place in (tmp_path / killed, tmp_path / others, tmp_path / "npz/.b.npz.0123456789abcdef.tmp"):
+        place.touch()
+    assert convert(capsys, "--source", tmp_path / "regions", "--to", "lxmert-tsv", "--out", tmp_path / "x.tsv")[0] == 0
+    assert convert(capsys, "--source", tmp_path / "regions", "--to", "milvlg-npz", "--out", tmp_path / "npz")[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [others, "npz", "regions", "x.tsv"]
+    assert [path.name for path in (tmp_path / "npz").iterdir()] == ["a.npz"]
+
+
 def test_options_that_do_not_fit_the_source_are_refused(tmp_path, capsys):
     lxmert, butd = tmp_path / "lxmert.tsv", tmp_path / "butd.tsv"
     lxmert.write_bytes(lxmert_line())
