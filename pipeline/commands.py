@@ -36,7 +36,7 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoCommand:
-    """Walk the whole path on the toy world, on this machine, ending with a page to look at.
+    """Walk the whole path on the toy world, on this machine, ending with two pages to look at.
 
     vinculum demo --out demo
     """
@@ -50,7 +50,7 @@ class DemoCommand:
 
     def run(self) -> Result:
         summary = run_demo(self.out, self.images)
-        return Result(summary=summary, lines=(f"look at {summary['page']}",))
+        return Result(summary=summary, lines=(f"look at {summary['regions_page']} and {summary['sentences_page']}",))
 
 
 @dataclass(frozen=True, kw_only=True)

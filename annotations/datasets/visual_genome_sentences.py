@@ -253,26 +253,38 @@ def _named_objects(
 ) -> Iterator[Pointer]:
     """Yield a pointer for each span that names one of the objects; spans count the space before the text as written."""
     phrase, space = written.strip(), len(written) - len(written.lstrip())
-    boxes: dict[str, tuple[str, Box]] = {}
+    boxes: dict[str, list[tuple[str, Box]]] = {}
     for thing in objects if isinstance(objects, list) else ():
         try:
             box = _box(thing, "w", "h", image)
             if box is not None:
-                boxes.setdefault(_name(thing), (take_id(thing, "object_id"), box))
+                boxes.setdefault(_name(thing), []).append((take_id(thing, "object_id"), box))
         except FieldError as error:
             drops.add(f"region graph: {error.reason}", f"{where}, {phrase!r}: found {error.found}")
+    spans: dict[str, list[tuple[int, int]]] = {}
     for span in names if isinstance(names, list) else ():
         try:
             start, end = (int(take_number(span, field)) - space for field in ("entity_idx_start", "entity_idx_end"))
-            name = take_text(span, "entity_name")
+            name = take_text(span, "entity_name").lower()
         except FieldError as error:
             drops.add(f"region graph: {error.reason}", f"{where}, {phrase!r}: found {error.found}")
             continue
-        if not (0 <= start < end <= len(phrase)) or phrase[start:end].lower() != name.lower():
+        if not (0 <= start < end <= len(phrase)) or phrase[start:end].lower() != name:
             drops.add("region graph: span does not hold its name", f"{where}: {name!r} at {start}:{end} of {phrase!r}")
-        elif name.lower() in boxes:
-            object_id, box = boxes[name.lower()]
-            yield Pointer(start=start, end=end, boxes_xyxy=(box,), object_id=object_id, category="object")
+        elif name in boxes:
+            spans.setdefault(name, []).append((start, end))
+    for name, places in spans.items():
+        found = boxes[name]
+        for number, (start, end) in enumerate(places):
+            # As often said as there are objects of the name: each is one of them. Else it may be any of them.
+            meant = [found[number]] if len(found) == len(places) else found
+            yield Pointer(
+                start=start,
+                end=end,
+                boxes_xyxy=tuple(box for _, box in meant),
+                object_id=meant[0][0],
+                category="object",
+            )
 
 
 def _questions(record: VisualGenomeRecord, where: str, drops: Drops) -> Iterator[Sentence]:
