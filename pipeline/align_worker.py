@@ -127,7 +127,8 @@ class AlignWorker:
 
     def _make_shard(self, task: AlignTask) -> AlignReport:
         started = time.perf_counter()
-        drops, counts = Drops(strict=self._settings.strict), Counter[str]()
+        drops = Drops(strict=self._settings.strict)
+        counts = Counter[str](sentences=0, pointers=0, boxed_pointers=0, pointed_words=0)
         sentences, regions = self._fitted(task, drops)
         path = self._settings.out / f"{task.name}{STORES[self._settings.store].suffix}"
         rows = STORES[self._settings.store].write_sentences(
