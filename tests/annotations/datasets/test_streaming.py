@@ -28,14 +28,3 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     # What grows is the set of image ids seen, 0.1 kB each.
     assert peaks[1] - peaks[0] < 20_000 * 250
     assert peaks[1] < 10e6
-
-
-def test_a_box_of_width_and_height_gets_its_other_corner():
-    assert take_box({"bbox": [1.5, 2, 10, 20]}, "bbox") == (1.5, 2.0, 11.5, 22.0)
-
-
-@pytest.mark.parametrize(("width", "height"), [(0, 480), (640, -1), (1e300, 480), (640, 2**31)])
-def test_a_size_that_no_image_has_is_named(width, height):
-    assert take_size({"width": 640, "height": 480.0}) == (640, 480)
-    with pytest.raises(FieldError, match="size is not that of an image"):
-        take_size({"width": width, "height": height})
