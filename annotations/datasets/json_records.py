@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import isfinite
@@ -13,6 +14,12 @@ import ijson
 from annotations.drops import DataError, Drops
 
 Record = dict[str, Any]
+
+MAX_SIDE = 1_000_000
+"""Pixels; an image that is said to be larger is a mistake, and stores keep sides as int32."""
+
+_NOT_WHOLE_GZIP = (OSError, EOFError, zlib.error)
+"""What reading a damaged gzip file raises."""
 
 
 class FieldError(Exception):
@@ -37,10 +44,14 @@ def read_records(path: Path, field: str | None = None) -> Iterator[Record]:
     what = "a JSON array of records" if field is None else f"a JSON object with an array {field!r}"
     with _opened(path, what, b"[" if field is None else b"{") as file:
         prefix = "item" if field is None else f"{field}.item"
-        for number, record in enumerate(_parsed(ijson.items(file, prefix, use_float=True), path, what)):
+        num_records = 0
+        for record in _parsed(ijson.items(file, prefix, use_float=True), path, what):
             if not isinstance(record, dict):
-                raise DataError(f"{path}: record {number} is {shown(record)}, expected an object")
+                raise DataError(f"{path}: record {num_records} is {shown(record)}, expected an object")
             yield record
+            num_records += 1
+    if field is not None and not num_records and not _has_array(path, field):
+        raise DataError(f"{path}: no array {field!r} in it, expected {what}; check that this is the right file")
 
 
 def read_members(path: Path) -> Iterator[tuple[str, Record]]:
@@ -58,14 +69,12 @@ def read_members(path: Path) -> Iterator[tuple[str, Record]]:
 
 
 def read_field(path: Path, field: str) -> Any:
-    """Return one scalar of the object that the file holds; None if it is not there before the first array's end."""
+    """Return one scalar of the object that the file holds, wherever it lies there; None if it does not."""
     what = "a JSON object"
     with _opened(path, what, b"{") as file:
         for prefix, event, value in _parsed(ijson.parse(file, use_float=True), path, what):
             if prefix == field and event in ("string", "number", "boolean"):
                 return value
-            if event == "end_array" and "." not in prefix:
-                return None
     return None
 
 
@@ -84,7 +93,7 @@ def read_json_lines(path: Path, *, drops: Drops) -> Iterator[tuple[int, Record]]
                 continue
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 record = None
             if isinstance(record, dict):
                 num_good += 1
@@ -101,8 +110,15 @@ def read_json_lines(path: Path, *, drops: Drops) -> Iterator[tuple[int, Record]]
 def _lines(file: IO[bytes], path: Path) -> Iterator[bytes]:
     try:
         yield from file
-    except (OSError, EOFError) as error:
+    except _NOT_WHOLE_GZIP as error:
         raise DataError(f"{path}: not a whole gzip file ({error}), expected JSON lines; fetch it again") from error
+
+
+def _has_array(path: Path, field: str) -> bool:
+    what = f"a JSON object with an array {field!r}"
+    with _opened(path, what, b"{") as file:
+        events = _parsed(ijson.parse(file, use_float=True), path, what)
+        return any(prefix == field and event == "start_array" for prefix, event, _ in events)
 
 
 @contextmanager
@@ -112,7 +128,7 @@ def _opened(path: Path, what: str, opening: bytes) -> Iterator[IO[bytes]]:
     with _unzipped(path) as file:
         try:
             start = file.read(64).lstrip()
-        except (OSError, EOFError) as error:
+        except _NOT_WHOLE_GZIP as error:
             raise DataError(f"{path}: not a whole gzip file ({error}), expected {what}; fetch it again") from error
         if not start.startswith(opening):
             raise DataError(f"{path}: begins with {start[:16]!r}, expected {opening.decode()!r}, the start of {what}")
@@ -132,7 +148,7 @@ def _parsed(events: Iterator[Any], path: Path, what: str) -> Iterator[Any]:
         for event in events:
             num_read += 1
             yield event
-    except (ijson.JSONError, OSError, EOFError, UnicodeDecodeError) as error:
+    except (ijson.JSONError, UnicodeDecodeError, *_NOT_WHOLE_GZIP) as error:
         cause = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
             f"{path}: not valid JSON after {num_read} records ({cause}), expected {what} to its closing bracket; "
@@ -162,6 +178,14 @@ def take_number(record: Record, field: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         raise FieldError(f"{field} is not a number", shown(value))
     return float(value)
+
+
+def take_size(record: Record) -> tuple[int, int]:
+    """Return an image's `width` and `height` in whole pixels."""
+    width, height = take_number(record, "width"), take_number(record, "height")
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise FieldError("size is not that of an image", f"{width:g} x {height:g}")
+    return int(width), int(height)
 
 
 def take_text(record: Record, field: str) -> str:
