@@ -10,10 +10,12 @@ import re
 import tarfile
 from collections.abc import Iterator
 from io import FileIO
+from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import TypedDict
 from xml.etree import ElementTree
 
+from annotations.boxes import clip_box
 from annotations.datasets.text_files import read_lines
 from annotations.drops import DataError, Drops
 from annotations.records import Box, Pointer, Sentence, SentenceImage, Split
@@ -187,11 +189,13 @@ def _read_box(corners: tuple[str, ...], width: int, height: int, where: str, dro
     except ValueError:
         drops.add("box: not four numbers", f"{where}: found {corners}")
         return ()
-    x1, y1, x2, y2 = max(x1 - 1, 0.0), max(y1 - 1, 0.0), min(x2 - 1, width), min(y2 - 1, height)
-    if not (x1 < x2 and y1 < y2):  # also where one of them is no number
+    if 1 <= x1 < x2 <= width and 1 <= y1 < y2 <= height:
+        return ((x1 - 1, y1 - 1, x2 - 1, y2 - 1),)
+    clipped = clip_box((x1 - 1, y1 - 1, x2 - 1, y2 - 1), width=width, height=height)
+    if clipped is None or not all(map(isfinite, clipped)):
         drops.add("box: no area inside the image", f"{where} ({width} x {height}): found {corners}")
         return ()
-    return ((x1, y1, x2, y2),)
+    return (clipped,)
 
 
 def _folder_files(folder: Path, drops: Drops) -> Iterator[tuple[str, Split, bytes, bytes]]:
