@@ -6,8 +6,8 @@ FOLDER[/annotations]/instances_{train,val}{2014,2017}.json    boxes of 80 catego
 Each file is one object: `images`, `annotations` and, for instances, `categories`, in any order.
 """
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from array import array
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
@@ -18,12 +18,12 @@ from annotations.datasets.json_records import (
     read_records,
     take_box,
     take_id,
-    take_number,
+    take_size,
     take_text,
 )
 from annotations.datasets.text_files import json_files, split_in_name
 from annotations.drops import Drops
-from annotations.records import Pointer, Sentence, SentenceImage, Split
+from annotations.records import AnnotatedImage, AnnotatedObject, Box, Pointer, Sentence, SentenceImage, Split
 
 CAPTIONS = "coco-captions"
 INSTANCES = "coco-instances"
@@ -60,7 +60,7 @@ def read_caption_records(path: Path, *, drops: Drops) -> Iterator[CocoRecord]:
         DataError: no such file, or not the layout.
     """
     for file in json_files(path, "captions_*.json", "annotations/captions_*.json"):
-        yield from _joined(file, {}, drops)
+        yield from _joined(file, None, drops)
 
 
 def read_instance_records(path: Path, *, drops: Drops) -> Iterator[CocoRecord]:
@@ -74,14 +74,66 @@ def read_instance_records(path: Path, *, drops: Drops) -> Iterator[CocoRecord]:
         yield from _joined(file, categories, drops)
 
 
+def read_instances(path: Path, *, drops: Drops) -> Iterator[AnnotatedImage]:
+    """Yield every image that has instances, with all of them, as detectors want it.
+
+    An image's instances lie anywhere in the file, so that those of all are in memory: 250 MB for train2017.
+
+    Raises:
+        DataError: no such file, or not the layout.
+    """
+    for file in json_files(path, "instances_*.json", "annotations/instances_*.json"):
+        found: dict[CocoImage, tuple[list[str], list[str], array[float]]] = {}  # ids, names, 4 numbers a box
+        for record in read_instance_records(file, drops=drops):
+            if (box := _box_of(record, drops)) is not None:
+                ids, names, numbers = found.setdefault(record["image"], ([], [], array("d")))
+                ids.append(str(record["annotation"]["id"]))
+                names.append(record["category"])
+                numbers.extend(box)
+        for image, (ids, names, numbers) in found.items():
+            boxes = zip(numbers[0::4], numbers[1::4], numbers[2::4], numbers[3::4], strict=True)
+            yield AnnotatedImage(
+                image_id=image.image_id,
+                image_width=image.width,
+                image_height=image.height,
+                objects=tuple(
+                    AnnotatedObject(object_id=object_id, box_xyxy=box, names=(name.lower(),))
+                    for object_id, name, box in zip(ids, names, boxes, strict=True)
+                ),
+            )
+
+
 def to_captions(record: CocoRecord, *, drops: Drops) -> Iterator[Sentence]:
     """Yield the caption; its words point at nothing."""
-    yield from _guarded(record, drops, partial(_caption, record))
+    try:
+        text = take_text(record["annotation"], "caption")
+    except FieldError as error:
+        drops.add(f"annotation: {error.reason}", f"{_where(record)}: found {error.found}")
+        return
+    yield Sentence(
+        sentence_id=f"{record['image'].image_id}#{record['annotation']['id']}",
+        images=(SentenceImage(**record["image"]._asdict()),),
+        text=text,
+        source=CAPTIONS,
+        split=record["split"],
+    )
 
 
 def to_instances(record: CocoRecord, *, drops: Drops) -> Iterator[Sentence]:
     """Yield the instance's category as a sentence of its own, which points at the box."""
-    yield from _guarded(record, drops, partial(_instance, record, drops))
+    box = _box_of(record, drops)
+    if box is None:
+        return
+    annotation_id, category = str(record["annotation"]["id"]), record["category"]
+    pointer = Pointer(start=0, end=len(category), boxes_xyxy=(box,), object_id=annotation_id, category=category)
+    yield Sentence(
+        sentence_id=f"{record['image'].image_id}#{annotation_id}",
+        images=(SentenceImage(**record["image"]._asdict()),),
+        text=category,
+        source=INSTANCES,
+        split=record["split"],
+        pointers=(pointer,),
+    )
 
 
 def caption_evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
@@ -96,20 +148,23 @@ def instance_evaluation_images(path: Path, *, drops: Drops) -> Iterator[Sentence
 
 def read_images(file: Path, *, drops: Drops) -> Iterator[CocoImage]:
     """Yield the `images` of a file in COCO's layout; what is no image is counted."""
+    seen: set[str] = set()
     for number, image in enumerate(read_records(file, "images")):
+        where = f"{file}: image {number}"
         try:
-            width, height = int(take_number(image, "width")), int(take_number(image, "height"))
+            width, height = take_size(image)
             found = CocoImage(Path(take_text(image, "file_name")).stem, width, height, take_id(image, "id"))
         except FieldError as error:
-            drops.add(f"image: {error.reason}", f"{file}: image {number}: found {error.found}")
+            drops.add(f"image: {error.reason}", f"{where}: found {error.found}")
             continue
-        if width < 1 or height < 1:
-            drops.add("image: size is not positive", f"{file}: image {found.coco_id!r}: found {width} x {height}")
+        if found.coco_id in seen:
+            drops.add("image: id is there twice", f"{where}: found id {found.coco_id!r}")
             continue
+        seen.add(found.coco_id)
         yield found
 
 
-def _joined(file: Path, categories: dict[str, str], drops: Drops) -> Iterator[CocoRecord]:
+def _joined(file: Path, categories: dict[str, str] | None, drops: Drops) -> Iterator[CocoRecord]:
     images = {image.coco_id: image for image in read_images(file, drops=drops)}
     split = split_in_name(file.name)
     seen: set[int] = set()
@@ -117,7 +172,7 @@ def _joined(file: Path, categories: dict[str, str], drops: Drops) -> Iterator[Co
         where = f"{file}: annotation {number}"
         try:
             annotation_id, image_id = take_id(annotation, "id"), take_id(annotation, "image_id")
-            category_id = take_id(annotation, "category_id") if categories else ""
+            category_id = "" if categories is None else take_id(annotation, "category_id")
         except FieldError as error:
             drops.add(f"annotation: {error.reason}", f"{where}: found {error.found}")
             continue
@@ -126,13 +181,13 @@ def _joined(file: Path, categories: dict[str, str], drops: Drops) -> Iterator[Co
             reason = "annotation: unknown image id"
         elif hash(annotation_id) in seen:
             reason = "annotation: id is there twice"
-        elif categories and category_id not in categories:
+        elif categories is not None and category_id not in categories:
             reason = "annotation: unknown category id"
         elif annotation.get("iscrowd"):
             reason = "annotation: a crowd"
         if reason is not None:
-            found = f"id {annotation_id!r}, image_id {image_id!r}, category_id {category_id!r}"
-            drops.add(reason, f"{where}: found {found}")
+            found = f"id {annotation_id!r}, image_id {image_id!r}"
+            drops.add(reason, f"{where}: found {found}" + (f", category_id {category_id!r}" if category_id else ""))
             continue
         seen.add(hash(annotation_id))
         annotation.pop("segmentation", None)  # most of the bytes, and nothing here wants them
@@ -140,52 +195,27 @@ def _joined(file: Path, categories: dict[str, str], drops: Drops) -> Iterator[Co
             place=str(file),
             split=split,
             image=images[image_id],
-            category=categories.get(category_id, ""),
+            category="" if categories is None else categories[category_id],
             annotation=annotation,
         )
 
 
-def _caption(record: CocoRecord) -> Sentence:
-    annotation_id = take_id(record["annotation"], "id")
-    return Sentence(
-        sentence_id=f"{record['image'].image_id}#{annotation_id}",
-        images=(SentenceImage(**record["image"]._asdict()),),
-        text=take_text(record["annotation"], "caption"),
-        source=CAPTIONS,
-        split=record["split"],
-    )
-
-
-def _instance(record: CocoRecord, drops: Drops) -> Sentence | None:
-    image, category, annotation = record["image"], record["category"], record["annotation"]
-    annotation_id = take_id(annotation, "id")
-    box = clip_box(take_box(annotation, "bbox"), width=image.width, height=image.height)
-    if box is None:
-        found = f"annotation {annotation_id!r} ({image.width} x {image.height}): found {annotation['bbox']}"
-        drops.add("annotation: box has no area inside the image", f"{record['place']}: {found}")
-        return None
-    pointer = Pointer(start=0, end=len(category), boxes_xyxy=(box,), object_id=annotation_id, category=category)
-    return Sentence(
-        sentence_id=f"{image.image_id}#{annotation_id}",
-        images=(SentenceImage(**image._asdict()),),
-        text=category,
-        source=INSTANCES,
-        split=record["split"],
-        pointers=(pointer,),
-    )
-
-
-def _guarded(record: CocoRecord, drops: Drops, make: Callable[[], Sentence | None]) -> Iterator[Sentence]:
+def _box_of(record: CocoRecord, drops: Drops) -> Box | None:
+    """Return the instance's box inside its image; None, counted, where there is none."""
+    image = record["image"]
     try:
-        sentence = make()
+        box = clip_box(take_box(record["annotation"], "bbox"), width=image.width, height=image.height)
     except FieldError as error:
-        annotation_id = record["annotation"]["id"]
-        drops.add(
-            f"annotation: {error.reason}", f"{record['place']}: annotation {annotation_id!r}: found {error.found}"
-        )
-        return
-    if sentence is not None:
-        yield sentence
+        drops.add(f"annotation: {error.reason}", f"{_where(record)}: found {error.found}")
+        return None
+    if box is None:
+        found = f"{record['annotation']['bbox']} in {image.width} x {image.height}"
+        drops.add("annotation: box has no area inside the image", f"{_where(record)}: found {found}")
+    return box
+
+
+def _where(record: CocoRecord) -> str:
+    return f"{record['place']}: annotation {record['annotation']['id']!r}"
 
 
 def _evaluation_images(path: Path, pattern: str, drops: Drops) -> Iterator[SentenceImage]:
