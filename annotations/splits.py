@@ -22,7 +22,7 @@ class SplitRules:
     """Which split each sentence belongs to, once all data sets are looked at together."""
 
     evaluated: frozenset[str] = frozenset()
-    """Photographs, by `photograph`, of validation and test splits and of the user's lists."""
+    """Names, by `names_of`, of the photographs of validation and test splits, minival and the user's lists."""
     minival: frozenset[str] | None = None
     """Photographs of COCO val2014 that stay for validation, its others being for training; None: all stay."""
 
@@ -35,7 +35,7 @@ class SplitRules:
         if (
             split == "train"
             and self.evaluated
-            and any(photograph(image) in self.evaluated for image in sentence.images)
+            and any(not self.evaluated.isdisjoint(names_of(image)) for image in sentence.images)
         ):
             return None
         return split
@@ -51,13 +51,14 @@ def make_split_rules(
         held_out: further image ids.
         minival: image ids of COCO val2014 that stay for validation; None: all of them do.
     """
-    kept = None if minival is None else frozenset(photograph(SentenceImage(image_id=each)) for each in minival)
+    kept = None if minival is None else frozenset(map(_named, minival))
     evaluated = {
-        photograph(image)
+        name
         for image in evaluation_images
         if kept is None or not _is_val2014(image) or photograph(image) in kept
+        for name in names_of(image)
     }
-    evaluated.update(photograph(SentenceImage(image_id=image_id)) for image_id in held_out)
+    evaluated.update(kept or (), map(_named, held_out))
     return SplitRules(evaluated=frozenset(evaluated), minival=kept)
 
 
@@ -66,17 +67,27 @@ def photograph(image: SentenceImage) -> str:
 
     `COCO_train2014_000000000009`, `000000000009` and Visual Genome's image with coco_id 9 are one photograph.
     """
-    if image.coco_id:
-        return f"coco {image.coco_id}"
-    name = _COCO_NAME.fullmatch(image.image_id)
-    is_coco = name is not None and (image.image_id.startswith("COCO_") or len(image.image_id) == _COCO_DIGITS)
-    return f"coco {int(name[1])}" if name is not None and is_coco else image.image_id
+    return f"coco {image.coco_id}" if image.coco_id else _named(image.image_id)
+
+
+def names_of(image: SentenceImage) -> tuple[str, ...]:
+    """Return `photograph` and, before it, what a source that knows nothing of COCO would call the photograph.
+
+    GQA has Visual Genome's images under Visual Genome's ids, without COCO's numbers; so may a user's list.
+    """
+    return _named(image.image_id), photograph(image)
 
 
 def read_minival(path: Path) -> Iterator[str]:
     """Yield the image ids of a list, or of LXMERT's val2014 feature file: the first column of its first 5000 rows."""
     rows = (line.partition("\t") for line in read_lines(path))
     yield from (image_id for image_id, _, _ in (islice(rows, MINIVAL_ROWS) if _has_columns(path) else rows))
+
+
+def _named(image_id: str) -> str:
+    name = _COCO_NAME.fullmatch(image_id)
+    is_coco = name is not None and (image_id.startswith("COCO_") or len(image_id) == _COCO_DIGITS)
+    return f"coco {int(name[1])}" if name is not None and is_coco else image_id
 
 
 def _has_columns(path: Path) -> bool:
