@@ -3,9 +3,10 @@
 FOLDER/v2_OpenEnded_mscoco_{train2014,val2014,test2015}_questions.json    questions
 FOLDER/v2_mscoco_{train2014,val2014}_annotations.json                     ten answers each; none for test
 
-Any other name with `question` in it has its answers in the file whose name has `annotation` there instead.
+Any other name with `questions` in it has its answers in the file whose name has `annotations` there instead.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
@@ -17,6 +18,7 @@ from annotations.datasets.json_records import (
     Record,
     read_field,
     read_records,
+    shown,
     take_id,
     take_objects,
     take_text,
@@ -26,6 +28,18 @@ from annotations.drops import DataError, Drops
 from annotations.records import Sentence, SentenceImage, Split
 
 SOURCE = "vqa-v2"
+
+_SUBTYPE = re.compile(r"(?:train|val|test|test-dev)20\d\d")
+_SUFFIXES = (".json", ".gz", ".gzip")
+
+
+class Votes(TypedDict):
+    """What was answered to one question: a fifth of what the annotations hold of it."""
+
+    answers: list[str]
+    """As people gave them."""
+    details: Record
+    """`question_type` and `answer_type`."""
 
 
 class VqaRecord(TypedDict):
@@ -37,53 +51,52 @@ class VqaRecord(TypedDict):
     subtype: str
     """`train2014` ...: which of COCO's images; empty where the file does not say."""
     question: Record
-    annotation: Record | None
+    votes: Votes | None
     """None: a question of the test split."""
 
 
 def read_question_records(path: Path, *, drops: Drops) -> Iterator[VqaRecord]:
     """Yield every question of a questions file, or of all of them in a folder, with its answers.
 
-    Both official files list their questions in one order, so they are walked in step: in memory are one question, and
-    those answers that come earlier than their question.
+    Both official files list their questions in one order, so they are walked in step: in memory are one question, those
+    answers that come earlier than their question, and the ids.
 
     Raises:
-        DataError: no such file, or not the layout.
+        DataError: no such file, no answers to questions that are not of a test split, or not the layout.
     """
-    for questions in _question_files(path):
-        answered = _annotations_file(questions)
-        annotations = InStep(_by_question(answered, drops)) if answered.exists() else None
-        subtype = read_field(questions, "data_subtype") or ""
-        split = split_in_name(questions.name, otherwise=split_in_name(str(subtype)))
-        for number, question in enumerate(read_records(questions, "questions")):
+    seen: set[str] = set()
+    for file, split, subtype in _question_files(path):
+        answered = _annotations_file(file, split)
+        votes_of = InStep(_votes(answered, drops)) if answered else None
+        for number, question in enumerate(read_records(file, "questions")):
+            where = f"{file}: question {number}"
             try:
                 question_id = take_id(question, "question_id")
             except FieldError as error:
-                drops.add(f"question: {error.reason}", f"{questions}: question {number}: found {error.found}")
+                drops.add(f"question: {error.reason}", f"{where}: found {error.found}")
                 continue
-            annotation = annotations.take(question_id) if annotations else None
-            if annotation is None and annotations:
-                drops.add("question: no annotation", f"{questions}: question {question_id!r}")
+            if question_id in seen:
+                drops.add("question: id is there twice", f"{where}: found question_id {question_id!r}")
                 continue
-            yield VqaRecord(
-                place=str(questions), split=split, subtype=str(subtype), question=question, annotation=annotation
-            )
+            seen.add(question_id)
+            votes = votes_of.take(question_id) if votes_of else None
+            if votes_of and votes is None:
+                drops.add("question: no annotation", f"{where}: {question_id!r} not found in {answered}")
+                continue
+            yield VqaRecord(place=str(file), split=split, subtype=subtype, question=question, votes=votes)
+        for question_id, _ in votes_of.rest() if votes_of else ():
+            drops.add("annotation: no such question", f"{answered}: question {question_id!r} not found in {file}")
 
 
 def to_sentences(record: VqaRecord, *, drops: Drops) -> Iterator[Sentence]:
     """Yield the question; its answers are normalised and have VQA's soft scores."""
-    question, annotation = record["question"], record["annotation"]
+    question, votes = record["question"], record["votes"]
     question_id = question["question_id"]
-    where = f"{record['place']}: question {question_id!r}"
-    details = {"question_id": question_id}
-    answers: tuple[str, ...] = ()
     try:
         image = image_of(take_id(question, "image_id"), record["subtype"])
         text = take_text(question, "question")
-        if annotation is not None:
-            answers = tuple(take_text(each, "answer") for each in take_objects(annotation, "answers"))
-            details |= {name: annotation[name] for name in ("question_type", "answer_type") if name in annotation}
     except FieldError as error:
+        where = f"{record['place']}: question {question_id!r}"
         drops.add(f"question: {error.reason}", f"{where}: found {error.found}")
         return
     yield Sentence(
@@ -92,52 +105,94 @@ def to_sentences(record: VqaRecord, *, drops: Drops) -> Iterator[Sentence]:
         text=text,
         source=SOURCE,
         split=record["split"],
-        answers=soft_answers(answers),
-        details=details,
+        answers=soft_answers(votes["answers"]) if votes else (),
+        details={"question_id": question_id} | (votes["details"] if votes else {}),
     )
 
 
 def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield the images of questions files whose names say val or test; an image as often as it has questions."""
-    for questions in _question_files(path):
-        subtype = str(read_field(questions, "data_subtype") or "")
-        if split_in_name(questions.name, otherwise=split_in_name(subtype)) == "train":
-            continue
-        for question in read_records(questions, "questions"):
+    for file, split, subtype in _question_files(path):
+        for number, question in enumerate(read_records(file, "questions") if split != "train" else ()):
             try:
                 yield image_of(take_id(question, "image_id"), subtype)
             except FieldError as error:
-                drops.add(f"question: {error.reason}", f"{questions}: found {error.found}")
+                drops.add(f"question: {error.reason}", f"{file}: question {number}: found {error.found}")
 
 
 def image_of(number: str, subtype: str) -> SentenceImage:
     """Return the image under the name that COCO's release `subtype` gives its file."""
-    if number.isdecimal() and subtype in ("train2014", "val2014", "test2014", "test2015"):
-        return SentenceImage(image_id=f"COCO_{subtype}_{int(number):012d}", coco_id=number)
-    if number.isdecimal() and subtype in ("train2017", "val2017", "test2017", ""):
-        return SentenceImage(image_id=f"{int(number):012d}", coco_id=number)
+    release = subtype.replace("test-dev", "test")  # its questions are about the same files
+    if number.isdecimal() and release in ("train2014", "val2014", "test2014", "test2015"):
+        return SentenceImage(image_id=f"COCO_{release}_{int(number):012d}", coco_id=str(int(number)))
+    if number.isdecimal() and release in ("train2017", "val2017", "test2017", ""):
+        return SentenceImage(image_id=f"{int(number):012d}", coco_id=str(int(number)))
     return SentenceImage(image_id=number)
 
 
-def _by_question(path: Path, drops: Drops) -> Iterator[tuple[str, Record]]:
+def _votes(path: Path, drops: Drops) -> Iterator[tuple[str, Votes | None]]:
+    """Yield question id and votes of every annotation; None, counted, where they are not as they should be."""
     for number, record in enumerate(read_records(path, "annotations")):
+        where = f"{path}: annotation {number}"
         try:
-            yield take_id(record, "question_id"), record
+            question_id = take_id(record, "question_id")
         except FieldError as error:
-            drops.add(f"annotation: {error.reason}", f"{path}: annotation {number}: found {error.found}")
+            drops.add(f"annotation: {error.reason}", f"{where}: found {error.found}")
+            continue
+        try:
+            answers = [_given(each) for each in take_objects(record, "answers")]
+        except FieldError as error:
+            drops.add(f"annotation: {error.reason}", f"{where}: found {error.found}")
+            yield question_id, None
+            continue
+        details: Record = {name: record[name] for name in ("question_type", "answer_type") if name in record}
+        yield question_id, Votes(answers=answers, details=details)
 
 
-def _question_files(path: Path) -> list[Path]:
+def _given(answer: Record) -> str:
+    text = answer.get("answer")
+    if not isinstance(text, str):  # blank ones count as nothing said, no more
+        raise FieldError("an answer is not a text", shown(answer))
+    return text
+
+
+def _question_files(path: Path) -> list[tuple[Path, Split, str]]:
+    """Return each file with its split and with COCO's name for its images, as the file or else its name tells it."""
     if path.is_file():
-        return [path]
-    found = sorted(each for each in path.glob("*question*") if each.is_file())
+        found = [path]
+    else:
+        found = sorted(each for each in path.glob("*questions*") if each.suffix in _SUFFIXES and each.is_file())
+        # The test-dev questions are some of the test questions.
+        found = [
+            each for each in found if "test-dev" not in each.name or _beside(each, "test-dev", "test") not in found
+        ]
     if not found:
-        raise DataError(f"{path}: no file with 'question' in its name, expected VQA's questions; check the path")
-    return found
+        raise DataError(f"{path}: no file with 'questions' in its name, expected VQA's questions; check the path")
+    return [_told(each) for each in found]
 
 
-def _annotations_file(questions: Path) -> Path:
-    """Return the file that should have the answers; it need not exist."""
-    name = questions.name.replace("OpenEnded_", "").replace("questions", "annotations")
-    spellings = (name, name.replace("annotations", "annotatons"))  # as one public subset spells it
-    return next((each for each in map(questions.with_name, spellings) if each.exists()), questions.with_name(name))
+def _told(file: Path) -> tuple[Path, Split, str]:
+    named = _SUBTYPE.search(file.name)
+    subtype = str(read_field(file, "data_subtype") or (named[0] if named else ""))
+    return file, split_in_name(file.name, otherwise=split_in_name(subtype)), subtype
+
+
+def _annotations_file(questions: Path, split: Split) -> Path | None:
+    """Return the file that has the answers; None if there is none, as for test questions.
+
+    Raises:
+        DataError: there is none, though people answered these questions.
+    """
+    official = questions.with_name(questions.name.replace("OpenEnded_", ""))
+    spellings = [_beside(official, "questions", each) for each in ("annotations", "annotatons")]  # a public subset's
+    found = [each for each in spellings if each.exists() and each != questions]
+    if not found and split != "test":
+        raise DataError(
+            f"{spellings[0]}: no such file, expected the answers to {questions.name}; put it there, "
+            "or if these are questions without answers, have 'test' in their name"
+        )
+    return found[0] if found else None
+
+
+def _beside(file: Path, part: str, replacement: str) -> Path:
+    return file.with_name(file.name.replace(part, replacement))
