@@ -2,11 +2,13 @@
 
 lxmert/{mscoco,vgnococo}_{train,nominival,minival}.json    pre-training: one image, its sentences by source
 vqa/, gqa/, nlvr2/{train,valid,nominival,minival,...}.json  fine-tuning: one question, or one pair of images
+
+Answer tables that lie beside them, `all_ans.json` and `*2*.json`, are passed over.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from annotations.datasets.json_records import (
     FieldError,
@@ -19,13 +21,16 @@ from annotations.datasets.json_records import (
     take_text,
 )
 from annotations.datasets.text_files import json_files, split_in_name
-from annotations.drops import Drops
+from annotations.drops import DataError, Drops
 from annotations.records import Answer, Sentence, SentenceImage, Split
 from annotations.splits import photograph
 
 SOURCE = "lxmert-json"
 
 _NLVR2_LABELS = {0: "False", 1: "True"}
+_TABLES = ("ans", "label")
+_IDS = ("uid", "identifier", "question_id")
+_DETAILS = ("question_id", "identifier", "question_type", "answer_type")
 
 
 class LxmertRecord(TypedDict):
@@ -39,15 +44,22 @@ class LxmertRecord(TypedDict):
     content: Record
 
 
+class _Said(NamedTuple):
+    """One sentence of a record, text and label not yet looked at."""
+
+    sentence_id: str
+    text: object
+    label: object
+    details: Record
+
+
 def read_lxmert_records(path: Path, *, drops: Drops) -> Iterator[LxmertRecord]:
     """Yield every element of a file, or of all JSON files of a folder or, failing those, of its folders.
 
     `nominival` is for training, `minival` not.
 
-    Answer tables that lie in the same folder are passed over.
-
     Raises:
-        DataError: no such file, or it holds no array of objects.
+        DataError: no such file, none but answer tables, or it holds no array of objects.
     """
     for file in _files(path):
         for number, content in enumerate(read_records(file)):
@@ -58,11 +70,28 @@ def read_lxmert_records(path: Path, *, drops: Drops) -> Iterator[LxmertRecord]:
 
 def to_sentences(record: LxmertRecord, *, drops: Drops) -> Iterator[Sentence]:
     """Yield the sentences of a pre-training image, or the one of a fine-tuning record."""
-    content = record["content"]
+    content, where = record["content"], record["place"]
     try:
-        yield from _pretraining(record) if "sentf" in content else [_finetuning(record)]
+        images = _images(content)
+        said = _pretraining(content) if "sentf" in content else [_finetuning(content, record["file"])]
     except FieldError as error:
-        drops.add(f"record: {error.reason}", f"{record['place']}: found {error.found}")
+        drops.add(f"record: {error.reason}", f"{where}: found {error.found}")
+        return
+    for each in said:
+        try:
+            text, answers = take_text({"text": each.text}, "text"), _answers(each.label)
+        except FieldError as error:
+            drops.add(f"sentence: {error.reason}", f"{where}: {each.sentence_id!r}: found {error.found}")
+            continue
+        yield Sentence(
+            sentence_id=each.sentence_id,
+            images=images,
+            text=text,
+            source=SOURCE,
+            split=record["split"],
+            answers=answers,
+            details=each.details,
+        )
 
 
 def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
@@ -76,42 +105,26 @@ def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
                     drops.add(f"record: {error.reason}", f"{file}: record {number}: found {error.found}")
 
 
-def _pretraining(record: LxmertRecord) -> Iterator[Sentence]:
-    content = record["content"]
-    image_id = take_id(content, "img_id")
-    images = _images(content)
-    sentences, labels = take_object(content, "sentf"), take_object(content, "labelf") if "labelf" in content else {}
+def _pretraining(content: Record) -> list[_Said]:
+    image_id, sentences = take_id(content, "img_id"), take_object(content, "sentf")
+    labels = take_object(content, "labelf") if "labelf" in content else {}
+    said = []
     for kind in sentences:
-        given = labels.get(kind, [])
-        for number, text in enumerate(take_list(sentences, kind)):
-            if not isinstance(text, str) or not text.strip():
-                raise FieldError(f"sentf has no text in {kind}", shown(text))
-            yield Sentence(
-                sentence_id=f"{image_id}_{kind}_{number:03d}",
-                images=images,
-                text=text.strip(),
-                source=SOURCE,
-                split=record["split"],
-                answers=_answers(given[number] if number < len(given) else None),
-                details={"kind": kind},
-            )
+        texts = take_list(sentences, kind)
+        given = take_list(labels, kind) if kind in labels else [None] * len(texts)
+        if len(given) != len(texts):
+            raise FieldError("labelf is not as long as sentf", f"{len(given)} and {len(texts)} in {kind}")
+        said += [
+            _Said(f"{image_id}_{kind}_{number:03d}", text, label, {"kind": kind})
+            for number, (text, label) in enumerate(zip(texts, given, strict=True))
+        ]
+    return said
 
 
-def _finetuning(record: LxmertRecord) -> Sentence:
-    content = record["content"]
-    name = "question_id" if "question_id" in content else "identifier"
-    details: dict[str, Any] = {
-        key: content[key] for key in ("question_id", "identifier", "question_type", "answer_type") if key in content
-    }
-    return Sentence(
-        sentence_id=f"{record['file']}/{content.get('uid', take_id(content, name))}",
-        images=_images(content),
-        text=take_text(content, "sent"),
-        source=SOURCE,
-        split=record["split"],
-        answers=_answers(content.get("label")),
-        details=details,
-    )
+def _finetuning(content: Record, file: str) -> _Said:
+    sentence_id = take_id(content, next((name for name in _IDS if name in content), _IDS[-1]))
+    details = {name: content[name] for name in _DETAILS if name in content}
+    return _Said(f"{file}/{sentence_id}", take_text(content, "sent"), content.get("label"), details)
 
 
 def _images(content: Record) -> tuple[SentenceImage, ...]:
@@ -130,15 +143,19 @@ def _answers(label: Any) -> tuple[Answer, ...]:
         return ()
     if isinstance(label, int) and label in _NLVR2_LABELS:
         return (Answer(text=_NLVR2_LABELS[label]),)
-    if not isinstance(label, dict) or not all(isinstance(weight, int | float) for weight in label.values()):
-        raise FieldError("label is not an object of weights", shown(label))
+    if not isinstance(label, dict) or not all(
+        isinstance(each, int | float) and 0 <= each <= 1 for each in label.values()
+    ):
+        raise FieldError("label is not an object of weights from 0 to 1", shown(label))
     best_first = sorted(label.items(), key=lambda item: -item[1])
     return tuple(Answer(text=text, weight=float(weight)) for text, weight in best_first)
 
 
 def _files(path: Path) -> list[Path]:
-    found = json_files(path, "*.json", "*/*.json")
-    return [file for file in found if not file.stem.endswith(("ans", "label"))]
+    found = [file for file in json_files(path, "*.json", "*/*.json") if not file.stem.endswith(_TABLES)]
+    if not found:
+        raise DataError(f"{path}: nothing but tables of answers, expected files like mscoco_train.json; check the path")
+    return found
 
 
 def _name(file: Path, path: Path) -> str:
@@ -146,4 +163,6 @@ def _name(file: Path, path: Path) -> str:
 
 
 def _split(name: str) -> Split:
+    if name == "submit":  # GQA's whole test split
+        return "test"
     return "train" if "nominival" in name else split_in_name(name)

@@ -582,7 +582,7 @@ REGION = REGIONS[0]["regions"][0]
         (
             "lxmert-json",
             {"train__json": [bad(LXMERT[0], labelf={"vqa": ["net"]})]},
-            "record: label is not an object of weights",
+            "sentence: label is not an object of weights from 0 to 1",
         ),
     ],
 )
