@@ -1,11 +1,7 @@
 """What a person sees while sentences are aligned, and `run.jsonl`, which keeps it."""
 
-import importlib.metadata
-import json
-import platform
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -14,7 +10,7 @@ from tqdm import tqdm
 
 from pipeline.align_worker import AlignProgress, AlignReport
 from pipeline.crew import CrewSize, Notice
-from pipeline.progress import RUN_LOG_NAME
+from pipeline.event_log import EventLog
 
 VERSIONED = ("vinculum", "gensim", "numpy", "ray", "pyarrow", "lmdb", "ijson")
 
@@ -25,18 +21,17 @@ class AlignLog:
     def __init__(self, out: Path, *, stream: TextIO = sys.stderr) -> None:
         self.num_shards = 0
         self.num_sentences = 0
-        self._out = out
-        self._stream = stream
+        self._events = EventLog(out, stream)
         self._started = self._last = time.monotonic()
         self._bar = tqdm(unit="sentence", unit_scale=True, file=stream, disable=not stream.isatty())
 
     def __enter__(self) -> Self:
-        self._file = (self._out / RUN_LOG_NAME).open("a", encoding="utf-8", errors="backslashreplace")
+        self._events.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._bar.close()
-        self._file.close()
+        self._events.__exit__(*error)
 
     @property
     def sentences_per_second(self) -> float:
@@ -46,22 +41,15 @@ class AlignLog:
     def start(self, size: CrewSize, **inputs: str) -> None:
         """Write how the run began: where its inputs lie, and the versions of what decides its numbers."""
         self._started = time.monotonic()
-        self._write(
-            "start",
-            crew=asdict(size),
-            inputs=inputs,
-            command=sys.argv,
-            host=platform.node(),
-            versions={name: importlib.metadata.version(name) for name in VERSIONED},
-        )
-        self._say(f"aligning on {size.workers} worker{'s' if size.workers > 1 else ''}")
+        self._events.start(size, VERSIONED, inputs=inputs)
+        self._events.say(f"aligning on {size.workers} worker{'s' if size.workers > 1 else ''}")
 
     def tell(self, event: AlignReport | AlignProgress | Notice) -> None:
         """Show and keep one event of the crew."""
         match event:
             case Notice():
-                self._write("notice", text=event.text)
-                self._say(event.text)
+                self._events.write("notice", text=event.text)
+                self._events.say(event.text)
             case AlignProgress():
                 self._bar.update(event.num_sentences)
             case AlignReport():
@@ -69,7 +57,7 @@ class AlignLog:
                 self.num_shards += 1
                 self.num_sentences += event.entry.rows
                 num_dropped = sum(drop.count for drop in event.entry.drops)
-                self._write(
+                self._events.write(
                     "shard",
                     shard=event.entry.name,
                     sentences=event.entry.rows,
@@ -77,19 +65,11 @@ class AlignLog:
                     seconds=round(event.seconds, 3),
                 )
                 if self._bar.disable:
-                    self._say(
+                    self._events.say(
                         f"{event.entry.name}: {event.entry.rows} sentences, {num_dropped} dropped; "
                         f"{self.num_sentences} sentences, {self.sentences_per_second:.0f} sentences/s"
                     )
 
     def finish(self, summary: Any) -> None:
         """Write how the run ended."""
-        self._write("end", **asdict(summary))
-
-    def _say(self, text: str) -> None:
-        tqdm.write(text.encode(errors="backslashreplace").decode(), file=self._stream)
-
-    def _write(self, event: str, **fields: Any) -> None:
-        line: Mapping[str, Any] = {"event": event, "time": round(time.time(), 3), **fields}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        self._events.write("end", **asdict(summary))

@@ -1,6 +1,7 @@
 """`vinculum doctor`: what is wrong with a sentence store, or might be, told source by source."""
 
 import heapq
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,16 +12,18 @@ from numpy.typing import NDArray
 
 from annotations.aligned import AlignedSentence
 from annotations.records import Pointer, Sentence
-from annotations.splits import photograph
+from annotations.splits import names_of
+from pipeline.identity import identity_of_store
+from pipeline.sentence_shards import source_of
 from stores.layouts import RegionLayouts
-from stores.manifest import DropCount, fingerprint, read_manifest
+from stores.manifest import Manifest
 from stores.sentence_reading import open_sentences
 
 COVERED_IOU = 0.5
 """A word whose best region overlaps its gold box less is not covered: no region stands for it."""
 
 NUM_EXAMPLES = 5
-NUM_WORDS = 25
+NUM_WORDS = 10
 
 NO_REGIONS = "sentence: image without regions"
 """The reason under which alignment counts sentences of images that the region store lacks."""
@@ -53,14 +56,23 @@ class SourceHealth:
     """Pointed words whose best region has IoU 0.5 or more with their gold box."""
     num_oov: int
     """Pointed words without a vector."""
-    worst: tuple[UncoveredPointer, ...]
-    num_uncovered_pointers: int
+    oov_words: tuple[tuple[str, int], ...]
+    """The most frequent of them, with how often they point."""
     num_boxed_pointers: int
+    num_uncovered_pointers: int
+    worst: tuple[UncoveredPointer, ...]
+    """The uncovered of different boxes, the least covered first."""
+    num_missing: int
+    """Sentences left out because their images have no regions."""
+    missing: tuple[str, ...]
+    """Where the first of each shard was met, and which images it lacks."""
+    num_repeated_ids: int
+    """Sentences with the id of an earlier one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leak:
-    """A photograph that one source trains on and another evaluates."""
+    """A photograph that is trained on and evaluated, by two sources or by one."""
 
     photograph: str
     trained_by: str
@@ -72,23 +84,23 @@ class Diagnosis:
     """What a sentence store is like."""
 
     sources: tuple[SourceHealth, ...]
-    num_missing: int
-    """Sentences left out because their images have no regions."""
-    missing: tuple[DropCount, ...]
     num_unused_images: int
     """Images of the region store that no sentence is about."""
+    num_lost_images: int
+    """Images of sentences that the region store lacks now."""
     num_leaks: int
     leaks: tuple[Leak, ...]
-    oov_words: tuple[tuple[str, int], ...]
-    """The most frequent, with how often they point."""
-    num_repeated_ids: int
-    """Sentences whose id another of the same source has."""
     regions_changed: bool
-    """The region store is not the one that the sentences were aligned with."""
+    """The region store has other settings, or other shards, than when the sentences were aligned."""
 
     @property
     def is_healthy(self) -> bool:
-        return not (self.num_missing or self.num_leaks or self.num_repeated_ids or self.regions_changed)
+        return not (
+            self.num_leaks
+            or self.num_lost_images
+            or self.regions_changed
+            or any(source.num_missing or source.num_repeated_ids for source in self.sources)
+        )
 
 
 @dataclass(kw_only=True)
@@ -97,16 +109,49 @@ class _Tally:
 
     counts: Counter[str] = field(default_factory=Counter)
     images: set[str] = field(default_factory=set)
-    ids: set[int] = field(default_factory=set)
-    """Hashes: ten million ids as text would take a gigabyte."""
+    ids: array[int] = field(default_factory=lambda: array("q"))
+    """Hashes of 64 bits: ten million ids as text would take a gigabyte."""
+    oov: Counter[str] = field(default_factory=Counter)
     worst: list[tuple[float, int, UncoveredPointer]] = field(default_factory=list)
     """A heap of the `NUM_EXAMPLES` least covered, the best of them first."""
+    missing: list[str] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class _Photographs:
+    """Who trains on which photograph and who evaluates it, under all its names."""
+
+    trained: dict[str, str] = field(default_factory=dict)
+    evaluated: dict[str, str] = field(default_factory=dict)
+    known_as: dict[str, str] = field(default_factory=dict)
+    """COCO's name of a photograph that a source knows by another."""
+
+    def add(self, sentence: Sentence) -> None:
+        sources = self.trained if sentence.split == "train" else self.evaluated
+        for image in sentence.images:
+            own, common = names_of(image)
+            if own != common:
+                self.known_as[own] = common
+            for name in (own, common):
+                sources.setdefault(name, sentence.source)
+
+    def leaks(self) -> list[Leak]:
+        """Return one for each photograph that is in both."""
+        found = {
+            self.known_as.get(name, name): Leak(
+                photograph=self.known_as.get(name, name),
+                trained_by=self.trained[name],
+                evaluated_by=self.evaluated[name],
+            )
+            for name in self.trained.keys() & self.evaluated.keys()
+        }
+        return [found[name] for name in sorted(found)]
 
 
 def diagnose(regions: Path, sentences: Path) -> Diagnosis:
     """Return what is, or might be, wrong with the sentences; reads every row once.
 
-    Memory grows with the number of images and, by 30 bytes each, of sentences.
+    Memory grows with the number of images and, by 8 bytes each, of sentences.
 
     Raises:
         DamagedFileError: a manifest or a shard is not as it was written.
@@ -114,80 +159,91 @@ def diagnose(regions: Path, sentences: Path) -> Diagnosis:
     """
     layouts = RegionLayouts(regions)
     tallies: dict[str, _Tally] = defaultdict(lambda: _Tally())
-    oov: Counter[str] = Counter()
-    trained: dict[str, str] = {}
-    evaluated: dict[str, str] = {}
+    photographs = _Photographs()
     with open_sentences(sentences) as store:
-        manifest = store.manifest
+        _count_missing(tallies, store.manifest)
         for aligned in store:
-            sentence = aligned.sentence
-            _count(tallies[sentence.source], aligned)
-            oov.update(_oov_words(aligned))
-            for image in sentence.images:
-                (trained if sentence.split == "train" else evaluated).setdefault(photograph(image), sentence.source)
-    leaked = sorted(trained.keys() & evaluated.keys())
+            _count(tallies[aligned.sentence.source], aligned)
+            photographs.add(aligned.sentence)
     used = {image_id for tally in tallies.values() for image_id in tally.images}
-    missing = tuple(drop for entry in manifest.shards for drop in entry.drops if drop.reason == NO_REGIONS)
+    num_found = sum(image_id in layouts for image_id in used)
+    leaks = photographs.leaks()
+    recorded = store.manifest.configuration.get("regions", {})
     return Diagnosis(
         sources=tuple(_health(source, tally) for source, tally in tallies.items()),
-        num_missing=sum(drop.count for drop in missing),
-        missing=missing[:NUM_EXAMPLES],
-        num_unused_images=len(layouts) - len(used),
-        num_leaks=len(leaked),
-        leaks=tuple(
-            Leak(photograph=each, trained_by=trained[each], evaluated_by=evaluated[each])
-            for each in leaked[:NUM_EXAMPLES]
-        ),
-        oov_words=tuple(oov.most_common(NUM_WORDS)),
-        num_repeated_ids=sum(tally.counts["repeated"] for tally in tallies.values()),
-        regions_changed=_regions_identity(regions) != manifest.configuration.get("regions", {}).get("fingerprint"),
+        num_unused_images=len(layouts) - num_found,
+        num_lost_images=len(used) - num_found,
+        num_leaks=len(leaks),
+        leaks=tuple(leaks[:NUM_EXAMPLES]),
+        regions_changed=recorded != identity_of_store(layouts.manifest),
     )
 
 
 def report(diagnosis: Diagnosis) -> Iterator[str]:
     """Yield the lines that a person reads: a table of the sources, then the findings, the worst kind first."""
-    header = ("source", "sentences", "images", "pointing", "words", "covered", "OOV", "pointers not covered")
-    rows = [_row(health) for health in diagnosis.sources]
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        yield "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
+    yield from _table(
+        ("source", "sentences", "images", "pointing", "words", "covered", "OOV", "pointers not covered", "missing"),
+        *map(_row, diagnosis.sources),
+    )
     if diagnosis.regions_changed:
         yield "The region store has changed since the sentences were aligned: align again, into a new folder."
+    if diagnosis.num_lost_images:
+        yield f"{diagnosis.num_lost_images} images of sentences are not in the region store."
     if diagnosis.num_leaks:
         yield f"{diagnosis.num_leaks} photographs are trained on and evaluated:"
         yield from (
             f"  {each.photograph}: trained on by {each.trained_by}, evaluated by {each.evaluated_by}"
             for each in diagnosis.leaks
         )
-    if diagnosis.num_repeated_ids:
-        yield f"{diagnosis.num_repeated_ids} sentences have an id that another of their source has."
-    if diagnosis.num_missing:
-        yield f"{diagnosis.num_missing} sentences were left out, because their images have no regions:"
-        yield from (f"  {drop.first}" for drop in diagnosis.missing)
-    yield f"{diagnosis.num_unused_images} images of the region store have no sentence."
-    if diagnosis.oov_words:
-        told = ", ".join(f"{word} ({count})" for word, count in diagnosis.oov_words)
-        yield f"Words without a vector that point most often: {told}"
     for health in diagnosis.sources:
-        if health.worst:
-            yield f"{health.source}: phrases that regions cover least:"
-            yield from (
-                f"  IoU {each.iou:.2f}  {each.words!r}  sentence {each.sentence_id}, image {each.image_id}, "
-                f"box {', '.join(f'{value:g}' for value in each.box_xyxy)}"
-                for each in health.worst
-            )
+        yield from _findings(health)
+    yield f"{diagnosis.num_unused_images} images of the region store have no sentence."
+    yield "Healthy." if diagnosis.is_healthy else "Not healthy: see above."
+
+
+def oov_words(aligned: AlignedSentence) -> Iterator[str]:
+    """Yield the sentence's pointed words without a vector, in lower case."""
+    words, sentence = aligned.words, aligned.sentence
+    for row in np.flatnonzero(words.oov):
+        text = sentence.answers[0].text if words.in_answer[row] else sentence.text
+        yield text[words.starts[row] : words.ends[row]].lower()
+
+
+def _findings(health: SourceHealth) -> Iterator[str]:
+    if health.num_repeated_ids:
+        yield f"{health.source}: {health.num_repeated_ids} sentences have the id of an earlier one."
+    if health.num_missing:
+        yield f"{health.source}: {health.num_missing} sentences were left out, because their images have no regions:"
+        yield from (f"  {where}" for where in health.missing)
+    if health.oov_words:
+        told = ", ".join(f"{word} ({count})" for word, count in health.oov_words)
+        yield f"{health.source}: words without a vector that point most often: {told}"
+    if health.worst:
+        yield f"{health.source}: phrases that regions cover least:"
+        yield from (
+            f"  IoU {each.iou:.2f}  {each.words!r}  sentence {each.sentence_id}, image {each.image_id}, "
+            f"box {', '.join(f'{value:g}' for value in each.box_xyxy)}"
+            for each in health.worst
+        )
+
+
+def _count_missing(tallies: dict[str, _Tally], manifest: Manifest) -> None:
+    """Every source has a tally, even one of which nothing is left, and knows what it misses."""
+    for entry in manifest.shards:
+        _, source = source_of(entry.name)
+        tally = tallies[source]
+        for drop in entry.drops:
+            if drop.reason == NO_REGIONS:
+                tally.counts["missing"] += drop.count
+                tally.missing.append(drop.first)
 
 
 def _count(tally: _Tally, aligned: AlignedSentence) -> None:
     sentence, words = aligned.sentence, aligned.words
-    key = hash(sentence.sentence_id)
     best = words.position.max(axis=1, initial=0)
     tally.images.update(sentence.image_ids)
-    tally.counts["repeated"] += key in tally.ids
-    tally.ids.add(key)
+    tally.ids.append(hash(sentence.sentence_id))
+    tally.oov.update(oov_words(aligned))
     tally.counts["sentences"] += 1
     tally.counts["pointing"] += len(words) > 0
     tally.counts["words"] += len(words)
@@ -227,13 +283,6 @@ def _keep_worst(tally: _Tally, iou: float, pointer: Pointer, in_answer: bool, se
         heapq.heappop(tally.worst)
 
 
-def _oov_words(aligned: AlignedSentence) -> Iterator[str]:
-    words, sentence = aligned.words, aligned.sentence
-    for row in np.flatnonzero(words.oov):
-        text = sentence.answers[0].text if words.in_answer[row] else sentence.text
-        yield text[words.starts[row] : words.ends[row]].lower()
-
-
 def _health(source: str, tally: _Tally) -> SourceHealth:
     counts = tally.counts
     return SourceHealth(
@@ -244,9 +293,13 @@ def _health(source: str, tally: _Tally) -> SourceHealth:
         num_words=counts["words"],
         num_covered=counts["covered"],
         num_oov=counts["oov"],
-        worst=tuple(found for _, _, found in sorted(tally.worst, reverse=True)),
-        num_uncovered_pointers=counts["uncovered"],
+        oov_words=tuple(tally.oov.most_common(NUM_WORDS)),
         num_boxed_pointers=counts["boxed"],
+        num_uncovered_pointers=counts["uncovered"],
+        worst=tuple(found for _, _, found in sorted(tally.worst, reverse=True)),
+        num_missing=counts["missing"],
+        missing=tuple(tally.missing[:NUM_EXAMPLES]),
+        num_repeated_ids=len(tally.ids) - len(np.unique(np.frombuffer(tally.ids, np.int64))),
     )
 
 
@@ -260,6 +313,7 @@ def _row(health: SourceHealth) -> tuple[str, ...]:
         _share(health.num_covered, health.num_words),
         _share(health.num_oov, health.num_words),
         f"{health.num_uncovered_pointers:,} of {health.num_boxed_pointers:,}",
+        f"{health.num_missing:,}",
     )
 
 
@@ -267,5 +321,8 @@ def _share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "-"
 
 
-def _regions_identity(folder: Path) -> str:
-    return fingerprint(read_manifest(folder).configuration)
+def _table(*rows: tuple[str, ...]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+        yield "  ".join(cells)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from detectors.records import Features, RegionFeatures
+from pipeline.event_log import RUN_LOG_NAME
 from pipeline.exhibits import Exhibit, class_hue, heat_colour, make_exhibit, selection_meaning, vocabulary_name
 from pipeline.page import page_environment
 from pipeline.pictures import Picture, load_picture
 from pipeline.plots import plot_throughput
-from pipeline.progress import RUN_LOG_NAME
 from pipeline.run_log import STAGES, read_runs
 from stores.atomic import replacing
 from stores.errors import DamagedFileError

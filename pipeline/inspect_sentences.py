@@ -14,9 +14,9 @@ from annotations.aligned import AlignedSentence, ImageRegions
 from annotations.alignment import combine
 from annotations.records import SentenceImage
 from pipeline.doctor import COVERED_IOU
+from pipeline.event_log import RUN_LOG_NAME
 from pipeline.page import page_environment
 from pipeline.pictures import Picture, load_picture
-from pipeline.progress import RUN_LOG_NAME
 from pipeline.sentence_exhibits import COMBINATIONS, Exhibit, entropy_bits, make_sentence_exhibit
 from stores.atomic import replacing
 from stores.errors import DamagedFileError, StoreError

@@ -1,11 +1,8 @@
 """What a person sees while shards are made, and `run.jsonl`, which keeps it."""
 
-import importlib.metadata
-import json
-import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -13,10 +10,10 @@ from typing import Any, Self, TextIO
 from tqdm import tqdm
 
 from pipeline.crew import CrewSize, Notice
+from pipeline.event_log import EventLog
 from pipeline.worker import Progress, ShardReport, ShardTask
 from stores.manifest import FailedImage
 
-RUN_LOG_NAME = "run.jsonl"
 VERSIONED = ("vinculum", "torch", "torchvision", "transformers", "ray", "pyarrow", "lmdb", "opencv-python-headless")
 
 
@@ -26,10 +23,9 @@ class RunLog:
     def __init__(self, out: Path, tasks: Sequence[ShardTask], *, num_ignored: int, stream: TextIO = sys.stderr) -> None:
         self.num_shards = 0
         self.num_images = 0
-        self._out = out
+        self._events = EventLog(out, stream)
         self._num_planned_shards = len(tasks)
         self._num_ignored = num_ignored
-        self._stream = stream
         self._told: set[str] = set()
         self._started = time.monotonic()
         self._bar = tqdm(
@@ -41,12 +37,12 @@ class RunLog:
         )
 
     def __enter__(self) -> Self:
-        self._file = (self._out / RUN_LOG_NAME).open("a", encoding="utf-8", errors="backslashreplace")
+        self._events.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._bar.close()
-        self._file.close()
+        self._events.__exit__(*error)
 
     @property
     def images_per_second(self) -> float:
@@ -55,25 +51,22 @@ class RunLog:
     def start(self, size: CrewSize) -> None:
         """Write how the run began, with the versions of what decides its numbers."""
         self._started = time.monotonic()
-        self._write(
-            "start",
-            crew=asdict(size),
+        self._events.start(
+            size,
+            VERSIONED,
             num_shards=self._num_planned_shards,
             num_images=self._bar.total,
             num_ignored_files=self._num_ignored,
-            command=sys.argv,
-            host=platform.node(),
-            versions={name: importlib.metadata.version(name) for name in VERSIONED},
         )
         workers = f"{size.workers} worker{'s' if size.workers > 1 else ''}"
-        self._say(f"{self._bar.total} images in {self._num_planned_shards} shards for {workers}")
+        self._events.say(f"{self._bar.total} images in {self._num_planned_shards} shards for {workers}")
 
     def tell(self, event: ShardReport | Progress | Notice) -> None:
         """Show and keep one event of the crew."""
         match event:
             case Notice():
-                self._write("notice", text=event.text)
-                self._say(event.text)
+                self._events.write("notice", text=event.text)
+                self._events.say(event.text)
             case Progress():
                 self._bar.update(event.num_images)
                 self._tell_failures(event.failures)
@@ -81,7 +74,7 @@ class RunLog:
                 self.num_shards += 1
                 self.num_images += event.num_images
                 self._tell_failures(event.entry.failures)
-                self._write(
+                self._events.write(
                     "shard",
                     shard=event.entry.name,
                     images=event.num_images,
@@ -90,18 +83,20 @@ class RunLog:
                     **{f"{stage}_seconds": round(seconds, 3) for stage, seconds in event.stage_seconds.items()},
                 )
                 if self._bar.disable:
-                    self._say(self._shard_line(event))
+                    self._events.say(self._shard_line(event))
 
     def finish(self, summary: Any) -> None:
         """Write how the run ended."""
-        self._write("end", **(asdict(summary) if is_dataclass(summary) and not isinstance(summary, type) else {}))
+        self._events.write(
+            "end", **(asdict(summary) if is_dataclass(summary) and not isinstance(summary, type) else {})
+        )
 
     def _tell_failures(self, failures: Sequence[FailedImage]) -> None:
         for failure in failures:
             if failure.image_id not in self._told:
                 self._told.add(failure.image_id)
-                self._write("failure", **asdict(failure))
-                self._say(f"quarantine: {failure.location}: {failure.stage}: {failure.reason}")
+                self._events.write("failure", **asdict(failure))
+                self._events.say(f"quarantine: {failure.location}: {failure.stage}: {failure.reason}")
 
     def _shard_line(self, report: ShardReport) -> str:
         done, planned = self.num_shards, self._num_planned_shards
@@ -110,14 +105,6 @@ class RunLog:
             f"{report.entry.name}: {report.entry.rows} images, {len(report.entry.failures)} in quarantine; "
             f"{done} of {planned} shards, {self.images_per_second:.2f} images/s, about {_duration(left)} left"
         )
-
-    def _say(self, text: str) -> None:
-        tqdm.write(text.encode(errors="backslashreplace").decode(), file=self._stream)
-
-    def _write(self, event: str, **fields: Any) -> None:
-        line: Mapping[str, Any] = {"event": event, "time": round(time.time(), 3), **fields}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
 
 
 def _duration(seconds: float) -> str:
