@@ -40,7 +40,7 @@ def read_objects(folder: Path, *, drops: Drops) -> Iterator[AnnotatedImage]:
     path = folder / "objects.json"
     sizes = read_image_sizes(folder, drops=drops)
     attributes_path = folder / "attributes.json"
-    attributes = InStep(_attributes_by_image(attributes_path, drops)) if attributes_path.exists() else None
+    attributes = _attributes_in_step(attributes_path, drops) if attributes_path.exists() else None
     seen: set[str] = set()
     for position, record in enumerate(read_records(path)):
         try:
@@ -136,6 +136,13 @@ def _read_image_objects(
         yield AnnotatedObject(object_id=object_id, box_xyxy=box_xyxy, names=names, attributes=attributes)
     for object_id, words in attributes_by_object.items():
         drops.add("attributes: of an unknown object", f"{where}, object {object_id!r}: found {', '.join(words)}")
+
+
+def _attributes_in_step(path: Path, drops: Drops) -> InStep[AttributesByObject]:
+    return InStep(
+        _attributes_by_image(path, drops),
+        keys=lambda: (image_id for image_id, _ in _attributes_by_image(path, Drops())),  # counted the first time
+    )
 
 
 def _attributes_by_image(path: Path, drops: Drops) -> Iterator[tuple[str, AttributesByObject]]:
