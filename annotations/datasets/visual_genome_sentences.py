@@ -6,12 +6,12 @@ FOLDER/question_answers.json       optional
 FOLDER/relationships.json          subject, predicate, object
 FOLDER/objects.json, attributes.json
 FOLDER/image_data.json             optional: sizes, and COCO's number of the same photograph
-FOLDER/train.txt, val.txt, test.txt    optional: image ids of each split; without any all are for training
+FOLDER/train.txt, val.txt, test.txt    optional: images of each split; what none of them lists is for training
 """
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypedDict
 
 from annotations.boxes import clip_box
@@ -38,6 +38,9 @@ ATTRIBUTES = "visual-genome-attributes"
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
+NO_AREA = "box has no area inside the image"
+TWICE = "id is there twice"
+
 
 class VisualGenomeRecord(TypedDict):
     """One image with what is said about it."""
@@ -61,8 +64,8 @@ def read_description_records(path: Path, *, drops: Drops) -> Iterator[VisualGeno
         DataError: region_descriptions.json is missing, or a file is damaged.
     """
     make = _RecordMaker(path, drops)
-    graphs = InStep(_by_image(path / "region_graphs.json", "image_id", "regions", drops))
-    questions = InStep(_by_image(path / "question_answers.json", "id", "qas", drops))
+    graphs = _in_step(path / "region_graphs.json", "image_id", "regions", drops)
+    questions = _in_step(path / "question_answers.json", "id", "qas", drops)
     for image_id, regions in _by_image(path / "region_descriptions.json", "id", "regions", drops, is_required=True):
         yield make(
             image_id, regions=regions, graphs=graphs.take(image_id) or [], questions=questions.take(image_id) or []
@@ -109,7 +112,7 @@ def to_descriptions(record: VisualGenomeRecord, *, drops: Drops) -> Iterator[Sen
             drops.add(f"region: {error.reason}", f"{where}, region {region.get('region_id')!r}: found {error.found}")
             continue
         if box is None or region_id in seen:
-            reason = "box has no area inside the image" if box is None else "id is there twice"
+            reason = NO_AREA if box is None else TWICE
             drops.add(f"region: {reason}", f"{where}, region {region_id!r}: found {shown(region)}")
             continue
         seen.add(region_id)
@@ -131,9 +134,13 @@ def to_descriptions(record: VisualGenomeRecord, *, drops: Drops) -> Iterator[Sen
 
 
 def to_relationships(record: VisualGenomeRecord, *, drops: Drops) -> Iterator[Sentence]:
-    """Yield `man on street` for every relationship, its subject and its object pointing at their boxes."""
+    """Yield `man on street` for every relationship, its subject and its object pointing at their boxes.
+
+    Of the two, one whose box has no area still has a pointer, without a box; that is counted.
+    """
     image_id = record["image"].image_id
     where = f"{record['place']}: image {image_id!r}"
+    seen: set[str] = set()
     for relationship in record["relationships"]:
         try:
             relationship_id = take_id(relationship, "relationship_id")
@@ -143,6 +150,13 @@ def to_relationships(record: VisualGenomeRecord, *, drops: Drops) -> Iterator[Se
             which = relationship.get("relationship_id")
             drops.add(f"relationship: {error.reason}", f"{where}, relationship {which!r}: found {error.found}")
             continue
+        if relationship_id in seen:
+            drops.add(f"relationship: {TWICE}", f"{where}, relationship {relationship_id!r}")
+            continue
+        seen.add(relationship_id)
+        if not all(boxes for _, _, boxes in ends):
+            found = f"subject {shown(relationship['subject'])}, object {shown(relationship['object'])}"
+            drops.add(f"relationship: {NO_AREA}", f"{where}, relationship {relationship_id!r}: found {found}")
         (subject, subject_id, subject_box), (other, object_id, object_box) = ends
         text = f"{subject} {predicate} {other}"
         yield Sentence(
@@ -189,8 +203,7 @@ def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield the images of val.txt and test.txt, with COCO's numbers for them."""
     make = _RecordMaker(path, drops)
     for split in SPLITS[1:]:
-        for image_id in read_lines(path / f"{split}.txt") if (path / f"{split}.txt").exists() else ():
-            yield make(image_id)["image"]
+        yield from (make(image_id)["image"] for image_id in _listed(path / f"{split}.txt"))
 
 
 class _RecordMaker:
@@ -199,12 +212,7 @@ class _RecordMaker:
     def __init__(self, folder: Path, drops: Drops) -> None:
         self._place = str(folder)
         self._images = {image.image_id: image for image in _read_images(folder / "image_data.json", drops)}
-        self._splits = {
-            image_id: split
-            for split in SPLITS
-            if (folder / f"{split}.txt").exists()
-            for image_id in read_lines(folder / f"{split}.txt")
-        }
+        self._splits = {image_id: split for split in SPLITS for image_id in _listed(folder / f"{split}.txt")}
 
     def __call__(self, image_id: str, **said: list[Record]) -> VisualGenomeRecord:
         return VisualGenomeRecord(
@@ -218,16 +226,43 @@ class _RecordMaker:
         )
 
 
+def _listed(path: Path) -> Iterator[str]:
+    """Yield the image ids of a list: lines are `2415417`, or `VG_100K_2/2415417.jpg xml/2415417.xml` as published."""
+    if path.exists():
+        yield from (PurePosixPath(line.split()[0]).stem for line in read_lines(path))
+
+
 def _read_images(path: Path, drops: Drops) -> Iterator[SentenceImage]:
+    """Yield every image; one without a proper size still says which photograph of COCO it is."""
     for number, record in enumerate(read_records(path) if path.exists() else ()):
+        where = f"{path}: record {number}"
         try:
             image_id = take_id(record, "image_id") if "image_id" in record else take_id(record, "id")
-            width, height = int(take_number(record, "width")), int(take_number(record, "height"))
             coco_id = "" if record.get("coco_id") is None else take_id(record, "coco_id")
         except FieldError as error:
-            drops.add(f"image: {error.reason}", f"{path}: record {number}: found {error.found}")
+            drops.add(f"image: {error.reason}", f"{where}: found {error.found}")
             continue
+        width, height = _size(record, where, drops)
         yield SentenceImage(image_id=image_id, width=width, height=height, coco_id=coco_id)
+
+
+def _size(record: Record, where: str, drops: Drops) -> tuple[int, int]:
+    try:
+        width, height = int(take_number(record, "width")), int(take_number(record, "height"))
+    except FieldError as error:
+        drops.add(f"image: {error.reason}", f"{where}: found {error.found}")
+        return 0, 0
+    if width < 1 or height < 1:
+        drops.add("image: size is not positive", f"{where}: found {width} x {height}")
+        return 0, 0
+    return width, height
+
+
+def _in_step(path: Path, id_field: str, field: str, drops: Drops) -> InStep[list[Record]]:
+    return InStep(
+        _by_image(path, id_field, field, drops),
+        keys=lambda: (image_id for image_id, _ in _by_image(path, id_field, field, Drops())),  # counted the first time
+    )
 
 
 def _by_image(
@@ -256,11 +291,14 @@ def _named_objects(
     boxes: dict[str, list[tuple[str, Box]]] = {}
     for thing in objects if isinstance(objects, list) else ():
         try:
-            box = _box(thing, "w", "h", image)
-            if box is not None:
-                boxes.setdefault(_name(thing), []).append((take_id(thing, "object_id"), box))
+            name, object_id, box = _name(thing), take_id(thing, "object_id"), _box(thing, "w", "h", image)
         except FieldError as error:
             drops.add(f"region graph: {error.reason}", f"{where}, {phrase!r}: found {error.found}")
+            continue
+        if box is None:
+            drops.add(f"region graph: {NO_AREA}", f"{where}, {phrase!r}: found {shown(thing)}")
+        else:
+            boxes.setdefault(name, []).append((object_id, box))
     spans: dict[str, list[tuple[int, int]]] = {}
     for span in names if isinstance(names, list) else ():
         try:
@@ -288,6 +326,7 @@ def _named_objects(
 
 
 def _questions(record: VisualGenomeRecord, where: str, drops: Drops) -> Iterator[Sentence]:
+    seen: set[str] = set()
     for question in record["questions"]:
         try:
             qa_id, text = take_id(question, "qa_id"), take_text(question, "question")
@@ -295,6 +334,10 @@ def _questions(record: VisualGenomeRecord, where: str, drops: Drops) -> Iterator
         except FieldError as error:
             drops.add(f"question: {error.reason}", f"{where}, question {question.get('qa_id')!r}: found {error.found}")
             continue
+        if qa_id in seen:
+            drops.add(f"question: {TWICE}", f"{where}, question {qa_id!r}: found {text!r}")
+            continue
+        seen.add(qa_id)
         asked, answered = question.get("q_objects"), question.get("a_objects")
         yield Sentence(
             sentence_id=f"qa{qa_id}",
@@ -319,6 +362,8 @@ def _mentioned(text: str, objects: Any, image: SentenceImage, where: str, drops:
         except FieldError as error:
             drops.add(f"question: object's {error.reason}", f"{where}, {text!r}: found {error.found}")
             continue
+        if box is None:
+            drops.add(f"question: object's {NO_AREA}", f"{where}, {text!r}: found {shown(thing)}")
         boxes[name] = boxes.get(name, ()) + (() if box is None else (box,))
         ids.setdefault(name, object_id)
     for name, found in boxes.items():
