@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from pipeline.align_worker import (
 )
 from pipeline.cluster import connected
 from pipeline.crew import Crew
-from pipeline.identity import identity_of
+from pipeline.identity import identity_of, identity_of_store
 from stores.atomic import locked, remove_leftovers
 from stores.catalog import STORES
 from stores.errors import StoreError
@@ -37,7 +36,6 @@ from stores.manifest import (
     Manifest,
     ShardEntry,
     StoreName,
-    fingerprint,
     read_manifest,
     require_same_configuration,
     with_entry,
@@ -207,10 +205,7 @@ def _split_rules(job: AlignmentJob, drops: Drops) -> SplitRules:
 def _configuration(job: AlignmentJob, regions: Manifest) -> dict[str, Any]:
     """Return all that decides the store's bytes; inputs are known by their content, wherever they lie."""
     return {
-        "regions": {
-            "fingerprint": fingerprint(regions.configuration),
-            "sha256": sha256("".join(entry.sha256 for entry in regions.shards).encode()).hexdigest(),
-        },
+        "regions": identity_of_store(regions),
         "annotations": [{"name": source.name, **identity_of(source.path)} for source in job.annotations],
         "vectors": identity_of(job.vectors),
         "held_out": [identity_of(path) for path in job.held_out],

@@ -109,7 +109,7 @@ class _Tally:
 
     counts: Counter[str] = field(default_factory=Counter)
     images: set[str] = field(default_factory=set)
-    ids: array[int] = field(default_factory=lambda: array("q"))
+    ids: "array[int]" = field(default_factory=lambda: array("q"))
     """Hashes of 64 bits: ten million ids as text would take a gigabyte."""
     oov: Counter[str] = field(default_factory=Counter)
     worst: list[tuple[float, int, UncoveredPointer]] = field(default_factory=list)

@@ -16,6 +16,8 @@ Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 class DoctorCommand:
     """Tell what is wrong with aligned sentences, or might be: missing images, coverage, leakage, unknown words.
 
+    Findings are no errors: the exit status is 1 only where a store can not be read; --json has `is_healthy`.
+
     vinculum doctor --regions regions --sentences sentences
     """
 

@@ -4,6 +4,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from stores.manifest import Manifest, fingerprint
+
 MAX_HASHED_FILES = 64
 """A folder of more files is known by their names and sizes."""
 
@@ -28,6 +30,15 @@ def identity_of(path: Path) -> dict[str, Any]:
         "bytes": num_bytes,
         "sha256": digest.hexdigest(),
         "of": "contents" if by_content else "names and sizes",
+    }
+
+
+def identity_of_store(manifest: Manifest) -> dict[str, str]:
+    """Return `fingerprint`, of the store's settings, and `sha256`, of all its shards."""
+    shards = "".join(entry.sha256 for entry in manifest.shards)
+    return {
+        "fingerprint": fingerprint(manifest.configuration),
+        "sha256": hashlib.sha256(shards.encode()).hexdigest(),
     }
 
 

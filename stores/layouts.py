@@ -30,6 +30,9 @@ class RegionLayouts:
     def __len__(self) -> int:
         return len(self._shard_of)
 
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self._shard_of
+
     def find(self, image: SentenceImage) -> ImageRegions | None:
         """Return the image's regions under its own id, or under a name that COCO gives the same photograph."""
         if image.image_id in self._shard_of:

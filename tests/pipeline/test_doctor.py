@@ -1,6 +1,7 @@
 """Every finding of the doctor, present and absent, in small stores made by hand."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,10 @@ from annotations.aligned import AlignedSentences, PointedWords
 from annotations.records import Pointer, Sentence, SentenceImage
 from pipeline.cli import main
 from pipeline.doctor import NO_REGIONS, diagnose
+from pipeline.identity import identity_of_store
 from stores.catalog import STORES
-from stores.manifest import DropCount, Manifest, describe_shard, fingerprint, write_manifest
-from tests.stores.builders import CONFIGURATION, make_regions, make_store
+from stores.manifest import DropCount, Manifest, describe_shard, read_manifest, write_manifest
+from tests.stores.builders import make_regions, make_store
 
 BOX = (10.0, 20.0, 30.0, 40.0)
 
@@ -31,12 +33,12 @@ def say(sentence_id, *, image="a", source="one", split="train", coco_id="", iou=
     return sentence, iou, oov
 
 
-def make_sentences(folder, *said, drops=(), regions=CONFIGURATION):
-    """Write one shard a source."""
+def make_sentences(folder, *said, drops=(), identity=None):
+    """Write one shard a source, aligned with the region store beside it."""
     folder.mkdir()
-    configuration = {"regions": {"fingerprint": fingerprint(regions)}}
+    configuration = {"regions": identity or identity_of_store(read_manifest(folder.parent / "regions"))}
     entries = []
-    for source in dict.fromkeys(sentence.source for sentence, _, _ in said):
+    for number, source in enumerate(dict.fromkeys(sentence.source for sentence, _, _ in said)):
         own = sorted((each for each in said if each[0].source == source), key=lambda each: each[0].sentence_id)
         rows = [(iou, oov) for sentence, iou, oov in own if sentence.pointers]
         aligned = AlignedSentences(
@@ -53,7 +55,7 @@ def make_sentences(folder, *said, drops=(), regions=CONFIGURATION):
             ),
             word_offsets=np.cumsum([0, *(bool(sentence.pointers) for sentence, _, _ in own)]),
         )
-        path = folder / f"shard-{source}-00000.arrow"
+        path = folder / f"shard-{number:02d}-{source}-00000.arrow"
         count = STORES["arrow"].write_sentences(path, [aligned], configuration=configuration)
         entries.append(replace(describe_shard(path, count), drops=tuple(drops)))
     manifest = Manifest(content="sentences", store="arrow", configuration=configuration, shards=tuple(entries))
@@ -95,7 +97,7 @@ def test_phrases_that_no_region_covers_are_shown_worst_first(regions, tmp_path):
 
 def test_words_without_a_vector_are_counted(regions, tmp_path):
     found = diagnose(regions, make_sentences(tmp_path / "s", say("1", oov=True), say("2", oov=True), say("3")))
-    assert found.oov_words == (("wug", 2),)
+    assert found.sources[0].oov_words == (("wug", 2),)
     assert found.sources[0].num_oov == 2
 
 
@@ -120,30 +122,72 @@ def test_photographs_that_are_trained_on_and_evaluated_are_found_by_either_name(
 def test_missing_and_unused_images_and_changed_regions_are_told(regions, tmp_path):
     drop = DropCount(reason=NO_REGIONS, count=3, first="one, sentence '7': images z")
     other = DropCount(reason="something else", count=5, first="x")
-    folder = make_sentences(tmp_path / "s", say("1"), drops=(drop, other), regions={"detector": "another"})
-    found = diagnose(regions, folder)
-    assert (found.num_missing, found.missing) == (3, (drop,))
-    assert found.num_unused_images == 1
+    found = diagnose(regions, make_sentences(tmp_path / "s", say("1"), drops=(drop, other)))
+    (health,) = found.sources
+    assert (health.num_missing, health.missing) == (3, (drop.first,))
+    assert (found.num_unused_images, found.num_lost_images) == (1, 0)
+    assert not found.regions_changed
+    assert not found.is_healthy
+
+
+def test_a_source_of_which_nothing_is_left_is_in_the_table(regions, tmp_path, capsys):
+    folder = make_sentences(tmp_path / "s", say("1"))
+    manifest = read_manifest(folder)
+    drop = DropCount(reason=NO_REGIONS, count=6982, first="nlvr2, sentence 'dev-0': images dev-0-img0, dev-0-img1")
+    path = folder / "shard-01-nlvr2-00000.arrow"
+    rows = STORES["arrow"].write_sentences(path, [], configuration={})
+    write_manifest(
+        folder, replace(manifest, shards=(*manifest.shards, replace(describe_shard(path, rows), drops=(drop,))))
+    )
+    assert main(["doctor", "--regions", str(regions), "--sentences", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].split() == ["nlvr2", "0", "0", "-", "0", "-", "-", "0", "of", "0", "6,982"]
+    assert "nlvr2: 6982 sentences were left out, because their images have no regions:" in lines
+
+
+def test_images_that_the_region_store_lacks_now_are_not_taken_for_used_ones(regions, tmp_path):
+    found = diagnose(regions, make_sentences(tmp_path / "s", say("1"), say("2", image="z")))
+    assert (found.num_unused_images, found.num_lost_images) == (1, 1)
+    assert not found.is_healthy
+
+
+@pytest.mark.parametrize("changed", ["fingerprint", "sha256"])
+def test_a_region_store_of_other_settings_or_other_shards_is_told(regions, tmp_path, changed):
+    identity = identity_of_store(read_manifest(regions)) | {changed: "0" * 64}
+    found = diagnose(regions, make_sentences(tmp_path / "s", say("1"), say("2", image="b"), identity=identity))
     assert found.regions_changed
     assert not found.is_healthy
+
+
+def test_ids_that_repeat_between_shards_of_a_source_are_counted(regions, tmp_path):
+    folder = make_sentences(tmp_path / "s", say("1"), say("2"), say("1", source="two"))
+    manifest = read_manifest(folder)
+    again = replace(manifest.shards[0], name="shard-00-one-00001.arrow")
+    shutil.copy(folder / manifest.shards[0].name, folder / again.name)
+    write_manifest(folder, replace(manifest, shards=(*manifest.shards, again)))
+    found = diagnose(regions, folder)
+    assert [health.num_repeated_ids for health in found.sources] == [2, 0]
+    assert not found.is_healthy
+
+
+def test_visual_genomes_images_under_their_own_ids_and_cocos_are_one_photograph(regions, tmp_path):
+    folder = make_sentences(
+        tmp_path / "s",
+        say("1", image="7", coco_id="9", source="visual-genome"),
+        say("1", image="7", source="gqa", split="val"),
+        say("2", image="000000000009", source="coco-captions", split="val"),
+    )
+    (leak,) = diagnose(regions, folder).leaks
+    assert (leak.photograph, leak.trained_by) == ("coco 9", "visual-genome")
+    assert leak.evaluated_by in ("gqa", "coco-captions")
 
 
 def test_the_command_prints_a_table_and_findings_and_one_line_for_machines(regions, tmp_path, capsys):
     folder = make_sentences(tmp_path / "s", say("1", iou=0.2, oov=True), say("1", source="two", split="val"))
     assert main(["doctor", "--regions", str(regions), "--sentences", str(folder), "--json"]) == 0
     *lines, last = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == [
-        "source",
-        "sentences",
-        "images",
-        "pointing",
-        "words",
-        "covered",
-        "OOV",
-        "pointers",
-        "not",
-        "covered",
-    ]
+    assert lines[0].startswith("source  sentences  images  pointing  words  covered  ")
+    assert lines[0].endswith("  pointers not covered  missing")
     assert "100.0%" in lines[1]
     assert any("trained on by one, evaluated by two" in line for line in lines)
     assert any("wug (1)" in line for line in lines)
