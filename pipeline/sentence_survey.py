@@ -4,9 +4,9 @@ Axes: W pointed words, R regions of an image.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from annotations.alignment import Combination, combine
 from pipeline.doctor import COVERED_IOU, oov_words
 from pipeline.sentence_exhibits import COMBINATIONS, entropy_bits, is_region, total_variation
 from stores.sentence_reading import SentenceStore
+
+T = TypeVar("T")
 
 MAX_READ = 4000
 """Sentences of a source that are read; where there are more, as many spread evenly."""
@@ -32,10 +34,11 @@ class Place(NamedTuple):
     shard: int
     row: int
     image_ids: tuple[str, ...]
-    coverage: float | None
-    """The best IoU of the word that regions cover least; None: no word points."""
+    points: bool
+    coverage: float
+    """The best IoU of the word that regions cover least."""
     disagreement: float
-    """Total variation between the targets of either criterion alone; mean over the words."""
+    """How far the targets of either criterion alone are apart, from 0 to 1; mean over the words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +49,9 @@ class Survey:
     counts: Mapping[str, int]
     """From the manifest, exact."""
     places: tuple[Place, ...]
-    """Of every sentence read."""
+    """Of the sentences read; what follows is counted over them."""
     num_words: int
-    """Pointed words, of the sentences read, as is all below."""
+    """Pointed words."""
     num_covered: int
     num_oov: int
     oov: Counter[str]
@@ -63,13 +66,13 @@ def survey_source(name: str, sentences: SentenceStore, shards: Sequence[int]) ->
     counts: Counter[str] = Counter()
     for shard in shards:
         counts.update(sentences.manifest.shards[shard].counts)
-    where = list(_spread_rows(sentences, shards))
+    where = list(_rows(sentences, shards))
     read = [sentences.read(shard, row) for shard, row in where]
     position, semantic, there = _stacked(read)
     targets = {each: combine(position, semantic, combination=each, is_region=there).targets for each in COMBINATIONS}
     best = position.max(axis=1, initial=0)
     apart = total_variation(targets["position-only"], targets["semantic-only"])
-    ends = np.cumsum([0, *(len(each.words) for each in read)])
+    ends = np.cumsum([len(each.words) for each in read], dtype=np.int64)
     return Survey(
         name=name,
         counts=counts,
@@ -78,10 +81,11 @@ def survey_source(name: str, sentences: SentenceStore, shards: Sequence[int]) ->
                 shard=shard,
                 row=row,
                 image_ids=aligned.sentence.image_ids,
-                coverage=float(best[start:end].min()) if end > start else None,
-                disagreement=float(apart[start:end].mean()) if end > start else 0.0,
+                points=len(aligned.words) > 0,
+                coverage=float(best[end - len(aligned.words) : end].min(initial=1)),
+                disagreement=float(apart[end - len(aligned.words) : end].sum() / max(1, len(aligned.words))),
             )
-            for (shard, row), aligned, start, end in zip(where, read, ends, ends[1:], strict=False)
+            for (shard, row), aligned, end in zip(where, read, ends, strict=True)
         ),
         num_words=len(best),
         num_covered=int((best >= COVERED_IOU).sum()),
@@ -93,30 +97,53 @@ def survey_source(name: str, sentences: SentenceStore, shards: Sequence[int]) ->
 
 
 def choose_places(survey: Survey, count: int) -> list[Place]:
-    """Return `count` sentences to show: the least covered, those whose criteria disagree most, and others between.
-
-    A quarter each is of the first two kinds, of different images; half is spread evenly. Those that point come first.
-    """
-    pointing = [place for place in survey.places if place.coverage is not None]
-    chosen: dict[tuple[int, int], Place] = {}
-    for extremes in (
-        sorted(pointing, key=lambda place: place.coverage or 0),
-        sorted(pointing, key=lambda place: -place.disagreement),
-    ):
-        images = {place.image_ids for place in chosen.values()}
-        for place in extremes[: len(chosen) + 8 * count]:
-            if len(chosen) >= (count // 4 if extremes[0] not in chosen.values() else 0):
-                break
-            if place.image_ids not in images:
-                images.add(place.image_ids)
-                chosen[place.shard, place.row] = place
-    return list(chosen.values())
+    """Return up to `count` sentences to show, in the store's order: the least covered and those whose criteria
+    disagree most, of different images, a quarter each; the others spread evenly, and first those that point."""
+    pointing = [place for place in survey.places if place.points]
+    chosen: set[Place] = set()
+    _take_first(chosen, pointing, count // 4, key=lambda place: place.coverage)
+    _take_first(chosen, pointing, count // 4, key=lambda place: -place.disagreement)
+    for places in (pointing, [place for place in survey.places if not place.points]):
+        chosen.update(_evenly([place for place in places if place not in chosen], count - len(chosen)))
+    return sorted(chosen)
 
 
-def _spread_rows(sentences: SentenceStore, shards: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield shard and row of `MAX_READ` sentences at even distances, or of all."""
+def _take_first(chosen: set[Place], places: Sequence[Place], count: int, *, key: Callable[[Place], float]) -> None:
+    images = {place.image_ids for place in chosen}
+    wanted = len(chosen) + count
+    for place in sorted(places, key=key):
+        if len(chosen) >= wanted:
+            return
+        if place.image_ids not in images:
+            images.add(place.image_ids)
+            chosen.add(place)
+
+
+def _rows(sentences: SentenceStore, shards: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield shard and row of every sentence to read."""
     ends = np.cumsum([0, *(sentences.manifest.shards[shard].rows for shard in shards)])
-    total = int(ends[-1])
-    for place in evenly(range(total), MAX_READ):
+    for place in _evenly(range(ends[-1]), MAX_READ):
         which = int(np.searchsorted(ends, place, side="right")) - 1
         yield shards[which], place - int(ends[which])
+
+
+def _evenly(items: Sequence[T], count: int) -> list[T]:
+    """Return `count` of the items at even distances, or all of them."""
+    count = min(count, len(items))
+    return [items[(2 * number + 1) * len(items) // (2 * count)] for number in range(count)]
+
+
+def _stacked(read: Sequence[AlignedSentence]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """Return float32 [W, R] twice, and bool [W, R]: which of its columns are regions of a word's image."""
+    shape = sum(len(each.words) for each in read), max((each.words.position.shape[1] for each in read), default=0)
+    position, semantic, there = np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, bool)
+    start = 0
+    for each in read:
+        place = slice(start, start + len(each.words)), slice(each.words.position.shape[1])
+        position[place], semantic[place], there[place] = each.words.position, each.words.semantic, is_region(each)
+        start += len(each.words)
+    return position, semantic, there
+
+
+def _binned(values: NDArray[np.floating[Any]], bins: int, largest: float) -> tuple[int, ...]:
+    return tuple(np.histogram(np.clip(values, 0, largest), bins=bins, range=(0, largest))[0].tolist())
