@@ -42,7 +42,11 @@ class SplitRules:
 
 
 def make_split_rules(
-    evaluation_images: Iterable[SentenceImage], *, held_out: Iterable[str] = (), minival: Iterable[str] | None = None
+    evaluation_images: Iterable[SentenceImage],
+    *,
+    held_out: Iterable[str] = (),
+    minival: Iterable[str] | None = None,
+    photographs: Iterable[SentenceImage] = (),
 ) -> SplitRules:
     """Return the rules that keep training clear of the images.
 
@@ -50,6 +54,8 @@ def make_split_rules(
         evaluation_images: those of all data sets' validation and test splits.
         held_out: further image ids.
         minival: image ids of COCO val2014 that stay for validation; None: all of them do.
+        photographs: images of which a source knows COCO's number as well: they tie the name under which one data set
+            evaluates to the name under which another trains, though neither knows both.
     """
     kept = None if minival is None else frozenset(map(_named, minival))
     evaluated = {
@@ -59,6 +65,9 @@ def make_split_rules(
         for name in names_of(image)
     }
     evaluated.update(kept or (), map(_named, held_out))
+    for image in photographs:
+        if not evaluated.isdisjoint(names := names_of(image)):
+            evaluated.update(names)
     return SplitRules(evaluated=frozenset(evaluated), minival=kept)
 
 

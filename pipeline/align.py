@@ -191,11 +191,14 @@ def _grouped(records: Iterator[Any], size: int) -> Iterator[list[Any]]:
 
 def _split_rules(job: AlignmentJob, drops: Drops) -> SplitRules:
     """Return the rules of all sources together; images that a source evaluates are kept from every other's training."""
+    data_sets = [(DATA_SETS[source.name], source.path) for source in job.annotations]
     return make_split_rules(
-        (
+        (image for data_set, path in data_sets for image in data_set.evaluation_images(path, drops=drops)),
+        photographs=(
             image
-            for source in job.annotations
-            for image in DATA_SETS[source.name].evaluation_images(source.path, drops=drops)
+            for data_set, path in data_sets
+            if data_set.photographs is not None
+            for image in data_set.photographs(path, drops=drops)
         ),
         held_out=(image_id for path in job.held_out for image_id in read_lines(path)),
         minival=read_minival(job.minival) if job.minival else None,

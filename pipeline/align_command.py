@@ -74,6 +74,14 @@ class AlignCommand:
             raise ValueError(f"--shard-size is {self.shard_size}, expected at least 1")
         if not 0 <= self.class_weight <= 1:
             raise ValueError(f"--class-weight is {self.class_weight}, expected 0 to 1")
+        if self.merge_seed < 0:
+            raise ValueError(f"--merge-seed is {self.merge_seed}, expected 0 or more")
+        if not self.merge_shares or min(self.merge_shares) < 0 or sum(self.merge_shares) <= 0:
+            raise ValueError(f"--merge-shares are {self.merge_shares}, expected none below 0, and one above")
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"--workers is {self.workers}, expected at least 1")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"--top-k is {self.top_k}, expected at least 1")
         if self.bake is None and (self.top_k is not None or self.require_iou):
             raise ValueError("--top-k and --require-iou are options of --bake; shards keep the raw criteria without it")
         bake = (

@@ -39,8 +39,8 @@ class ToSentences(Protocol):
     def __call__(self, record: Any, *, drops: Drops) -> Iterator[Sentence]: ...
 
 
-class EvaluationImages(Protocol):
-    """Yields the images of the official validation and test splits, without reading more than that takes."""
+class Images(Protocol):
+    """Yields images, without reading more than that takes, such as those of the validation and test splits."""
 
     def __call__(self, path: Path, *, drops: Drops) -> Iterator[SentenceImage]: ...
 
@@ -51,11 +51,13 @@ class DataSet:
 
     read_records: ReadRecords
     to_sentences: ToSentences
-    evaluation_images: EvaluationImages
+    evaluation_images: Images
     place: str
     """What the path given must be, for --help and errors."""
     sentences_per_record: int = 1
     """About so many; records are dealt to workers by it."""
+    photographs: Images | None = None
+    """Yields the images of which the data set knows COCO's number; None: it knows none but COCO's own."""
     has_descriptions: bool = False
     """Records are images whose region descriptions are to be merged, see `annotations.merging`."""
 
@@ -82,6 +84,7 @@ DATA_SETS: dict[str, DataSet] = {
         read_records=visual_genome_sentences.read_description_records,
         to_sentences=visual_genome_sentences.to_descriptions,
         evaluation_images=visual_genome_sentences.evaluation_images,
+        photographs=visual_genome_sentences.photographs,
         place="a folder with region_descriptions.json; region graphs, questions and image data beside it are used",
         sentences_per_record=40,
         has_descriptions=True,
@@ -90,6 +93,7 @@ DATA_SETS: dict[str, DataSet] = {
         read_records=visual_genome_sentences.read_relationship_records,
         to_sentences=visual_genome_sentences.to_relationships,
         evaluation_images=visual_genome_sentences.evaluation_images,
+        photographs=visual_genome_sentences.photographs,
         place="a folder with relationships.json",
         sentences_per_record=20,
     ),
@@ -97,6 +101,7 @@ DATA_SETS: dict[str, DataSet] = {
         read_records=visual_genome_sentences.read_attribute_records,
         to_sentences=visual_genome_sentences.to_attributes,
         evaluation_images=visual_genome_sentences.evaluation_images,
+        photographs=visual_genome_sentences.photographs,
         place="a folder with objects.json and image_data.json; attributes.json beside them is used",
         sentences_per_record=20,
     ),

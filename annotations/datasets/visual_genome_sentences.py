@@ -199,6 +199,11 @@ def to_attributes(record: Any, *, drops: Drops) -> Iterator[Sentence]:
         )
 
 
+def photographs(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
+    """Yield the images of which image_data.json knows COCO's number."""
+    yield from (image for image in _read_images(path / "image_data.json", drops) if image.coco_id)
+
+
 def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield the images of val.txt and test.txt, with COCO's numbers for them."""
     make = _RecordMaker(path, drops)

@@ -82,6 +82,16 @@ def test_minival_is_the_first_5000_rows_of_a_feature_file_or_a_whole_list(tmp_pa
 
 NAMES = ("COCO_train2014_{:012d}", "COCO_val2014_{:012d}", "{:012d}", "vg{}")
 
+
+def test_a_third_source_that_knows_both_names_ties_them():
+    """GQA evaluates 61512, COCO trains on number 248774, and only Visual Genome knows that they are one."""
+    trained = sentence(image("COCO_train2014_000000248774", coco_id="248774"))
+    assert make_split_rules([image("61512")]).split_of(trained) == "train"
+    tied = make_split_rules([image("61512")], photographs=[image("7", "8"), image("61512", "248774")])
+    assert tied.split_of(trained) is None
+    assert tied.split_of(sentence(image("000000000008"))) == "train"
+
+
 images = st.builds(
     lambda number, name, is_known: image(name.format(number), coco_id=str(number) if is_known else ""),
     st.integers(1, 5),

@@ -267,6 +267,25 @@ def test_a_bad_setting_ends_the_run_before_it_starts(options, message, align, pl
     assert not (place / "refused").exists() or not list((place / "refused").glob("shard-*"))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--shard-size", 0),
+        ("--class-weight", 1.5),
+        ("--merge-seed", -1),
+        ("--merge-shares", 0, 0),
+        ("--workers", 0),
+        ("--top-k", 3),
+        ("--bake", "code", "--top-k", 0),
+    ],
+    ids=str,
+)
+def test_an_impossible_option_is_named(options, align):
+    status, _, errors = align("impossible", *options)
+    assert status == 1
+    assert next(option for option in reversed(options) if str(option).startswith("--")) in errors
+
+
 def test_a_bad_line_of_the_vectors_is_counted_and_told(align, place):
     (place / "latin.txt").write_bytes(VECTORS.encode() + "caf\xe9 1 2 3\nshort 1\n".encode("latin-1"))
     status, summary, errors = align("latin", vectors="latin.txt")
