@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from annotations.word_vectors import WordVectors
+from annotations.word_vectors import Aliases, WordVectors
 
 MAX_PHRASES = 32768
 """Rows before the table starts anew: 2000 names make them 260 MB."""
@@ -15,9 +15,16 @@ class SimilarityTable:
     """Rows of similarities, one a phrase, float32 [phrases, classes + attributes + 1]; the last column is 0."""
 
     def __init__(
-        self, vectors: WordVectors, *, classes: Sequence[str], attributes: Sequence[str], max_phrases: int = MAX_PHRASES
+        self,
+        vectors: WordVectors,
+        *,
+        classes: Sequence[str],
+        attributes: Sequence[str],
+        aliases: Aliases = "first",
+        max_phrases: int = MAX_PHRASES,
     ) -> None:
         """Make an empty table; `max_phrases` is more than any one call of `semantic` has."""
+        self._aliases = aliases
         self._vectors = vectors
         self._names = [*classes, *attributes]
         self._num_classes = len(classes)
@@ -66,5 +73,7 @@ class SimilarityTable:
 
     def _add(self, phrases: Sequence[str]) -> None:
         first, last = len(self._rows), len(self._rows) + len(phrases)
-        self._values[first:last, :-1], self._oov[first:last] = self._vectors.similarity(phrases, self._names)
+        self._values[first:last, :-1], self._oov[first:last] = self._vectors.similarity(
+            phrases, self._names, aliases=self._aliases
+        )
         self._rows.update(zip(phrases, range(first, last), strict=True))

@@ -13,7 +13,7 @@ from annotations.datasets.catalog import DATA_SETS
 from annotations.datasets.text_files import read_lines
 from annotations.drops import Drops
 from annotations.splits import SplitRules, make_split_rules, read_minival
-from annotations.word_vectors import read_word_vectors
+from annotations.word_vectors import Aliases, read_word_vectors
 from pipeline.align_log import AlignLog
 from pipeline.align_worker import (
     AlignReport,
@@ -67,6 +67,7 @@ class AlignmentJob:
     """Sentences, about."""
     unit: SemanticUnit = "word"
     class_weight: float = CLASS_WEIGHT
+    aliases: Aliases = "first"
     merging: MergeOptions = field(default_factory=MergeOptions)
     bake: BakeOptions | None = None
     held_out: tuple[Path, ...] = ()
@@ -129,6 +130,7 @@ def align(job: AlignmentJob) -> AlignmentSummary:
             merging=job.merging,
             unit=job.unit,
             class_weight=job.class_weight,
+            aliases=job.aliases,
             bake=job.bake,
             strict=job.strict,
         )
@@ -216,6 +218,7 @@ def _configuration(job: AlignmentJob, regions: Manifest) -> dict[str, Any]:
         "merging": asdict(job.merging),
         "semantic_unit": job.unit,
         "class_weight": job.class_weight,
+        "aliases": job.aliases,
         "bake": asdict(job.bake) if job.bake else None,
         "shard_size": job.shard_size,
     }

@@ -10,6 +10,7 @@ import tyro
 from annotations.alignment import CLASS_WEIGHT, Combination
 from annotations.criteria import SemanticUnit
 from annotations.datasets.catalog import DATA_SETS
+from annotations.word_vectors import Aliases
 from pipeline.align import AlignmentJob, AlignmentSummary, AnnotationSource, align
 from pipeline.align_worker import BakeOptions, MergeOptions
 from pipeline.commands import Out, Result
@@ -42,6 +43,8 @@ class AlignCommand:
     """Compared with a region's names: each word, or the whole phrase that points."""
     class_weight: float = CLASS_WEIGHT
     """Of the class name in the semantic criterion; the attribute's has the rest."""
+    aliases: Aliases = "first"
+    """Of a name such as `stop sign,stopsign`: its first alias is compared, or whichever is most similar."""
     merge_seed: int = 0
     """Of the draw that joins region descriptions into sentences."""
     merge_shares: tuple[float, ...] = (1 / 3, 1 / 3, 1 / 3)
@@ -98,6 +101,7 @@ class AlignCommand:
             shard_size=self.shard_size,
             unit=self.unit,
             class_weight=self.class_weight,
+            aliases=self.aliases,
             merging=MergeOptions(seed=self.merge_seed, shares=self.merge_shares),
             bake=bake,
             held_out=self.held_out,

@@ -22,7 +22,7 @@ from annotations.merging import merge_descriptions
 from annotations.records import Sentence, SentenceImage
 from annotations.similarity_table import SimilarityTable
 from annotations.splits import SplitRules
-from annotations.word_vectors import WordVectors
+from annotations.word_vectors import Aliases, WordVectors
 from stores.catalog import STORES
 from stores.layouts import RegionLayouts
 from stores.manifest import DropCount, ShardEntry, StoreName, describe_shard
@@ -68,6 +68,7 @@ class AlignSettings:
     merging: MergeOptions = MergeOptions()
     unit: SemanticUnit = "word"
     class_weight: float = CLASS_WEIGHT
+    aliases: Aliases = "first"
     bake: BakeOptions | None = None
     strict: bool = False
 
@@ -109,7 +110,9 @@ class AlignWorker:
     def __init__(self, settings: AlignSettings) -> None:
         self._settings = settings
         self._layouts = RegionLayouts(settings.regions)
-        self._table = SimilarityTable(settings.vectors, classes=settings.classes, attributes=settings.attributes)
+        self._table = SimilarityTable(
+            settings.vectors, classes=settings.classes, attributes=settings.attributes, aliases=settings.aliases
+        )
         self._turn = threading.Lock()
         self._done: queue.SimpleQueue[int] = queue.SimpleQueue()
 

@@ -207,6 +207,14 @@ def test_a_full_table_starts_anew_and_gives_the_same(vectors):
         assert made[0][1].tolist() == made[1][1].tolist()
 
 
+def test_the_most_similar_alias_counts_where_that_is_asked_for(vectors):
+    ids = np.zeros((1, 1), np.int32)
+    for aliases, expected in (("first", 0.0), ("max", 0.75)):
+        table = SimilarityTable(vectors, classes=["tree,dog"], attributes=["red"], aliases=aliases)
+        semantic, _ = table.semantic(["dog"], np.zeros(1, np.int64), ids, ids, class_weight=0.75)
+        assert semantic[0, 0] == pytest.approx(expected)
+
+
 boxes = st.lists(
     st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=6
 ).map(lambda found: [(float(x), float(y), float(x + w), float(y + h)) for x, y, w, h in found])
