@@ -245,8 +245,8 @@ class InspectCommand:
     """The folder that extract or align wrote."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("inspect.html")
     """The page: one file, with everything in it."""
-    images: int = 24
-    """Pictures, or sentences, shown; spread evenly over the store, and over the sources of sentences."""
+    images: int | None = None
+    """Pictures, or sentences, shown, spread over the store; 24 pictures or 48 sentences unless said."""
     regions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Of sentences: the region store, if it is no longer where align found it."""
     json: bool = False
@@ -254,9 +254,10 @@ class InspectCommand:
 
     def run(self) -> Result:
         if read_manifest(self.store).content == "sentences":
-            shown = write_sentence_page(self.store, self.out, num_sentences=self.images, regions=self.regions)
+            num_sentences = 48 if self.images is None else self.images
+            shown = write_sentence_page(self.store, self.out, num_sentences=num_sentences, regions=self.regions)
             return Result(summary=asdict(shown), lines=(f"look at {self.out}",))
         if self.regions is not None:
             raise ValueError(f"--regions goes with a store of sentences; {self.store} is one itself")
-        summary = write_page(self.store, self.out, num_images=self.images)
+        summary = write_page(self.store, self.out, num_images=24 if self.images is None else self.images)
         return Result(summary=asdict(summary), lines=(f"look at {self.out}",))

@@ -2,38 +2,31 @@
 
 import json
 import secrets
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from annotations.aligned import AlignedSentence, ImageRegions
-from annotations.alignment import combine
 from annotations.records import SentenceImage
 from pipeline.doctor import COVERED_IOU
 from pipeline.event_log import RUN_LOG_NAME
 from pipeline.page import page_environment
 from pipeline.pictures import Picture, load_picture
-from pipeline.sentence_exhibits import COMBINATIONS, Exhibit, entropy_bits, make_sentence_exhibit
+from pipeline.sentence_exhibits import COMBINATIONS, Exhibit, make_sentence_exhibit
+from pipeline.sentence_shards import shards_of_sources
+from pipeline.sentence_survey import MAX_ENTROPY_BITS, MAX_READ, choose_places, survey_source
 from stores.atomic import replacing
 from stores.errors import DamagedFileError, StoreError
 from stores.layouts import RegionLayouts
 from stores.manifest import DropCount, Manifest, fingerprint
 from stores.plan import ImageSource, read_plan
-from stores.sentence_reading import SentenceStore, open_sentences
+from stores.sentence_reading import open_sentences
 
 TEMPLATE = "inspect_sentences.html.j2"
-
-MAX_COUNTED = 4000
-"""Sentences of a source that its distributions are counted over; beyond it, as many spread evenly."""
-
-IOU_BINS = 10
-ENTROPY_BINS = 11
-MAX_ENTROPY_BITS = 5.5
-"""log2 of 36 is 5.2: a target that says nothing about 36 regions."""
 
 FREQUENT_WORDS = 30
 
@@ -45,24 +38,6 @@ class SentencePageSummary:
     page: str
     num_sentences: int
     num_sources: int
-
-
-@dataclass(kw_only=True)
-class SourceFigures:
-    """One source's row and plots."""
-
-    name: str
-    counts: Mapping[str, int]
-    """From the manifest, exact."""
-    num_counted: int = 0
-    """Sentences that the following are counted over."""
-    num_words: int = 0
-    num_covered: int = 0
-    num_oov: int = 0
-    iou: list[int] = field(default_factory=lambda: [0] * IOU_BINS)
-    """Pointed words by IoU of their best region, in equal bins from 0 to 1."""
-    entropy: list[int] = field(default_factory=lambda: [0] * ENTROPY_BINS)
-    """Pointed words by entropy of their target, in equal bins from 0 to `MAX_ENTROPY_BITS`."""
 
 
 def write_sentence_page(
@@ -83,11 +58,10 @@ def write_sentence_page(
     layouts = RegionLayouts(regions or _regions_of_last_run(store))
     with open_sentences(store) as sentences:
         manifest = sentences.manifest
-        shards_of = _shards_of_sources(manifest)
-        share = -(-num_sentences // max(1, len(shards_of)))
-        shown = [each for shards in shards_of.values() for each in _choose(sentences, shards, share)]
-        oov: Counter[str] = Counter()
-        figures = [_figures(name, sentences, shards, oov) for name, shards in shards_of.items()]
+        surveys = [survey_source(name, sentences, shards) for name, shards in shards_of_sources(manifest).items()]
+        share = -(-num_sentences // max(1, sum(bool(survey.places) for survey in surveys)))
+        places = [place for survey in surveys for place in choose_places(survey, share)]
+        shown = [sentences.read(place.shard, place.row) for place in places]
     exhibits = [_exhibit(each, layouts) for each in shown]
     html = (
         page_environment()
@@ -100,9 +74,10 @@ def write_sentence_page(
             configuration=json.dumps(manifest.configuration, indent=1, ensure_ascii=False),
             num_rows=len(sentences),
             num_bytes=sum(entry.bytes for entry in manifest.shards),
-            figures=figures,
+            surveys=surveys,
             drops=_drops(manifest),
-            oov=oov.most_common(FREQUENT_WORDS),
+            oov=sum((survey.oov for survey in surveys), Counter()).most_common(FREQUENT_WORDS),
+            max_read=MAX_READ,
             covered_iou=COVERED_IOU,
             max_entropy=MAX_ENTROPY_BITS,
             combinations=COMBINATIONS,
@@ -118,7 +93,7 @@ def write_sentence_page(
     )
     with replacing(page) as temporary:
         temporary.write_text(html, encoding="utf-8", errors="backslashreplace")
-    return SentencePageSummary(page=str(page), num_sentences=len(exhibits), num_sources=len(shards_of))
+    return SentencePageSummary(page=str(page), num_sentences=len(exhibits), num_sources=len(surveys))
 
 
 def _regions_of_last_run(store: Path) -> Path:
@@ -132,64 +107,6 @@ def _regions_of_last_run(store: Path) -> Path:
         if folder:
             return Path(folder)
     raise StoreError(f"{store}: its {RUN_LOG_NAME} names no region store; give it with --regions")
-
-
-def _shards_of_sources(manifest: Manifest) -> dict[str, list[int]]:
-    """Return the shards of each `--annotations`, by name: `shard-03-gqa-00000` belongs to `gqa`, the fourth given."""
-    shards: dict[str, list[int]] = defaultdict(list)
-    for number, entry in enumerate(manifest.shards):
-        shards[entry.name.split("-", 1)[1].rpartition("-")[0]].append(number)
-    names = Counter(key.partition("-")[2] for key in shards)
-    return {key.partition("-")[2] if names[key.partition("-")[2]] == 1 else key: value for key, value in shards.items()}
-
-
-def _rows(sentences: SentenceStore, shards: Sequence[int], count: int) -> Iterator[tuple[int, int]]:
-    """Yield shard and row of `count` sentences at even distances, or of all."""
-    ends = np.cumsum([sentences.manifest.shards[shard].rows for shard in shards])
-    total = int(ends[-1]) if len(ends) else 0
-    count = min(count, total)
-    for number in range(count):
-        place = (2 * number + 1) * total // (2 * count)
-        which = int(np.searchsorted(ends, place, side="right"))
-        yield shards[which], place - (int(ends[which - 1]) if which else 0)
-
-
-def _choose(sentences: SentenceStore, shards: Sequence[int], count: int) -> list[AlignedSentence]:
-    """Return sentences spread over the source, those that point at something before those that do not."""
-    candidates = [sentences.read(shard, row) for shard, row in _rows(sentences, shards, 4 * count)]
-    pointing = [each for each in candidates if len(each.words)]
-    if len(pointing) > count:
-        return pointing[:: len(pointing) // count][:count]
-    return (pointing + [each for each in candidates if not len(each.words)])[:count]
-
-
-def _figures(name: str, sentences: SentenceStore, shards: Sequence[int], oov: Counter[str]) -> SourceFigures:
-    counts: Counter[str] = Counter()
-    for shard in shards:
-        counts.update(sentences.manifest.shards[shard].counts)
-    figures = SourceFigures(name=name, counts=counts)
-    for shard, row in _rows(sentences, shards, MAX_COUNTED):
-        aligned = sentences.read(shard, row)
-        words = aligned.words
-        figures.num_counted += 1
-        if not len(words):
-            continue
-        best = words.position.max(axis=1, initial=0).astype(np.float32)
-        figures.num_words += len(words)
-        figures.num_covered += int((best >= COVERED_IOU).sum())
-        figures.num_oov += int(words.oov.sum())
-        bits = entropy_bits(combine(words.position, words.semantic).targets)
-        _add(figures.iou, best, 1.0)
-        _add(figures.entropy, bits, MAX_ENTROPY_BITS)
-        for number in np.flatnonzero(words.oov):
-            text = aligned.sentence.answers[0].text if words.in_answer[number] else aligned.sentence.text
-            oov[text[words.starts[number] : words.ends[number]].lower()] += 1
-    return figures
-
-
-def _add(bins: list[int], values: np.ndarray[Any, Any], largest: float) -> None:
-    for place in np.minimum((values / largest * len(bins)).astype(int), len(bins) - 1):
-        bins[place] += 1
 
 
 def _exhibit(aligned: AlignedSentence, layouts: RegionLayouts) -> Exhibit:
@@ -244,7 +161,7 @@ def _planned(folder: Path) -> dict[str, ImageSource]:
 def _drops(manifest: Manifest) -> list[tuple[str, DropCount]]:
     """Return every reason of every source, the most frequent first."""
     together: dict[tuple[str, str], DropCount] = {}
-    for name, shards in _shards_of_sources(manifest).items():
+    for name, shards in shards_of_sources(manifest).items():
         for drop in (drop for shard in shards for drop in manifest.shards[shard].drops):
             earlier = together.get((name, drop.reason))
             count = drop.count + (earlier.count if earlier else 0)

@@ -1,5 +1,6 @@
 """What the page shows of one aligned sentence: its words, and for each of them weights over the regions."""
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -24,11 +25,11 @@ def make_sentence_exhibit(aligned: AlignedSentence, regions: Sequence[ImageRegio
         regions: of each of its images; None where the region store lacks them now.
     """
     sentence, words = aligned.sentence, aligned.words
-    there = np.arange(words.position.shape[1]) < np.array(aligned.num_boxes, np.int64)[words.images][:, None]
+    there = is_region(aligned)
     made = {name: combine(words.position, words.semantic, combination=name, is_region=there) for name in COMBINATIONS}
     answer = sentence.answers[0].text if sentence.answers else ""
     coverage = words.position.max(axis=1, initial=0)
-    disagreement = _total_variation(made["position-only"].targets, made["semantic-only"].targets)
+    disagreement = total_variation(made["position-only"].targets, made["semantic-only"].targets)
     return {
         "id": sentence.sentence_id,
         "source": sentence.source,
@@ -39,7 +40,7 @@ def make_sentence_exhibit(aligned: AlignedSentence, regions: Sequence[ImageRegio
         "text": _pieces(aligned, sentence.text, in_answer=False),
         "answer": _pieces(aligned, answer, in_answer=True),
         "other_answers": [f"{each.text} {each.weight:.2g}" for each in sentence.answers[1:6]],
-        "details": [f"{name}: {value}" for name, value in sentence.details.items()],
+        "details": [f"{name}: {_told(value)}" for name, value in sentence.details.items() if value not in ("", [], {})],
         "coverage": _rounded(coverage.min()) if len(words) else None,
         "disagreement": _rounded(disagreement.mean()) if len(words) else None,
         "words": [
@@ -55,6 +56,17 @@ def make_sentence_exhibit(aligned: AlignedSentence, regions: Sequence[ImageRegio
             for row in range(len(words))
         ],
     }
+
+
+def is_region(aligned: AlignedSentence) -> NDArray[np.bool_]:
+    """Return [W, R]; False for columns beyond the regions of the word's image."""
+    num_boxes = np.array(aligned.num_boxes, np.int64)[aligned.words.images]
+    return np.arange(aligned.words.position.shape[1]) < num_boxes[:, None]
+
+
+def total_variation(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return [W]; how much weight has to move for one target to become the other, 0 to 1."""
+    return np.abs(one - other).sum(axis=1) / 2
 
 
 def entropy_bits(targets: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -90,8 +102,8 @@ def _gold(aligned: AlignedSentence, row: int) -> list[list[float]]:
     ]
 
 
-def _total_variation(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.floating]:
-    return np.abs(one - other).sum(axis=1) / 2
+def _told(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _list(values: NDArray[np.floating]) -> list[float]:

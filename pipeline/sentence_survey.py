@@ -97,8 +97,11 @@ def survey_source(name: str, sentences: SentenceStore, shards: Sequence[int]) ->
 
 
 def choose_places(survey: Survey, count: int) -> list[Place]:
-    """Return up to `count` sentences to show, in the store's order: the least covered and those whose criteria
-    disagree most, of different images, a quarter each; the others spread evenly, and first those that point."""
+    """Return up to `count` sentences to show, in the store's order.
+
+    A quarter each are the least covered and those whose criteria disagree most, of different images. The others are
+    spread evenly over the source; sentences that point at nothing only fill up.
+    """
     pointing = [place for place in survey.places if place.points]
     chosen: set[Place] = set()
     _take_first(chosen, pointing, count // 4, key=lambda place: place.coverage)

@@ -151,6 +151,33 @@ def test_pointing_at_a_word_lights_its_regions_by_the_weight_of_the_chosen_combi
 
 
 @needs_chromium
+def test_the_strongest_regions_are_named_and_a_row_of_the_table_outlines_its_own(shown):
+    shown.locator(".sentence[data-source=one] .word").first.hover()
+    card = shown.locator(".sentence[data-source=one]")
+    targets = combine(np.array(POSITION[:1], np.float16), np.array(SEMANTIC[:1], np.float16)).targets[0]
+    assert card.locator(".tag").first.text_content() == f"dog {targets[0]:.2f}"
+    assert card.locator(".weights tbody tr").count() == 3
+    cells = card.locator(".weights tbody tr").first.locator("td").all_text_contents()
+    assert cells == ["brown dog", "1.00", "0.90", f"{targets[0]:.2f}"]
+    card.locator(".weights tbody tr").nth(2).hover()
+    traced = card.locator(".box.traced").bounding_box()
+    photo = card.locator(".photo").bounding_box()
+    assert (traced["x"] - photo["x"]) / photo["width"] == pytest.approx(0.5, abs=0.02)  # region 2 begins at 100 of 200
+    shown.mouse.move(1, 1)
+    assert card.locator(".box.traced").count() == 0
+
+
+@needs_chromium
+def test_the_plots_follow_the_combination(shown):
+    def plotted():
+        return shown.locator(".mini.of:visible").evaluate_all("all => all.map((each) => each.dataset.combination)")
+
+    assert plotted() == ["code", "code"]  # of the two sources with pointed words
+    shown.locator("#combinations input[value=paper]").check(force=True)
+    assert plotted() == ["paper", "paper"]
+
+
+@needs_chromium
 def test_the_keyboard_lights_words_too_and_a_word_without_a_vector_says_so(shown):
     shown.locator(".sentence[data-source=one] .word").nth(1).focus()
     assert shown.locator(".sentence[data-source=one] .word.lit").text_content() == "wug"
