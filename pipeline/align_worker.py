@@ -17,7 +17,7 @@ from annotations.aligned import AlignedSentences, ImageRegions, PointedWords
 from annotations.alignment import CLASS_WEIGHT, Combination, combine
 from annotations.criteria import SemanticUnit, fit_to_regions, measure_criteria
 from annotations.datasets.catalog import DATA_SETS
-from annotations.drops import Drops
+from annotations.drops import DataError, Drops
 from annotations.merging import merge_descriptions
 from annotations.records import Sentence, SentenceImage
 from annotations.similarity_table import SimilarityTable
@@ -29,6 +29,9 @@ from stores.manifest import DropCount, ShardEntry, StoreName, describe_shard
 from stores.sentence_schema import MAX_ID_BYTES, is_row_id
 
 BATCH_SENTENCES = 512
+
+MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What a record of a shape that its reader did not foresee raises."""
 
 MAX_STRETCH = 1.03
 """How much the proportions of an annotated image may differ from those of the regions' image: roundings of a resize."""
@@ -203,11 +206,16 @@ class AlignWorker:
     def _sentences(self, task: AlignTask, drops: Drops) -> Iterator[Sentence]:
         data_set, merging = DATA_SETS[task.data_set], self._settings.merging
         for record in task.records:
-            sentences = data_set.to_sentences(record, drops=drops)
-            if data_set.has_descriptions:
-                sentences = iter(
-                    merge_descriptions(list(sentences), seed=merging.seed, shares=merging.shares, drops=drops)
-                )
+            try:
+                sentences = list(data_set.to_sentences(record, drops=drops))
+                if data_set.has_descriptions:
+                    sentences = merge_descriptions(sentences, seed=merging.seed, shares=merging.shares, drops=drops)
+            except DataError:
+                raise  # a strict run ends here
+            except MALFORMED as error:
+                # No reader foresaw it; one record of millions must not end the run, nor be lost without a word.
+                drops.add(f"record: {type(error).__name__} where its sentences are made", f"{task.data_set}: {error}")
+                continue
             yield from sentences
 
 

@@ -1,0 +1,108 @@
+"""One alignment worker, without Ray: what it makes of records that no reader foresaw, and what it looks up."""
+
+import numpy as np
+import pytest
+
+from annotations.datasets.coco import CocoImage
+from annotations.drops import DataError
+from annotations.splits import SplitRules
+from annotations.word_vectors import read_word_vectors
+from detectors.records import RegionFeatures
+from pipeline.align_worker import AlignSettings, AlignTask, AlignWorker
+from stores.manifest import DropCount
+from stores.sentence_schema import MAX_ID_BYTES
+from tests.stores.builders import make_store
+
+GOOD = {
+    "place": "captions.json",
+    "split": "train",
+    "image": ("a", 200, 100, "9"),
+    "category": "",
+    "annotation": {"id": 1, "caption": "A dog."},
+}
+
+
+def caption(**changes):
+    return GOOD | {"image": CocoImage(*GOOD["image"])} | changes
+
+
+@pytest.fixture
+def worker(tmp_path):
+    record = RegionFeatures(
+        image_id="COCO_val2014_000000000009",
+        image_width=100,
+        image_height=50,
+        boxes_xyxy=np.array([[0, 0, 50, 50]], np.float32),
+        features=np.zeros((1, 4), np.float16),
+        class_ids=np.zeros(1, np.int32),
+        class_scores=np.ones(1, np.float32),
+        attribute_ids=np.full(1, -1, np.int32),
+        attribute_scores=np.zeros(1, np.float32),
+        selection="given",
+    )
+    make_store(tmp_path / "regions", [[record]])
+    (tmp_path / "vectors.txt").write_text("dog 1 0\ncat 0 1\n")
+    (tmp_path / "out").mkdir()
+
+    def worker(**options):
+        return AlignWorker(
+            AlignSettings(
+                regions=tmp_path / "regions",
+                vectors=read_word_vectors(tmp_path / "vectors.txt"),
+                classes=["dog"],
+                attributes=["brown"],
+                configuration={},
+                store="arrow",
+                out=tmp_path / "out",
+                splits=SplitRules(),
+                **options,
+            )
+        )
+
+    return worker
+
+
+def make(worker, *records, drops=()):
+    return worker.make_shard(
+        AlignTask(name="shard-00-x-00000", data_set="coco-captions", records=records, drops=drops)
+    ).entry
+
+
+def test_an_image_is_found_under_any_name_of_its_photograph(worker):
+    entry = make(worker(), caption())
+    assert (entry.rows, entry.drops) == (1, ())
+
+
+@pytest.mark.parametrize("record", [{}, {"annotation": 7}, 7, None, [], caption(image=None), caption(annotation={})])
+def test_a_record_that_no_reader_foresaw_is_counted_and_the_others_are_made(worker, record):
+    entry = make(worker(), record, caption())
+    assert entry.rows == 1
+    (drop,) = entry.drops
+    assert drop.count == 1
+    assert drop.reason.startswith(("record: ", "annotation: "))
+
+
+def test_what_was_dropped_while_reading_is_kept_with_the_shard(worker):
+    read = DropCount(reason="image: size is not positive", count=3, first="captions.json")
+    entry = make(worker(), caption(), caption(annotation={"id": 1}), drops=(read,))
+    assert entry.rows == 1
+    assert [(drop.reason, drop.count) for drop in entry.drops] == [
+        ("annotation: caption is missing", 1),
+        ("image: size is not positive", 3),
+    ]
+
+
+def test_an_id_that_is_there_twice_or_too_long_is_counted(worker):
+    entry = make(worker(), caption(), caption(), caption(annotation={"id": "x" * 600, "caption": "A dog."}))
+    assert entry.rows == 1
+    assert {drop.reason for drop in entry.drops} == {
+        "sentence: id is there twice",
+        f"sentence: id is not 1 to {MAX_ID_BYTES} UTF-8 bytes",
+    }
+
+
+def test_a_strict_worker_ends_at_the_first_drop(worker):
+    with pytest.raises(DataError, match="caption is missing"):
+        make(worker(strict=True), caption(annotation={"id": 1}))
+    with pytest.raises(DataError, match="TypeError"):
+        make(worker(strict=True), None)
