@@ -47,6 +47,8 @@ def make_sentence_exhibit(aligned: AlignedSentence, regions: Sequence[ImageRegio
             {
                 "image": int(words.images[row]),
                 "oov": bool(words.oov[row]),
+                "coverage": _rounded(coverage[row]),
+                "disagreement": _rounded(disagreement[row]),
                 "gold": _gold(aligned, row),
                 "position": _list(words.position[row]),
                 "semantic": _list(words.semantic[row]),

@@ -205,8 +205,10 @@ def test_filters_and_orders_choose_what_is_shown(shown):
     shown.fill("#search", "")
     shown.select_option("#order", "coverage")
     assert sources() == ["one", "two", "three"]  # coverage 0.9, 1 and none
+    assert shown.locator(".word.lit").first.text_content() == "wug"
     shown.select_option("#order", "disagreement")
     assert sources()[2] == "three"
+    assert shown.locator(".word.lit").first.text_content() == "wug"  # 0.9 on one region, 0.8 on another
 
 
 @needs_chromium
