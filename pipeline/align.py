@@ -34,7 +34,6 @@ from stores.layouts import RegionLayouts
 from stores.manifest import (
     MANIFEST_NAME,
     Manifest,
-    ShardEntry,
     StoreName,
     read_manifest,
     require_same_configuration,
@@ -43,6 +42,7 @@ from stores.manifest import (
     write_manifest,
 )
 from stores.plan import SHARD_PREFIX
+from stores.sentence_reading import SentenceStore, open_sentences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class SourceSummary:
 
     name: str
     counts: dict[str, int]
-    """Sentences, pointers, pointed words ...; `images` and `objects` are counted in each shard for itself."""
+    """Sentences, images, pointers, pointed words ...; `objects` are counted in each shard for itself."""
     drops: dict[str, int]
     """Annotations left out, by reason."""
 
@@ -167,7 +167,7 @@ def _tasks(job: AlignmentJob, finished: Collection[str]) -> Iterator[AlignTask]:
         size = max(1, job.shard_size // data_set.sentences_per_record)
         for shard, records in enumerate(_grouped(data_set.read_records(source.path, drops=drops), size)):
             task = AlignTask(
-                name=f"shard-{number:02d}-{source.name}-{shard:05d}",
+                name=f"{SHARD_PREFIX}{number:02d}-{source.name}-{shard:05d}",
                 data_set=source.name,
                 records=records,
                 drops=drop_counts(drops),
@@ -260,6 +260,10 @@ def _open_manifest(out: Path, wanted: Manifest) -> Manifest:
 
 
 def _summary(job: AlignmentJob, manifest: Manifest, log: AlignLog, vector_drops: dict[str, int]) -> AlignmentSummary:
+    with open_sentences(job.out) as sentences:
+        sources = tuple(
+            _source_summary(number, source.name, sentences) for number, source in enumerate(job.annotations)
+        )
     return AlignmentSummary(
         out=str(job.out),
         num_sentences=sum(entry.rows for entry in manifest.shards),
@@ -267,18 +271,15 @@ def _summary(job: AlignmentJob, manifest: Manifest, log: AlignLog, vector_drops:
         num_shards_made=log.num_shards,
         vector_drops=vector_drops,
         sentences_per_second=round(log.sentences_per_second, 1),
-        sources=tuple(
-            _source_summary(
-                source.name, [entry for entry in manifest.shards if entry.name.startswith(f"shard-{number:02d}-")]
-            )
-            for number, source in enumerate(job.annotations)
-        ),
+        sources=sources,
     )
 
 
-def _source_summary(name: str, entries: Sequence[ShardEntry]) -> SourceSummary:
-    counts, drops = Counter[str](), Counter[str]()
-    for entry in entries:
-        counts.update(entry.counts)
-        drops.update({drop.reason: drop.count for drop in entry.drops})
-    return SourceSummary(name=name, counts=dict(counts), drops=dict(drops))
+def _source_summary(number: int, name: str, sentences: SentenceStore) -> SourceSummary:
+    """Return what came of the source that was given as number `number`, counted from 0."""
+    entries = sentences.manifest.shards
+    shards = [shard for shard, entry in enumerate(entries) if entry.name.startswith(f"{SHARD_PREFIX}{number:02d}-")]
+    drops = Counter[str]()
+    for shard in shards:
+        drops.update({drop.reason: drop.count for drop in entries[shard].drops})
+    return SourceSummary(name=name, counts=sentences.counts(shards), drops=dict(drops))

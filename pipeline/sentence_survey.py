@@ -63,9 +63,6 @@ class Survey:
 
 def survey_source(name: str, sentences: SentenceStore, shards: Sequence[int]) -> Survey:
     """Return what the sentences of these shards are like; reads at most `MAX_READ` of them."""
-    counts: Counter[str] = Counter()
-    for shard in shards:
-        counts.update(sentences.manifest.shards[shard].counts)
     where = list(_rows(sentences, shards))
     read = [sentences.read(shard, row) for shard, row in where]
     position, semantic, there = _stacked(read)
@@ -75,7 +72,7 @@ def survey_source(name: str, sentences: SentenceStore, shards: Sequence[int]) ->
     ends = np.cumsum([len(each.words) for each in read], dtype=np.int64)
     return Survey(
         name=name,
-        counts=counts,
+        counts=sentences.counts(shards),
         places=tuple(
             Place(
                 shard=shard,

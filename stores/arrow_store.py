@@ -130,6 +130,11 @@ class ArrowShard:
         """Return the sentence in `row`, counted from 0, without copying its criteria."""
         return from_sentence_columns(*self._place(row))
 
+    def read_sentence_images(self) -> set[str]:
+        """Return the ids of all images that the shard's sentences are about."""
+        columns = (batch.column("image_ids").flatten().unique() for batch in self._sparing_memory(self._batches))
+        return {image_id for column in columns for image_id in column.to_pylist()}
+
     def read_layouts(self) -> list[ImageRegions]:
         """Return the boxes and names of every row, without features; copies."""
         return [layout for batch in self._sparing_memory(self._batches) for layout in read_layouts(batch)]

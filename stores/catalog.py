@@ -25,6 +25,10 @@ class ShardReader(Protocol):
 
     def read_sentence(self, row: int) -> AlignedSentence: ...
 
+    def read_sentence_images(self) -> set[str]:
+        """Return the ids of all images that a shard's sentences are about."""
+        ...
+
     def read_layouts(self) -> list[ImageRegions]:
         """Return the boxes and names of every row of a shard of regions, without features."""
         ...

@@ -153,6 +153,10 @@ class LmdbShard:
         """Return the sentence in `row`, counted from 0."""
         return _decode_sentence(self._entry(row)[1])
 
+    def read_sentence_images(self) -> set[str]:
+        """Return the ids of all images that the shard's sentences are about; reads every row."""
+        return {image_id for row in range(len(self)) for image_id in self.read_sentence(row).sentence.image_ids}
+
     def read_layouts(self) -> list[ImageRegions]:
         """Return the boxes and names of every row, without features; copies."""
         records = (_decode_regions(*self._entry(row)) for row in range(len(self)))

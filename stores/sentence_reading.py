@@ -1,6 +1,6 @@
 """A finished or growing store of sentences as its consumers see it: all of them in order, or one by shard and row."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -8,6 +8,9 @@ from annotations.aligned import AlignedSentence
 from stores.catalog import STORES, ShardReader
 from stores.errors import DamagedFileError, StoreError
 from stores.manifest import Manifest, read_manifest
+
+COUNTED = ("images", "sentences", "pointers", "boxed_pointers", "objects", "pointed_words")
+"""What a sentence shard's `counts` tell, in the order in which one reads it; `objects` only within the shard."""
 
 
 def open_sentences(folder: Path) -> "SentenceStore":
@@ -45,6 +48,18 @@ class SentenceStore:
             DamagedFileError: the shard is missing or not whole.
         """
         return self._shard(shard).read_sentence(row)
+
+    def counts(self, shards: Sequence[int]) -> dict[str, int]:
+        """Return how much these shards hold, as their makers counted it; images that are in several count once."""
+        entries = [self.manifest.shards[number] for number in shards]
+        totals = {name: sum(entry.counts.get(name, 0) for entry in entries) for name in COUNTED}
+        if len(entries) > 1:
+            totals["images"] = len(self.image_ids(shards))
+        return totals
+
+    def image_ids(self, shards: Iterable[int]) -> set[str]:
+        """Return the ids of all images that the sentences of these shards are about."""
+        return set().union(*(self._shard(number).read_sentence_images() for number in shards))
 
     def close(self) -> None:
         """No shard is open any more."""

@@ -173,6 +173,8 @@ def test_a_store_is_read_in_order_shard_by_shard(name, tmp_path):
         assert len(store) == 4
         assert [each.sentence.sentence_id for each in store] == ["1", "2", "1", "2"]
         assert store.read(1, 1).sentence.sentence_id == "2"
+        assert store.image_ids([0, 1]) == {"image-0"}
+        assert store.image_ids([]) == set()
     (tmp_path / entries[1].name).write_bytes(b"cut")
     with open_sentences(tmp_path) as store, pytest.raises(DamagedFileError, match="shard-01-b-00000"):
         list(store)
