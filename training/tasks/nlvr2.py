@@ -1,0 +1,61 @@
+"""NLVR2: accuracy and consistency as its official evaluation has them, and the file that it takes."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from annotations.datasets.nlvr2 import LABELS
+from annotations.drops import DataError
+from annotations.records import Sentence
+from stores.atomic import replacing
+from training.tasks.records import Figure, gold_answer, mean_of, needed_detail, with_predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nlvr2Scores:
+    """From 0 to 1; higher is better."""
+
+    accuracy: Figure
+    """Over statements about a pair of images."""
+    consistency: Figure
+    """Share of the unique statements that were judged right about all of their pairs."""
+
+
+def score(sentences: Iterable[Sentence], predictions: Mapping[str, str]) -> Nlvr2Scores:
+    """Return the official figures; source: https://github.com/lil-lab/nlvr, nlvr2/eval/metrics.py.
+
+    Args:
+        predictions: `True` or `False` by sentence id.
+
+    Raises:
+        DataError: ids do not match, a prediction is neither, or a statement has no label.
+    """
+    right_of = defaultdict(list)
+    for sentence, prediction in _judged(sentences, predictions):
+        right_of[needed_detail(sentence, "sentence_group")].append(prediction == gold_answer(sentence))
+    return Nlvr2Scores(
+        accuracy=mean_of([right for group in right_of.values() for right in group]),
+        consistency=mean_of([all(group) for group in right_of.values()]),
+    )
+
+
+def write_submission(path: Path, sentences: Iterable[Sentence], predictions: Mapping[str, str]) -> None:
+    """The file holds a line `dev-850-0-0,False` for each statement, in their order.
+
+    Raises:
+        DataError: ids do not match, or a prediction is neither `True` nor `False`.
+    """
+    lines = [
+        f"{needed_detail(sentence, 'identifier')},{prediction}\n"
+        for sentence, prediction in _judged(sentences, predictions)
+    ]
+    with replacing(path) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
+
+
+def _judged(sentences: Iterable[Sentence], predictions: Mapping[str, str]) -> Iterator[tuple[Sentence, str]]:
+    for sentence, prediction in with_predictions(sentences, predictions):
+        if prediction not in LABELS:
+            raise DataError(f"statement {sentence.sentence_id!r}: prediction is {prediction!r}, expected True or False")
+        yield sentence, prediction
