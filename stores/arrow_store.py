@@ -34,6 +34,7 @@ from stores.schema import (
 )
 from stores.seal import UNSEALED, seal
 from stores.sentence_schema import from_sentence_columns, in_order, to_sentence_columns
+from stores.training_rows import SentenceColumns, SentenceIndex, TrainingSentence, index_of_columns
 
 T = TypeVar("T")
 
@@ -109,6 +110,7 @@ class ArrowShard:
         except (ValueError, pa.ArrowException) as error:
             raise DamagedFileError(path, found=f"unreadable ({error})", expected="a whole Arrow file") from error
         self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
+        self._columns: dict[int, SentenceColumns] = {}
         self.description: ShardDescription = read_description(
             (shard.schema.metadata or {}).get(DESCRIPTION_KEY.encode(), b""), path
         )
@@ -130,6 +132,17 @@ class ArrowShard:
         """Return the sentence in `row`, counted from 0, without copying its criteria."""
         return from_sentence_columns(*self._place(row))
 
+    def read_for_training(self, row: int) -> TrainingSentence:
+        """Return what training takes of the sentence in `row`, counted from 0, without copying its criteria."""
+        i = self._batch_of(row)
+        if i not in self._columns:
+            self._columns[i] = SentenceColumns(self._batches[i])
+        return self._columns[i].read(row - int(self._starts[i]))
+
+    def read_index(self) -> SentenceIndex:
+        """Return the index of the shard's sentences."""
+        return index_of_columns(self._sparing_memory(self._batches))
+
     def read_sentence_images(self) -> set[str]:
         """Return the ids of all images that the shard's sentences are about."""
         columns = (batch.column("image_ids").flatten().unique() for batch in self._sparing_memory(self._batches))
@@ -140,10 +153,13 @@ class ArrowShard:
         return [layout for batch in self._sparing_memory(self._batches) for layout in read_layouts(batch)]
 
     def _place(self, row: int) -> tuple[pa.RecordBatch, int]:
+        i = self._batch_of(row)
+        return self._batches[i], row - int(self._starts[i])
+
+    def _batch_of(self, row: int) -> int:
         if not 0 <= row < len(self):
             raise IndexError(f"{self._path} has {len(self)} rows, asked for row {row}")
-        i = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return self._batches[i], row - int(self._starts[i])
+        return int(np.searchsorted(self._starts, row, side="right")) - 1
 
     def release_memory(self) -> None:
         """No page of the file counts as this process's memory; a view that is still in use maps its pages again."""
@@ -151,7 +167,7 @@ class ArrowShard:
 
     def close(self) -> None:
         """The file is unmapped as soon as no record views it any more."""
-        self._batches = []
+        self._batches, self._columns = [], {}
         self._starts = np.zeros(1, int)
         del self._map
 

@@ -9,6 +9,7 @@ from detectors.records import Features
 from stores import arrow_store, lmdb_store
 from stores.manifest import Content, StoreName
 from stores.schema import ShardDescription
+from stores.training_rows import SentenceIndex, TrainingSentence
 
 
 class ShardReader(Protocol):
@@ -24,6 +25,14 @@ class ShardReader(Protocol):
     def read(self, row: int) -> Features: ...
 
     def read_sentence(self, row: int) -> AlignedSentence: ...
+
+    def read_for_training(self, row: int) -> TrainingSentence:
+        """Return what a training batch takes of a sentence."""
+        ...
+
+    def read_index(self) -> SentenceIndex:
+        """Return what an order of reading needs to know of all sentences of a shard."""
+        ...
 
     def read_sentence_images(self) -> set[str]:
         """Return the ids of all images that a shard's sentences are about."""

@@ -52,6 +52,7 @@ from stores.manifest import Content, canonical_json
 from stores.schema import DESCRIPTION_KEY, ShardDescription, in_batches, read_description, write_description
 from stores.seal import UNSEALED, seal
 from stores.sentence_schema import in_order, sentence_fields, sentence_from_fields
+from stores.training_rows import SentenceIndex, TrainingSentence, brief, index_of
 
 suffix = ".lmdb"
 
@@ -152,6 +153,14 @@ class LmdbShard:
     def read_sentence(self, row: int) -> AlignedSentence:
         """Return the sentence in `row`, counted from 0."""
         return _decode_sentence(self._entry(row)[1])
+
+    def read_for_training(self, row: int) -> TrainingSentence:
+        """Return what training takes of the sentence in `row`, counted from 0."""
+        return brief(self.read_sentence(row))
+
+    def read_index(self) -> SentenceIndex:
+        """Return the index of the shard's sentences; reads every row."""
+        return index_of(map(self.read_sentence, range(len(self))))
 
     def read_sentence_images(self) -> set[str]:
         """Return the ids of all images that the shard's sentences are about; reads every row."""

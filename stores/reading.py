@@ -1,21 +1,13 @@
 """A finished or growing store as its consumers see it: records by image id, and all of them in order."""
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 from detectors.records import Features
-from stores.catalog import STORES, ShardReader
-from stores.errors import DamagedFileError
 from stores.manifest import Manifest, read_manifest
+from stores.open_shards import OpenShards
 from stores.schema import num_bytes
-
-_MAX_OPEN_SHARDS = 128  # each takes a file descriptor and some 0.1 MB; to open one again takes as long as ten reads
-_RELEASE_AFTER_BYTES = 128 << 20
-# Linux may map all of the page cache's folio, up to 2 MB, for a record that touches one byte of it; and one more where
-# the record ends. Without this, random reading holds ten times of what it asked for.
-_MAPPED_AROUND_BYTES = 4 << 20
 
 
 def open_store(folder: Path) -> "FeatureStore":
@@ -36,15 +28,10 @@ class FeatureStore:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         self.manifest = manifest
-        self._open: OrderedDict[int, ShardReader] = OrderedDict()
-        self._mapped_bytes = 0
+        self._shards = OpenShards(folder, manifest)
         self._places: dict[str, tuple[int, int]] = {}
-        for shard, entry in enumerate(manifest.shards):
-            image_ids = self._shard(shard).row_ids
-            if len(image_ids) != entry.rows:
-                raise DamagedFileError(
-                    folder / entry.name, found=f"{len(image_ids)} rows", expected=f"{entry.rows} rows"
-                )
+        for shard in range(len(manifest.shards)):
+            image_ids = self._shards.get(shard).row_ids
             self._places |= {image_id: (shard, row) for row, image_id in enumerate(image_ids)}
 
     @property
@@ -76,8 +63,7 @@ class FeatureStore:
 
     def close(self) -> None:
         """No shard is open any more."""
-        while self._open:
-            self._open.popitem()[1].close()
+        self._shards.close()
 
     def __enter__(self) -> Self:
         return self
@@ -86,23 +72,9 @@ class FeatureStore:
         self.close()
 
     def _read(self, shard: int, row: int) -> Features:
-        record = self._shard(shard).read(row)
-        self._mapped_bytes += num_bytes(record) + _MAPPED_AROUND_BYTES
-        if self._mapped_bytes >= _RELEASE_AFTER_BYTES:
-            self._mapped_bytes = 0
-            for reader in self._open.values():
-                reader.release_memory()
+        record = self._shards.get(shard).read(row)
+        self._shards.count_read(num_bytes(record))
         return record
-
-    def _shard(self, shard: int) -> ShardReader:
-        if shard in self._open:
-            self._open.move_to_end(shard)
-            return self._open[shard]
-        if len(self._open) >= _MAX_OPEN_SHARDS:
-            self._open.popitem(last=False)[1].close()
-        path = self.folder / self.manifest.shards[shard].name
-        self._open[shard] = STORES[self.manifest.store].open_shard(path)
-        return self._open[shard]
 
     def _why_missing(self, image_id: str) -> str:
         for failure in (failure for entry in self.manifest.shards for failure in entry.failures):

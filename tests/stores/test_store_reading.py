@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stores import reading
+from stores import open_shards
 from stores.catalog import STORES
 from stores.errors import DamagedFileError
 from stores.reading import open_store
@@ -38,7 +38,7 @@ def test_images_come_by_id_and_in_order_over_all_shards(tmp_path, store):
 
 @every_store
 def test_more_shards_than_may_be_open_at_once_are_read_in_any_order(tmp_path, store, monkeypatch):
-    monkeypatch.setattr(reading, "_MAX_OPEN_SHARDS", 8)
+    monkeypatch.setattr(open_shards, "_max_open_shards", lambda: 8)
     shards = [records_of(f"{n:02d}a", f"{n:02d}b") for n in range(20)]
     make_store(tmp_path, shards, store=store)
     before = num_open_files()

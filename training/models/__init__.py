@@ -1,0 +1,1 @@
+"""Encoders, and the heads that objectives and tasks put on them."""

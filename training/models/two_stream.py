@@ -1,0 +1,184 @@
+"""LXMERT's encoder: words and regions each in a stream of their own, then layers in which they attend to each other.
+
+Source: Tan & Bansal, EMNLP 2019, and its public code where the paper leaves something open: the two directions of
+cross-attention share one set of weights, and both start from the previous layer's states.
+
+Axes: B pairs, L word pieces, R regions, D feature_dim, E hidden size.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from training.models.attention import Attention, additive_mask
+from training.models.layers import NORM_EPSILON, FeedForward, Layer, Residual, SelfAttention
+from training.records import AttentionTap, Batch, EncoderOutputs
+
+INITIAL_STD = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoStreamShape:
+    """Sizes of a two-stream encoder; LXMERT's by default."""
+
+    vocab_size: int = 30522
+    feature_dim: int = 2048
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_heads: int = 12
+    num_text_layers: int = 9
+    num_region_layers: int = 5
+    num_cross_layers: int = 5
+    max_positions: int = 512
+    num_segments: int = 2
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    freeze_first_rows: bool = False
+    """Row 0 of the embedding tables is never learnt, as in the public code, where it is taken for padding; position 0
+    is [CLS]'s. For weights that were trained so."""
+
+
+class TextEmbedding(nn.Module):
+    """Word, position and segment of each piece."""
+
+    def __init__(self, shape: TwoStreamShape) -> None:
+        super().__init__()
+        padding_row = 0 if shape.freeze_first_rows else None
+        self.word = nn.Embedding(shape.vocab_size, shape.hidden_size, padding_idx=padding_row)
+        self.position = nn.Embedding(shape.max_positions, shape.hidden_size, padding_idx=padding_row)
+        self.segment = nn.Embedding(shape.num_segments, shape.hidden_size, padding_idx=padding_row)
+        self.norm = nn.LayerNorm(shape.hidden_size, eps=NORM_EPSILON)
+        self.dropout = nn.Dropout(shape.dropout)
+
+    def forward(self, input_ids_BL: Tensor) -> Tensor:
+        positions_L = torch.arange(input_ids_BL.shape[1], device=input_ids_BL.device)
+        segments_L = torch.zeros_like(positions_L)
+        summed_BLE = self.word(input_ids_BL) + self.position(positions_L) + self.segment(segments_L)
+        return self.dropout(self.norm(summed_BLE))
+
+
+class RegionEmbedding(nn.Module):
+    """The mean of a region's feature and its box, each projected and normed; a set without order."""
+
+    def __init__(self, shape: TwoStreamShape) -> None:
+        super().__init__()
+        self.feature = nn.Linear(shape.feature_dim, shape.hidden_size)
+        self.feature_norm = nn.LayerNorm(shape.hidden_size, eps=NORM_EPSILON)
+        self.box = nn.Linear(4, shape.hidden_size)
+        self.box_norm = nn.LayerNorm(shape.hidden_size, eps=NORM_EPSILON)
+        self.dropout = nn.Dropout(shape.dropout)
+
+    def forward(self, features_BRD: Tensor, boxes_BR4: Tensor) -> Tensor:
+        features_BRE = self.feature_norm(self.feature(features_BRD.to(self.feature.weight.dtype)))
+        boxes_BRE = self.box_norm(self.box(boxes_BR4.to(self.box.weight.dtype)))
+        return self.dropout((features_BRE + boxes_BRE) / 2)
+
+
+class CrossLayer(nn.Module):
+    """Words and regions attend to each other, then each to themselves, then each through a feed-forward."""
+
+    def __init__(self, shape: TwoStreamShape) -> None:
+        super().__init__()
+        sizes = shape.hidden_size, shape.num_heads, shape.dropout, shape.attention_dropout
+        self.cross_attention = Attention(shape.hidden_size, shape.num_heads, shape.attention_dropout)
+        self.cross_output = Residual(shape.hidden_size, shape.hidden_size, shape.dropout)
+        self.text_attention = SelfAttention(*sizes)
+        self.region_attention = SelfAttention(*sizes)
+        self.text_feed_forward = FeedForward(shape.hidden_size, shape.intermediate_size, shape.dropout)
+        self.region_feed_forward = FeedForward(shape.hidden_size, shape.intermediate_size, shape.dropout)
+
+    def forward(
+        self, text_BLE: Tensor, regions_BRE: Tensor, text_mask: Tensor, region_mask: Tensor, *, asked: Collection[str]
+    ) -> tuple[Tensor, Tensor, dict[str, AttentionTap]]:
+        """Return the new states of both, and the taps of those of this layer's four attentions that are asked for."""
+        attend, tapped = self.cross_attention.attend, dict[str, AttentionTap | None]()
+        query_t, key_t, value_t = self.cross_attention.project(text_BLE)
+        query_r, key_r, value_r = self.cross_attention.project(regions_BRE)
+        seen_BLE, tapped["text_to_regions"] = attend(
+            query_t, key_r, value_r, region_mask, tap="text_to_regions" in asked
+        )
+        read_BRE, tapped["regions_to_text"] = attend(query_r, key_t, value_t, text_mask, tap="regions_to_text" in asked)
+        text_BLE, tapped["text"] = self.text_attention(
+            self.cross_output(seen_BLE, text_BLE), text_mask, tap="text" in asked
+        )
+        regions_BRE, tapped["regions"] = self.region_attention(
+            self.cross_output(read_BRE, regions_BRE), region_mask, tap="regions" in asked
+        )
+        return (
+            self.text_feed_forward(text_BLE),
+            self.region_feed_forward(regions_BRE),
+            {name: tap for name, tap in tapped.items() if tap is not None},
+        )
+
+
+CROSS_TAPS = ("text_to_regions", "regions_to_text", "text", "regions")
+"""The attentions of a cross layer."""
+
+
+class TwoStreamEncoder(nn.Module):
+    """Text layers and region layers side by side, then cross layers."""
+
+    def __init__(self, shape: TwoStreamShape) -> None:
+        super().__init__()
+        self.shape = shape
+        sizes = (shape.hidden_size, shape.intermediate_size, shape.num_heads, shape.dropout, shape.attention_dropout)
+        self.text_embedding = TextEmbedding(shape)
+        self.region_embedding = RegionEmbedding(shape)
+        self.text_layers = nn.ModuleList(Layer(*sizes) for _ in range(shape.num_text_layers))
+        self.region_layers = nn.ModuleList(Layer(*sizes) for _ in range(shape.num_region_layers))
+        self.cross_layers = nn.ModuleList(CrossLayer(shape) for _ in range(shape.num_cross_layers))
+        self.pooler = nn.Linear(shape.hidden_size, shape.hidden_size)
+        initialize(self)
+
+    @property
+    def tap_names(self) -> tuple[str, ...]:
+        """The attentions that can be asked for, in the order in which they are computed."""
+        return (
+            *(f"text.{number}" for number in range(self.shape.num_text_layers)),
+            *(f"regions.{number}" for number in range(self.shape.num_region_layers)),
+            *(f"cross.{number}.{name}" for number in range(self.shape.num_cross_layers) for name in CROSS_TAPS),
+        )
+
+    def forward(self, batch: Batch, taps: Collection[str] = ()) -> EncoderOutputs:
+        """Return what words and regions have become, and the attentions asked for by their `tap_names`.
+
+        Raises:
+            ValueError: a tap that there is not.
+        """
+        if unknown := set(taps) - set(self.tap_names):
+            raise ValueError(f"taps {sorted(unknown)}: no such attention, expected some of {', '.join(self.tap_names)}")
+        found: dict[str, AttentionTap] = {}
+        text = self.text_embedding(batch.input_ids)
+        regions = self.region_embedding(batch.features, batch.boxes)
+        text_mask, region_mask = additive_mask(batch.text_mask, text), additive_mask(batch.region_mask, text)
+        for number, layer in enumerate(self.text_layers):
+            text, tap = layer(text, text_mask, tap=f"text.{number}" in taps)
+            found |= {f"text.{number}": tap} if tap else {}
+        for number, layer in enumerate(self.region_layers):
+            regions, tap = layer(regions, region_mask, tap=f"regions.{number}" in taps)
+            found |= {f"regions.{number}": tap} if tap else {}
+        for number, layer in enumerate(self.cross_layers):
+            asked = {name for name in CROSS_TAPS if f"cross.{number}.{name}" in taps}
+            text, regions, tapped = layer(text, regions, text_mask, region_mask, asked=asked)
+            found |= {f"cross.{number}.{name}": tap for name, tap in tapped.items()}
+        return EncoderOutputs(
+            text=text,
+            regions=regions,
+            pooled=self.pooler(text[:, 0]).tanh(),
+            word_embeddings=self.text_embedding.word.weight,
+            taps=found,
+        )
+
+
+def initialize(module: nn.Module) -> None:
+    """All linear and embedding weights of `module` are N(0, 0.02), biases 0, norms 1 and 0; as BERT begins."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Embedding):
+            nn.init.normal_(part.weight, std=INITIAL_STD)
+        if isinstance(part, nn.Linear):
+            nn.init.zeros_(part.bias)
+        if isinstance(part, nn.LayerNorm):
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)

@@ -1,0 +1,42 @@
+"""The objectives of pre-training. A new one is a file like `matching.py`, a field of `Objectives` and a line here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from torch import nn
+
+from training.objectives.masked_regions import MaskedRegionsObjective, MaskedRegionsOptions
+from training.objectives.masked_words import MaskedWordsObjective, MaskedWordsOptions
+from training.objectives.matching import MatchingObjective, MatchingOptions
+from training.objectives.question_answering import QuestionAnsweringObjective, QuestionAnsweringOptions
+from training.objectives.sizes import Sizes
+from training.objectives.word_object_alignment import AlignmentOptions, WordObjectAlignment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objectives:
+    """Which losses a run has; None leaves one out."""
+
+    masked_words: MaskedWordsOptions | None = field(default_factory=MaskedWordsOptions)
+    masked_regions: MaskedRegionsOptions | None = field(default_factory=MaskedRegionsOptions)
+    matching: MatchingOptions | None = field(default_factory=MatchingOptions)
+    question_answering: QuestionAnsweringOptions | None = field(default_factory=QuestionAnsweringOptions)
+    word_object_alignment: AlignmentOptions | None = None
+
+
+OBJECTIVES: dict[str, Callable[[Any, Sizes], nn.Module]] = {
+    "masked_words": MaskedWordsObjective,
+    "masked_regions": MaskedRegionsObjective,
+    "matching": MatchingObjective,
+    "question_answering": QuestionAnsweringObjective,
+    "word_object_alignment": WordObjectAlignment,
+}
+
+
+def build_objectives(objectives: Objectives, sizes: Sizes) -> nn.ModuleDict:
+    """Return the heads of those objectives that are asked for; each maps outputs and batch to named loss terms."""
+    asked = {each.name: getattr(objectives, each.name) for each in fields(objectives)}
+    return nn.ModuleDict(
+        {name: OBJECTIVES[name](options, sizes) for name, options in asked.items() if options is not None}
+    )

@@ -1,0 +1,82 @@
+"""Masked regions: guess the feature, class and attribute of regions that were hidden; their boxes stay visible.
+
+Source: Tan & Bansal, EMNLP 2019, section 3.1. The paper says squared error and cross-entropy, at masked regions. Its
+public code takes Smooth-L1, weighs cross-entropy by the detector's confidence and takes it at every region, masked or
+not, adds attributes, and divides all three by the number of all regions and by the share that is masked.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.models.heads import Transform
+from training.objectives.sizes import Sizes
+from training.records import Batch, EncoderOutputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedRegionsOptions:
+    """What is guessed, and how it counts."""
+
+    weight: float = 1.0
+    labels: Literal["conf_all", "masked_only", "masked_conf"] = "conf_all"
+    """Classes and attributes of all regions by their confidence (the code), of masked ones alike (the paper), or of
+    masked ones by their confidence."""
+    feature_loss: Literal["smooth_l1", "l2"] = "smooth_l1"
+    """Of the code, or of the paper; the mean over the feature's dimensions."""
+    features: bool = True
+    classes: bool = True
+    attributes: bool = True
+    normalizer: float = 1 / 0.15
+    """Factor of every term that is a mean over all regions: one over the share that is masked."""
+
+
+class MaskedRegionsObjective(nn.Module):
+    """A transform that three linear decoders share."""
+
+    def __init__(self, options: MaskedRegionsOptions, sizes: Sizes) -> None:
+        super().__init__()
+        self.options = options
+        self.transform = Transform(sizes.hidden_size)
+        if options.features:
+            self.feature_decoder = nn.Linear(sizes.hidden_size, sizes.feature_dim)
+        if options.classes:
+            self.class_decoder = nn.Linear(sizes.hidden_size, sizes.num_classes)
+        if options.attributes:
+            self.attribute_decoder = nn.Linear(sizes.hidden_size, sizes.num_attributes)
+
+    def forward(self, outputs: EncoderOutputs, batch: Batch) -> dict[str, Tensor]:
+        """Return `region_features`, `region_classes` and `region_attributes`, as far as they are asked for."""
+        masked = batch.masked_regions
+        if masked is None:
+            raise ValueError("masked regions: the batch has none, expected masking to be on")
+        states_XE = outputs.regions.flatten(0, 1)
+        masked_ME = self.transform(states_XE[masked.positions])
+        asked_XE = masked_ME if self.options.labels != "conf_all" else self.transform(states_XE)
+        num_regions = batch.region_mask.sum().clamp(min=1)
+        terms = {}
+        if self.options.features:
+            guessed_MD, true_MD = self.feature_decoder(masked_ME).float(), masked.features.float()
+            measure = F.smooth_l1_loss if self.options.feature_loss == "smooth_l1" else F.mse_loss
+            per_region_M = measure(guessed_MD, true_MD, reduction="none").mean(1)
+            terms["region_features"] = per_region_M.sum() / num_regions * self.options.normalizer
+        if self.options.classes:
+            scores = self.class_decoder(asked_XE)
+            terms["region_classes"] = self._label_loss(scores, batch.class_ids, batch.class_scores, batch)
+        if self.options.attributes:
+            scores = self.attribute_decoder(asked_XE)
+            terms["region_attributes"] = self._label_loss(scores, batch.attribute_ids, batch.attribute_scores, batch)
+        return terms
+
+    def _label_loss(self, scores: Tensor, ids_BR: Tensor, confidences_BR: Tensor, batch: Batch) -> Tensor:
+        """Return the cross-entropy with the detector's names; a region of padding or without a name has none."""
+        there_BR = batch.region_mask & (ids_BR >= 0)
+        ids_X, confidences_X = ids_BR.masked_fill(~there_BR, -100).flatten(), (confidences_BR * there_BR).flatten()
+        if self.options.labels != "conf_all" and batch.masked_regions is not None:
+            ids_X, confidences_X = ids_X[batch.masked_regions.positions], confidences_X[batch.masked_regions.positions]
+        losses_X = F.cross_entropy(scores.float(), ids_X, ignore_index=-100, reduction="none")
+        if self.options.labels == "masked_only":
+            return losses_X.sum() / (ids_X >= 0).sum().clamp(min=1)
+        return (losses_X * confidences_X).sum() / batch.region_mask.sum().clamp(min=1) * self.options.normalizer

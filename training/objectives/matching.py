@@ -1,0 +1,28 @@
+"""Matching: does the sentence belong to the image? Source: Tan & Bansal, EMNLP 2019, section 3.1."""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.objectives.sizes import Sizes
+from training.records import Batch, EncoderOutputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingOptions:
+    """How matching counts."""
+
+    weight: float = 1.0
+
+
+class MatchingObjective(nn.Module):
+    """Two scores from the pooled state: it does not, it does."""
+
+    def __init__(self, options: MatchingOptions, sizes: Sizes) -> None:
+        super().__init__()
+        self.decoder = nn.Linear(sizes.hidden_size, 2)
+
+    def forward(self, outputs: EncoderOutputs, batch: Batch) -> dict[str, Tensor]:
+        """Return the mean cross-entropy over the batch."""
+        return {"matching": F.cross_entropy(self.decoder(outputs.pooled).float(), batch.is_matched.long())}

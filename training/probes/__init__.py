@@ -1,0 +1,1 @@
+"""Measurements on a frozen model: what its attention and its states know of the regions that words mean."""

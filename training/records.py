@@ -1,0 +1,137 @@
+"""What crosses the seams of training: a batch, and what an encoder makes of it.
+
+Axes: B pairs of a sentence and an image, L word pieces, R regions, D feature_dim, E hidden size, N heads, M masked
+positions, P supervised word pieces, A answers. A position is a row of a [B, L] or [B, R] array laid out flat.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _OnDevice:
+    def to(self, device: torch.device) -> Self:
+        """Return the same with every tensor on `device`; copies from pinned memory do not wait."""
+        return type(self)(**{each.name: _moved(getattr(self, each.name), device) for each in fields(self)})
+
+    def pin_memory(self) -> Self:
+        """Return the same with every tensor in pinned memory."""
+        return type(self)(**{each.name: _pinned(getattr(self, each.name)) for each in fields(self)})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MaskedWords(_OnDevice):
+    """Word pieces that are to be guessed."""
+
+    positions: Tensor
+    """int64 [M]; into [B, L]."""
+    labels: Tensor
+    """int64 [M]; the pieces that were there."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MaskedRegions(_OnDevice):
+    """Regions whose features are to be guessed."""
+
+    positions: Tensor
+    """int64 [M]; into [B, R]."""
+    features: Tensor
+    """float [M, D]; what was there."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Alignment(_OnDevice):
+    """Word pieces that know which regions they mean; only of sentences that belong to their image."""
+
+    positions: Tensor
+    """int64 [P]; into [B, L]. Position 0 of a sentence, [CLS], stands for what its answer points at."""
+    targets: Tensor
+    """float32 [P, R]; rows sum to 1, columns beyond an image's regions are 0."""
+    covers: Tensor
+    """bool [P, R]; whether a region's IoU with the gold boxes is at least a half: what measurements go by."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch(_OnDevice):
+    """Pairs of a sentence and an image, as an encoder takes them and objectives score them."""
+
+    sentence_ids: tuple[str, ...]
+    """[B]."""
+    image_ids: tuple[str, ...]
+    """[B]."""
+    input_ids: Tensor
+    """int64 [B, L]; [CLS] pieces [SEP], masked where they are to be guessed, then padding."""
+    text_mask: Tensor
+    """bool [B, L]; False for padding."""
+    features: Tensor
+    """float16 or float32 [B, R, D]; masked where they are to be guessed."""
+    boxes: Tensor
+    """float32 [B, R, 4]; x1, y1, x2, y2 over the image's width and height."""
+    region_mask: Tensor
+    """bool [B, R]; False for padding."""
+    class_ids: Tensor
+    """int64 [B, R]; the detector's; -1 where there is none."""
+    class_scores: Tensor
+    """float32 [B, R]."""
+    attribute_ids: Tensor
+    """int64 [B, R]; the detector's; -1 where there is none."""
+    attribute_scores: Tensor
+    """float32 [B, R]."""
+    is_matched: Tensor
+    """bool [B]; False where the sentence was exchanged for another image's."""
+    answer_ids: Tensor
+    """int64 [B]; one accepted answer, -100 where there is none in the vocabulary or the pair does not match."""
+    answer_scores: Tensor | None = None
+    """float32 [B, A]; soft scores of all answers, where a task asks for them."""
+    masked_words: MaskedWords | None = None
+    masked_regions: MaskedRegions | None = None
+    alignment: Alignment | None = None
+    images_per_sentence: int = 1
+    """2 where rows 2i and 2i + 1 are one sentence with its two images."""
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AttentionTap:
+    """One attention layer's inside, of N heads from Q queries to K keys."""
+
+    scores: Tensor
+    """float [B, N, Q, K]; query times key over the root of the head's width, with the mask added."""
+    probs: Tensor
+    """float [B, N, Q, K]; softmax of the scores, before dropout."""
+    probs_dropped: Tensor
+    """float [B, N, Q, K]; after dropout, what multiplies the values; `probs` outside training."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncoderOutputs:
+    """What objectives, tasks and probes see of an encoder."""
+
+    text: Tensor
+    """float [B, L, E]."""
+    regions: Tensor
+    """float [B, R, E]."""
+    pooled: Tensor
+    """float [B, E]; of the first word piece."""
+    word_embeddings: Tensor
+    """float [vocabulary, E]; the encoder's own table, to which decoders of words are tied."""
+    taps: Mapping[str, AttentionTap] = field(default_factory=dict)
+    """By the names of the layers that were asked for."""
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    return value.to(device) if is_dataclass(value) and isinstance(value, _OnDevice) else value
+
+
+def _pinned(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.pin_memory()
+    return value.pin_memory() if isinstance(value, _OnDevice) else value
