@@ -1,0 +1,274 @@
+"""Makes batches: reads sentences and regions, tokenizes, exchanges, hides, and combines alignment targets.
+
+What is drawn at random for a pair depends on the seed, the step and the pair's place in the step's batch, on nothing
+else: a run on four ranks sees what a run on one sees.
+
+Axes: B pairs, L word pieces, R regions, D feature_dim.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from annotations.answers import AnswerVocabulary, normalize_answer
+from detectors.records import RegionFeatures
+from stores.training_rows import TrainingSentence
+from training.masking import choose_regions, mask_pieces
+from training.records import Batch, MaskedRegions, MaskedWords
+from training.shards import JoinedShards
+from training.targets import AlignedRow, TargetOptions, make_alignment
+from training.tokenizer import Pieces, TextTokenizer
+
+_TRIES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """What is done to sentences and regions on their way into a batch."""
+
+    max_pieces: int = 20
+    """Word pieces of a sentence with [CLS] and [SEP]; what is longer is cut."""
+    mask_words: float = 0.0
+    """Share of the word pieces that are to be guessed; 0.15 in pre-training."""
+    mask_regions: float = 0.0
+    """Share of the regions that are to be guessed; 0.15 in pre-training."""
+    mismatch: float = 0.0
+    """Share of the pairs whose sentence is exchanged for another image's; 0.5 in pre-training."""
+    targets: TargetOptions | None = None
+    """Alignment targets, where they are asked for."""
+    soft_answers: bool = False
+    """Every answer's score, where a task asks for it."""
+
+    def __post_init__(self) -> None:
+        if self.max_pieces < 3:
+            raise ValueError(f"max_pieces is {self.max_pieces}, expected at least 3: [CLS], a piece, [SEP]")
+        for name in ("mask_words", "mask_regions", "mismatch"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1")
+
+
+class BatchMaker:
+    """Makes the batch of any sentences; may be carried over a fork."""
+
+    def __init__(
+        self,
+        shards: JoinedShards,
+        tokenizer: TextTokenizer,
+        options: BatchOptions,
+        *,
+        answers: AnswerVocabulary | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.shards = shards
+        self.tokenizer = tokenizer
+        self.options = options
+        self._seed = seed
+        self._answers = [] if answers is None else list(answers.answers)
+        self._answer_ids: dict[str, int] = {}
+        for number, answer in enumerate(self._answers):
+            self._answer_ids.setdefault(normalize_answer(answer), number)
+        self._ordinary_ids = np.setdiff1d(np.arange(tokenizer.vocab_size), list(tokenizer.special_ids))
+
+    def for_evaluation(self) -> "BatchMaker":
+        """Return a maker of the same batches with nothing hidden and nothing exchanged."""
+        answers = AnswerVocabulary(answers=tuple(self._answers))
+        options = replace(self.options, mask_words=0.0, mask_regions=0.0, mismatch=0.0)
+        return BatchMaker(self.shards, self.tokenizer, options, answers=answers, seed=self._seed)
+
+    def make(self, numbers: NDArray[np.int64], *, step: int = 0, positions: NDArray[np.int64] | None = None) -> Batch:
+        """Return the pairs of one step's sentences, or of those of them that a rank takes.
+
+        Args:
+            numbers: int64 [batch_size]; the sentences of the step, of all ranks; all with equally many images.
+            positions: int64; which of them; all unless given.
+        """
+        pairs = self._pairs(numbers, step, np.arange(len(numbers)) if positions is None else positions)
+        input_ids_BL, text_mask_BL, masked_words = self._text(pairs)
+        regions, masked_regions = self._regions(pairs, numbers)
+        alignment = None
+        if self.options.targets is not None:
+            alignment = make_alignment(
+                [
+                    AlignedRow(
+                        row=row, number=each.spoken, image=each.image, sentence=each.sentence, pieces=each.pieces
+                    )
+                    for row, each in enumerate(pairs)
+                    if each.is_matched
+                ],
+                self.options.targets,
+                length=input_ids_BL.shape[1],
+                is_region=regions["region_mask"].numpy(),
+                seed=self._seed,
+            )
+        return Batch(
+            sentence_ids=tuple(each.sentence.sentence_id for each in pairs),
+            image_ids=tuple(self.shards.image_id(each.image_number) for each in pairs),
+            input_ids=input_ids_BL,
+            text_mask=text_mask_BL,
+            **regions,
+            is_matched=torch.tensor([each.is_matched for each in pairs]),
+            answer_ids=torch.tensor([self._one_answer(each) for each in pairs]),
+            answer_scores=self._all_answers(pairs) if self.options.soft_answers else None,
+            masked_words=masked_words,
+            masked_regions=masked_regions,
+            alignment=alignment,
+            images_per_sentence=len(self.shards.images_of(int(numbers[0]))),
+        )
+
+    def _pairs(self, numbers: NDArray[np.int64], step: int, positions: NDArray[np.int64]) -> list["_Pair"]:
+        """Return every sentence with each of its images, one after another."""
+        draws = [_random(self._seed, step, int(position)) for position in positions]
+        owns = [int(numbers[position]) for position in positions]
+        spoken = [self._exchange(own, numbers, draw) for own, draw in zip(owns, draws, strict=True)]
+        sentences = [self.shards.read(number) for number in spoken]
+        pieces = self.tokenizer.encode([each.text for each in sentences], max_pieces=self.options.max_pieces - 2)
+        return [
+            _Pair(
+                spoken=spoken[i],
+                sentence=sentences[i],
+                pieces=pieces[i],
+                image=image,
+                image_number=int(image_number),
+                is_matched=spoken[i] == own,
+                draw=draws[i],
+            )
+            for i, own in enumerate(owns)
+            for image, image_number in enumerate(self.shards.images_of(own))
+        ]
+
+    def _exchange(self, own: int, numbers: NDArray[np.int64], draw: np.random.Generator) -> int:
+        """Return the sentence that is said of an image: its own, or that of another image of the same step."""
+        if self.options.mismatch and draw.random() < self.options.mismatch:
+            image = self.shards.images_of(own)[0]
+            for other in numbers[draw.integers(len(numbers), size=_TRIES)]:
+                if self.shards.images_of(int(other))[0] != image:
+                    return int(other)
+        return own
+
+    def _text(self, pairs: Sequence["_Pair"]) -> tuple[Tensor, Tensor, MaskedWords | None]:
+        """Return input_ids and text_mask [B, L], L of the longest sentence, and what is to be guessed."""
+        lengths = np.array([len(each.pieces.ids) + 2 for each in pairs])
+        ids_BL = np.full((len(pairs), lengths.max()), self.tokenizer.padding_id, np.int64)
+        labels_BL = ids_BL.copy()
+        asked = [np.empty(0, np.int64)]
+        for row, each in enumerate(pairs):
+            last = lengths[row] - 1
+            ids_BL[row, 0], ids_BL[row, last] = self.tokenizer.classify_id, self.tokenizer.separate_id
+            ids_BL[row, 1:last] = labels_BL[row, 1:last] = each.pieces.ids
+            if self.options.mask_words:
+                ids_BL[row, 1:last], positions = mask_pieces(
+                    each.pieces.ids,
+                    self.options.mask_words,
+                    each.draw,
+                    mask_id=self.tokenizer.mask_id,
+                    ordinary_ids=self._ordinary_ids,
+                )
+                asked.append(row * ids_BL.shape[1] + 1 + positions)
+        masked = None
+        if self.options.mask_words:
+            positions = np.concatenate(asked)
+            masked = MaskedWords(
+                positions=torch.from_numpy(positions), labels=torch.from_numpy(labels_BL.reshape(-1)[positions])
+            )
+        text_mask_BL = np.arange(ids_BL.shape[1]) < lengths[:, None]
+        return torch.from_numpy(ids_BL), torch.from_numpy(text_mask_BL), masked
+
+    def _regions(
+        self, pairs: Sequence["_Pair"], numbers: NDArray[np.int64]
+    ) -> tuple[dict[str, Tensor], MaskedRegions | None]:
+        """Return the batch's fields that regions give, and what is to be guessed."""
+        records = [self.shards.read_regions(each.image_number) for each in pairs]
+        regions = stack_regions(records)
+        if not self.options.mask_regions:
+            return regions, None
+        features_BRD = regions["features"].numpy()
+        asked, hidden = [np.empty(0, np.int64)], [np.empty((0, features_BRD.shape[2]), features_BRD.dtype)]
+        for row, (each, record) in enumerate(zip(pairs, records, strict=True)):
+            positions, blanked, exchanged = choose_regions(record.num_boxes, self.options.mask_regions, each.draw)
+            asked.append(row * features_BRD.shape[1] + positions)
+            hidden.append(record.features[positions])
+            features_BRD[row, blanked] = 0
+            for region in exchanged:
+                features_BRD[row, region] = self._random_feature(numbers, each.draw)
+        return regions, MaskedRegions(
+            positions=torch.from_numpy(np.concatenate(asked)), features=torch.from_numpy(np.concatenate(hidden))
+        )
+
+    def _random_feature(self, numbers: NDArray[np.int64], draw: np.random.Generator) -> NDArray[np.float16]:
+        """Return the feature of any region of any image of the step."""
+        other = self.shards.read_regions(int(self.shards.images_of(int(numbers[draw.integers(len(numbers))]))[0]))
+        return other.features[draw.integers(other.num_boxes)]
+
+    def _one_answer(self, pair: "_Pair") -> int:
+        """Return the id of one answer, the likelier the larger its weight; -100 where there is none to ask for."""
+        known = self._known_answers(pair.sentence) if pair.is_matched else {}
+        weights = np.array(list(known.values()), np.float64)
+        if weights.sum() <= 0:
+            return -100
+        ids = list(known)
+        return ids[0] if len(ids) == 1 else int(pair.draw.choice(ids, p=weights / weights.sum()))
+
+    def _all_answers(self, pairs: Sequence["_Pair"]) -> Tensor:
+        """Return the soft score of every answer of the table, float32 [B, A]."""
+        scores_BA = torch.zeros(len(pairs), len(self._answers))
+        for row, each in enumerate(pairs):
+            for number, weight in self._known_answers(each.sentence).items():
+                scores_BA[row, number] = weight
+        return scores_BA
+
+    def _known_answers(self, sentence: TrainingSentence) -> dict[int, float]:
+        """Return the weights of a sentence's answers by their id in the table."""
+        found: dict[int, float] = {}
+        for answer, weight in zip(sentence.answers, sentence.answer_weights, strict=True):
+            number = self._answer_ids.get(normalize_answer(answer))
+            if number is not None:
+                found[number] = max(found.get(number, 0.0), weight)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class _Pair:
+    """A row of a batch in the making."""
+
+    spoken: int
+    """Number of the sentence, which may have been exchanged."""
+    sentence: TrainingSentence
+    pieces: Pieces
+    image: int
+    """Which of the sentence's images."""
+    image_number: int
+    """In the region store."""
+    is_matched: bool
+    draw: np.random.Generator
+
+
+def stack_regions(records: Sequence[RegionFeatures]) -> dict[str, Tensor]:
+    """Return the fields of a batch that regions give, padded to the most regions; boxes over their image's size."""
+    num_regions, feature_dim = max(each.num_boxes for each in records), records[0].feature_dim
+    shape = len(records), num_regions
+    features_BRD = np.empty((*shape, feature_dim), np.float16)
+    boxes_BR4 = np.zeros((*shape, 4), np.float32)
+    names = {name: np.full(shape, -1, np.int64) for name in ("class_ids", "attribute_ids")}
+    names |= {name: np.zeros(shape, np.float32) for name in ("class_scores", "attribute_scores")}
+    num_boxes = np.array([each.num_boxes for each in records])
+    for row, each in enumerate(records):
+        features_BRD[row, : each.num_boxes] = each.features
+        features_BRD[row, each.num_boxes :] = 0
+        size = (each.image_width, each.image_height) * 2
+        boxes_BR4[row, : each.num_boxes] = each.boxes_xyxy / np.array(size, np.float32)
+        for name, array in names.items():
+            array[row, : each.num_boxes] = getattr(each, name)
+    return {
+        "features": torch.from_numpy(features_BRD),
+        "boxes": torch.from_numpy(boxes_BR4),
+        "region_mask": torch.from_numpy(np.arange(num_regions) < num_boxes[:, None]),
+        **{name: torch.from_numpy(array) for name, array in names.items()},
+    }
+
+
+def _random(seed: int, step: int, position: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, position, step]))

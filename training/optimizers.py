@@ -1,0 +1,114 @@
+"""Optimizers and learning-rate schedules of the papers, on torch's fused AdamW.
+
+Axes: none; weights are updated in place.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+OptimizerName = Literal["bert-adam", "adamw"]
+ScheduleName = Literal["linear", "constant", "steps"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimization:
+    """How weights learn."""
+
+    optimizer: OptimizerName = "bert-adam"
+    """bert-adam: AdamW without bias correction, decay on all weights, norms and biases too; as LXMERT was trained."""
+    learning_rate: float = 1e-4
+    """The schedule's peak."""
+    schedule: ScheduleName = "linear"
+    """linear: up over the warm-up, down to 0 at the end; constant: up, then on; steps: times `step_factor` at each of
+    `step_at`."""
+    warmup: float = 0.05
+    """Share of the steps in which the learning rate rises from 0."""
+    step_at: tuple[float, ...] = ()
+    """Shares of the steps."""
+    step_factor: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-6
+    weight_decay: float = 0.01
+    """Decoupled."""
+    clip: float = 1.0
+    """Largest norm of all gradients together; 0 does not clip."""
+    ema: float = 0.0
+    """Decay of an average of the weights that is kept beside them; 0 keeps none."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warm-up is {self.warmup} of the steps, expected a share from 0 to below 1")
+
+
+class BertAdam(torch.optim.AdamW):
+    """Adam with decoupled weight decay and without bias correction, as BERT's public code has it.
+
+    Adam's corrections are 1 - beta ** step, and 1 at an infinite step: the state begins there, and torch's fused
+    kernel does the rest.
+    """
+
+    def __init__(self, weights: Iterable[nn.Parameter], options: Optimization) -> None:
+        super().__init__(
+            weights,
+            lr=options.learning_rate,
+            betas=options.betas,
+            eps=options.epsilon,
+            weight_decay=options.weight_decay,
+            fused=True,
+        )
+        for group in self.param_groups:
+            for weight in group["params"]:
+                self.state[weight] = {
+                    "step": torch.full((), math.inf, dtype=torch.float32, device=weight.device),
+                    "exp_avg": torch.zeros_like(weight),
+                    "exp_avg_sq": torch.zeros_like(weight),
+                }
+
+
+def make_optimizer(model: nn.Module, options: Optimization) -> torch.optim.Optimizer:
+    """Return the optimizer of all weights that are to be learnt."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    if options.optimizer == "bert-adam":
+        return BertAdam(weights, options)
+    decayed = [weight for weight in weights if weight.ndim > 1]
+    groups = [
+        {"params": decayed, "weight_decay": options.weight_decay},
+        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=options.betas, eps=options.epsilon, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, options: Optimization, step: int, num_steps: int) -> float:
+    """The optimizer's learning rate is that of step `step`, counted from 0, of `num_steps`; returns it."""
+    rate = options.learning_rate * SCHEDULES[options.schedule](options, step / num_steps)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    return rate
+
+
+def _linear(options: Optimization, progress: float) -> float:
+    if progress < options.warmup:
+        return progress / options.warmup
+    return max((progress - 1) / (options.warmup - 1), 0.0)
+
+
+def _constant(options: Optimization, progress: float) -> float:
+    return min(progress / options.warmup, 1.0) if options.warmup else 1.0
+
+
+def _steps(options: Optimization, progress: float) -> float:
+    passed = sum(progress >= share for share in options.step_at)
+    return _constant(options, progress) * options.step_factor**passed
+
+
+SCHEDULES: dict[ScheduleName, Callable[[Optimization, float], float]] = {
+    "linear": _linear,
+    "constant": _constant,
+    "steps": _steps,
+}
+"""The share of the peak at a share of the steps."""
