@@ -1,0 +1,216 @@
+"""Small batches, encoder's outputs and sizes for the tests of training; the same seed draws the same numbers.
+
+Axes: B pairs, L word pieces, R regions, M masked positions, P supervised pieces.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.models.two_stream import TwoStreamShape
+from training.objectives.sizes import Sizes
+from training.records import Alignment, Batch, EncoderOutputs, MaskedRegions, MaskedWords
+
+SIZES = Sizes(hidden_size=8, vocab_size=30, feature_dim=6, num_classes=5, num_attributes=4, num_answers=7)
+
+SHAPE = TwoStreamShape(
+    vocab_size=30,
+    feature_dim=6,
+    hidden_size=8,
+    intermediate_size=16,
+    num_heads=2,
+    num_text_layers=2,
+    num_region_layers=1,
+    num_cross_layers=2,
+    max_positions=16,
+    dropout=0,
+    attention_dropout=0,
+)
+"""An encoder that fits `SIZES`."""
+
+MASK_ID = 3
+"""The piece that stands for a masked one; [PAD], [CLS] and [SEP] are 0, 1 and 2."""
+
+
+def make_batch(
+    *,
+    num_pieces: Sequence[int] = (5, 7, 4),
+    num_regions: Sequence[int] = (4, 6, 3),
+    sizes: Sizes = SIZES,
+    seed: int = 0,
+) -> Batch:
+    """Return a batch of so many pieces and regions a pair, which has something for every objective.
+
+    Every pair matches, has an answer, and every region its names. Pieces 1, 3, ... are masked, regions 0, 2, ... too,
+    and pieces 0, 3, ... know their regions.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    text_mask, region_mask = _first(num_pieces), _first(num_regions)
+    (size, length), (_, width) = text_mask.shape, region_mask.shape
+    input_ids = torch.randint(MASK_ID + 1, sizes.vocab_size, (size, length), generator=draw)
+    input_ids[:, 0], input_ids[torch.arange(size), text_mask.sum(1) - 1] = 1, 2
+    features = torch.randn(size, width, sizes.feature_dim, generator=draw)
+    words = _positions(text_mask & (torch.arange(length) % 2 == 1))
+    hidden = _positions(region_mask & (torch.arange(width) % 2 == 0))
+    pointed = _positions(text_mask & (torch.arange(length) % 3 == 0))
+    targets = torch.rand(len(pointed), width, generator=draw) * region_mask[pointed // length]
+    return Batch(
+        sentence_ids=tuple(f"sentence-{row}" for row in range(size)),
+        image_ids=tuple(f"image-{row}" for row in range(size)),
+        input_ids=input_ids.flatten().index_fill(0, words, MASK_ID).view(size, length) * text_mask,
+        text_mask=text_mask,
+        features=features.flatten(0, 1).index_fill(0, hidden, 0).view_as(features) * region_mask[:, :, None],
+        boxes=torch.rand(size, width, 4, generator=draw).sort(2).values * region_mask[:, :, None],
+        region_mask=region_mask,
+        class_ids=torch.randint(sizes.num_classes, (size, width), generator=draw).masked_fill(~region_mask, -1),
+        class_scores=torch.rand(size, width, generator=draw) * region_mask,
+        attribute_ids=torch.randint(sizes.num_attributes, (size, width), generator=draw).masked_fill(~region_mask, -1),
+        attribute_scores=torch.rand(size, width, generator=draw) * region_mask,
+        is_matched=torch.ones(size, dtype=torch.bool),
+        answer_ids=torch.randint(sizes.num_answers, (size,), generator=draw),
+        masked_words=MaskedWords(positions=words, labels=input_ids.flatten()[words]),
+        masked_regions=MaskedRegions(positions=hidden, features=features.flatten(0, 1)[hidden]),
+        alignment=Alignment(
+            positions=pointed, targets=targets / targets.sum(1, keepdim=True), covers=targets > targets.mean(1, True)
+        ),
+    )
+
+
+def make_outputs(
+    batch: Batch, *, sizes: Sizes = SIZES, dtype: torch.dtype = torch.float32, seed: int = 0
+) -> EncoderOutputs:
+    """Return what some encoder could have made of `batch`: leaves that take gradients."""
+    draw = torch.Generator().manual_seed(seed)
+
+    def leaf(*shape: int) -> Tensor:
+        return torch.randn(*shape, sizes.hidden_size, generator=draw).to(dtype).requires_grad_()
+
+    return EncoderOutputs(
+        text=leaf(*batch.text_mask.shape),
+        regions=leaf(*batch.region_mask.shape),
+        pooled=leaf(len(batch)),
+        word_embeddings=leaf(sizes.vocab_size),
+    )
+
+
+def without_work(batch: Batch) -> Batch:
+    """Return the batch with nothing masked, no piece supervised and no answer; matching alone has something to do."""
+    assert batch.masked_words and batch.masked_regions and batch.alignment
+    return replace(
+        batch,
+        class_ids=torch.full_like(batch.class_ids, -1),
+        attribute_ids=torch.full_like(batch.attribute_ids, -1),
+        answer_ids=torch.full_like(batch.answer_ids, -100),
+        masked_words=MaskedWords(positions=batch.masked_words.positions[:0], labels=batch.masked_words.labels[:0]),
+        masked_regions=MaskedRegions(
+            positions=batch.masked_regions.positions[:0], features=batch.masked_regions.features[:0]
+        ),
+        alignment=Alignment(
+            positions=batch.alignment.positions[:0],
+            targets=batch.alignment.targets[:0],
+            covers=batch.alignment.covers[:0],
+        ),
+    )
+
+
+def pad_batch(batch: Batch, *, pieces: int = 0, regions: int = 0) -> Batch:
+    """Return the batch with so much more padding, full of numbers that nothing may depend on."""
+    assert batch.masked_words and batch.masked_regions and batch.alignment
+    length, width = batch.text_mask.shape[1], batch.region_mask.shape[1]
+    text_positions = {"length": length, "padded": length + pieces}
+    return replace(
+        batch,
+        input_ids=F.pad(batch.input_ids, (0, pieces), value=5),
+        text_mask=F.pad(batch.text_mask, (0, pieces)),
+        features=F.pad(batch.features, (0, 0, 0, regions), value=7),
+        boxes=F.pad(batch.boxes, (0, 0, 0, regions), value=0.7),
+        region_mask=F.pad(batch.region_mask, (0, regions)),
+        class_ids=F.pad(batch.class_ids, (0, regions), value=1),
+        class_scores=F.pad(batch.class_scores, (0, regions), value=0.7),
+        attribute_ids=F.pad(batch.attribute_ids, (0, regions), value=1),
+        attribute_scores=F.pad(batch.attribute_scores, (0, regions), value=0.7),
+        masked_words=replace(
+            batch.masked_words, positions=_laid_out_again(batch.masked_words.positions, **text_positions)
+        ),
+        masked_regions=replace(
+            batch.masked_regions,
+            positions=_laid_out_again(batch.masked_regions.positions, length=width, padded=width + regions),
+        ),
+        alignment=replace(
+            batch.alignment,
+            positions=_laid_out_again(batch.alignment.positions, **text_positions),
+            targets=F.pad(batch.alignment.targets, (0, regions)),
+            covers=F.pad(batch.alignment.covers, (0, regions)),
+        ),
+    )
+
+
+def pad_outputs(outputs: EncoderOutputs, *, pieces: int = 0, regions: int = 0) -> EncoderOutputs:
+    """Return the outputs with so much more padding, of states that nothing may depend on."""
+    return replace(
+        outputs,
+        text=F.pad(outputs.text, (0, 0, 0, pieces), value=7),
+        regions=F.pad(outputs.regions, (0, 0, 0, regions), value=7),
+    )
+
+
+def permute_regions(batch: Batch, order: Sequence[int]) -> Batch:
+    """Return the batch with every image's regions in this order, padding among them."""
+    assert batch.masked_regions and batch.alignment
+    new_place = torch.tensor(order).argsort()
+    width = len(order)
+    positions = batch.masked_regions.positions
+    moved = ("features", "boxes", "region_mask", "class_ids", "class_scores", "attribute_ids", "attribute_scores")
+    return replace(
+        batch,
+        **{name: getattr(batch, name)[:, order] for name in moved},
+        masked_regions=replace(
+            batch.masked_regions, positions=positions // width * width + new_place[positions % width]
+        ),
+        alignment=replace(
+            batch.alignment, targets=batch.alignment.targets[:, order], covers=batch.alignment.covers[:, order]
+        ),
+    )
+
+
+def take_pair(batch: Batch, row: int) -> Batch:
+    """Return one pair without padding, as an encoder takes it; nothing in it is to be guessed."""
+    here = slice(row, row + 1)
+    pieces, regions = int(batch.text_mask[row].sum()), int(batch.region_mask[row].sum())
+    return Batch(
+        sentence_ids=batch.sentence_ids[here],
+        image_ids=batch.image_ids[here],
+        input_ids=batch.input_ids[here, :pieces],
+        text_mask=batch.text_mask[here, :pieces],
+        features=batch.features[here, :regions],
+        boxes=batch.boxes[here, :regions],
+        region_mask=batch.region_mask[here, :regions],
+        class_ids=batch.class_ids[here, :regions],
+        class_scores=batch.class_scores[here, :regions],
+        attribute_ids=batch.attribute_ids[here, :regions],
+        attribute_scores=batch.attribute_scores[here, :regions],
+        is_matched=batch.is_matched[here],
+        answer_ids=batch.answer_ids[here],
+    )
+
+
+def rows_seen(module: nn.Module) -> list[int]:
+    """Return a list to which every call of `module` adds how many rows it was given."""
+    seen: list[int] = []
+    module.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0].shape[:-1].numel()))
+    return seen
+
+
+def _first(counts: Sequence[int]) -> Tensor:
+    return torch.arange(max(counts)) < torch.tensor(counts)[:, None]
+
+
+def _positions(mask: Tensor) -> Tensor:
+    return mask.flatten().nonzero()[:, 0]
+
+
+def _laid_out_again(positions: Tensor, *, length: int, padded: int) -> Tensor:
+    return positions // length * padded + positions % length
