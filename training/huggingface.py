@@ -5,9 +5,10 @@ Nothing that a file contains is executed: safetensors, or `torch.load(weights_on
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,7 +20,7 @@ from annotations.drops import DataError
 from stores.atomic import replacing
 from training.models.two_stream import TwoStreamShape
 from training.objectives.catalog import Objectives, build_objectives
-from training.objectives.masked_regions import MaskedRegionsOptions, MaskedRegionsObjective
+from training.objectives.masked_regions import MaskedRegionsObjective, MaskedRegionsOptions
 from training.objectives.masked_words import MaskedWordsOptions
 from training.objectives.matching import MatchingOptions
 from training.objectives.question_answering import QuestionAnsweringOptions
@@ -81,6 +82,52 @@ _BEGINNINGS = (
     (re.compile(r"^logit_fc\."), "answer_head.logit_fc."),
 )
 
+# Fields of `TwoStreamShape` and of the config.
+_SHAPE = {
+    "vocab_size": "vocab_size",
+    "feature_dim": "visual_feat_dim",
+    "hidden_size": "hidden_size",
+    "intermediate_size": "intermediate_size",
+    "num_heads": "num_attention_heads",
+    "num_text_layers": "l_layers",
+    "num_region_layers": "r_layers",
+    "num_cross_layers": "x_layers",
+    "max_positions": "max_position_embeddings",
+    "num_segments": "type_vocab_size",
+    "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+}
+# Fields of the config, and the tensor and axis that tell them where there is no config.
+_SIZED_BY = {
+    "vocab_size": (_WORDS, 0),
+    "hidden_size": (_WORDS, 1),
+    "intermediate_size": ("lxmert.encoder.x_layers.0.lang_inter.dense.weight", 0),
+    "max_position_embeddings": ("lxmert.embeddings.position_embeddings.weight", 0),
+    "type_vocab_size": ("lxmert.embeddings.token_type_embeddings.weight", 0),
+    "visual_feat_dim": ("lxmert.encoder.visn_fc.visn_fc.weight", 1),
+}
+_COUNTED_BY = {
+    "num_qa_labels": "answer_head.logit_fc.3.bias",
+    "num_object_labels": "obj_predict_head.decoder_dict.obj.bias",
+    "num_attr_labels": "obj_predict_head.decoder_dict.attr.bias",
+}
+_LAYERS = {
+    "l_layers": "lxmert.encoder.layer.",
+    "r_layers": "lxmert.encoder.r_layers.",
+    "x_layers": "lxmert.encoder.x_layers.",
+}
+_TASKS = {
+    "task_mask_lm": "cls.predictions.",
+    "task_matched": "cls.seq_relationship.",
+    "task_obj_predict": "obj_predict_head.",
+    "task_qa": "answer_head.",
+}
+_DECODERS = {
+    "visual_obj_loss": "obj_predict_head.decoder_dict.obj.",
+    "visual_attr_loss": "obj_predict_head.decoder_dict.attr.",
+    "visual_feat_loss": "obj_predict_head.decoder_dict.feat.",
+}
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LxmertWeights:
@@ -89,9 +136,8 @@ class LxmertWeights:
     shape: TwoStreamShape
     """Without learning of first rows, as these weights were trained."""
     objectives: Objectives
-    """Those whose heads are in the file and not switched off."""
+    """Those that the file has heads for and the config does not switch off."""
     sizes: Sizes
-    """0 for what a head that is absent would tell."""
     state: dict[str, Tensor]
     """float32; of `PretrainingModel`."""
 
@@ -101,27 +147,32 @@ def to_huggingface(model: PretrainingModel) -> tuple[LxmertConfig, dict[str, Ten
 
     Queries, keys and values are apart there. The decoder of words is tied to their embeddings, so it is not listed.
     What a run does not have, the config switches off by its `task_*` and `visual_*_loss`. Hugging Face builds the heads
-    of words and matching even so; they are zeros, which score everything alike. The decoders of word-object alignment
-    stay behind, Hugging Face has no place for them; so does the choice of squared error, of label weighting and of
-    each objective's weight.
+    of words and matching even so; they are zeros, which score everything alike. Left behind, because Hugging Face has
+    no place for them: the decoders of word-object alignment, and which losses the objectives took, at what weights.
     """
-    config = _config_of(model)
+    state = {
+        name: part
+        for ours, tensor in model.state_dict().items()
+        if not ours.startswith(_OURS_ALONE)
+        for name, part in _split(ours, tensor.detach())
+    }
+    shape = model.encoder.shape
+    told = {theirs: getattr(shape, ours) for ours, theirs in _SHAPE.items()} | _told_by_heads(state)
+    for head in model.objectives.values():
+        if isinstance(head, MaskedRegionsObjective):
+            told["visual_loss_normalizer"] = head.options.normalizer
+    config = LxmertConfig(**told)
     with torch.device("meta"):
         always = build_objectives(Objectives(masked_regions=None, question_answering=None), _sizes_of(config))
-    ours = {f"objectives.{name}": torch.zeros(there.shape) for name, there in always.state_dict().items()}
-    ours |= {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    theirs: dict[str, Tensor] = {}
-    for name, tensor in ours.items():
-        if not name.startswith(_OURS_ALONE):
-            names = _their_names(name)
-            theirs |= dict(zip(names, tensor.chunk(len(names)), strict=True))
-    return config, theirs
+    for ours, tensor in always.state_dict(prefix="objectives.").items():
+        state.setdefault(_their_name(ours), torch.zeros(tensor.shape))
+    return config, state
 
 
 def export_huggingface(model: PretrainingModel, folder: Path, tokenizer: TextTokenizer | None = None) -> None:
     """`folder` holds what `LxmertForPreTraining.from_pretrained(folder)` loads, with nothing missing or left over.
 
-    What is and is not in it: see `to_huggingface`.
+    What is and what is not in it: see `to_huggingface`.
     """
     config, state = to_huggingface(model)
     config.architectures = ["LxmertForPreTraining"]
@@ -129,10 +180,10 @@ def export_huggingface(model: PretrainingModel, folder: Path, tokenizer: TextTok
     config.save_pretrained(folder)
     if tokenizer is not None:
         tokenizer.save(folder)
+    # Parts of one tensor share its memory, which safetensors refuses.
+    apart = {name: tensor.cpu().clone() for name, tensor in state.items()}
     with replacing(folder / WEIGHTS) as temporary:
-        # Three parts of one tensor share its memory, which safetensors refuses.
-        whole = {name: tensor.cpu().clone() for name, tensor in state.items()}
-        save_file(whole, temporary, metadata={"format": "pt"})
+        save_file(apart, temporary, metadata={"format": "pt"})
 
 
 def import_huggingface(source: str | Path) -> PretrainingModel:
@@ -154,31 +205,37 @@ def load_huggingface(source: str | Path) -> LxmertWeights:
 
     Raises:
         DataError: there is no such thing, it is damaged or holds more than tensors, or it is not LXMERT's: some
-            tensors are missing, left over or of another shape.
+            tensors are missing, left over or of another shape. A head may be absent, but not a part of one.
     """
     config_path, path = _find(str(source))
     found = {_without_beginning(name): tensor for name, tensor in _read_tensors(path).items()}
     config = _read_config(config_path) if config_path else _guess_config(path, found)
-    shape, objectives, sizes = _shape_of(config), _objectives_of(config, found), _sizes_of(config)
+    for task, head in _TASKS.items():
+        setattr(config, task, getattr(config, task) and _has(found, head))
+    shape = TwoStreamShape(**{ours: getattr(config, theirs) for ours, theirs in _SHAPE.items()}, freeze_first_rows=True)
+    objectives, sizes = _objectives_of(config), _sizes_of(config)
     try:
         with torch.device("meta"):
             expected = PretrainingModel(shape, objectives, sizes).state_dict()
     except (ValueError, RuntimeError) as error:
-        raise DataError(f"{config_path}: describes no encoder ({error})") from error
-    _check(path, found, expected, objectives)
-    return LxmertWeights(
-        shape=shape,
-        objectives=objectives,
-        sizes=sizes,
-        state={name: torch.cat([found[each] for each in _their_names(name)]).float() for name in expected},
-    )
+        raise DataError(f"{config_path or path}: describes no encoder ({error})") from error
+    _check(path, found, expected, config)
+    state = {ours: torch.cat([found[name] for name, _ in _split(ours, expected[ours])]).float() for ours in expected}
+    return LxmertWeights(shape=shape, objectives=objectives, sizes=sizes, state=state)
 
 
-def _their_names(name: str) -> tuple[str, ...]:
-    """Return the one name that a tensor of ours has there, or the three that its parts have."""
+def _split(ours: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
+    """Return a tensor of ours under the one name it has there, or its three parts under theirs."""
+    name = _their_name(ours)
+    if _FUSED not in name:
+        return [(name, tensor)]
+    return [(name.replace(_FUSED, part), tensor) for part, tensor in zip(_SPLIT, tensor.chunk(3), strict=True)]
+
+
+def _their_name(name: str) -> str:
     for ours, theirs in _RENAMED:
         name = name.replace(ours, theirs)
-    return tuple(name.replace(_FUSED, part) for part in _SPLIT) if _FUSED in name else (name,)
+    return name
 
 
 def _without_beginning(name: str) -> str:
@@ -187,102 +244,30 @@ def _without_beginning(name: str) -> str:
     return name
 
 
-def _config_of(model: PretrainingModel) -> LxmertConfig:
-    shape, heads = model.encoder.shape, model.objectives
-    regions = heads["masked_regions"] if "masked_regions" in heads else None
-    wanted = regions.options if isinstance(regions, MaskedRegionsObjective) else None
-    num_outputs = {
-        name.removesuffix(".bias"): len(tensor)
-        for name, tensor in heads.state_dict().items()
-        if name.endswith("decoder.bias")
-    }
-    return LxmertConfig(
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.hidden_size,
-        num_attention_heads=shape.num_heads,
-        intermediate_size=shape.intermediate_size,
-        l_layers=shape.num_text_layers,
-        r_layers=shape.num_region_layers,
-        x_layers=shape.num_cross_layers,
-        max_position_embeddings=shape.max_positions,
-        type_vocab_size=shape.num_segments,
-        hidden_dropout_prob=shape.dropout,
-        attention_probs_dropout_prob=shape.attention_dropout,
-        visual_feat_dim=shape.feature_dim,
-        num_qa_labels=num_outputs.get("question_answering.head.decoder", 0),
-        num_object_labels=num_outputs.get("masked_regions.class_decoder", 0),
-        num_attr_labels=num_outputs.get("masked_regions.attribute_decoder", 0),
-        task_mask_lm="masked_words" in heads,
-        task_matched="matching" in heads,
-        task_qa="question_answering" in heads,
-        task_obj_predict=wanted is not None,
-        visual_obj_loss=wanted is not None and wanted.classes,
-        visual_attr_loss=wanted is not None and wanted.attributes,
-        visual_feat_loss=wanted is not None and wanted.features,
-        visual_loss_normalizer=(wanted or MaskedRegionsOptions()).normalizer,
-    )
+def _has(state: Mapping[str, Tensor], beginning: str) -> bool:
+    return any(name.startswith(beginning) for name in state)
+
+
+def _told_by_heads(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    counts = {field: len(state[name]) if name in state else 0 for field, name in _COUNTED_BY.items()}
+    return counts | {field: _has(state, beginning) for field, beginning in (_TASKS | _DECODERS).items()}
 
 
 def _guess_config(path: Path, found: Mapping[str, Tensor]) -> LxmertConfig:
-    """Return the config that tensors without one must have had, in the program of LXMERT's authors."""
-
-    def size(name: str, axis: int = 0) -> int:
+    """Return the config that these tensors must have had in the program of LXMERT's authors."""
+    for name, axis in _SIZED_BY.values():
         if name not in found or found[name].dim() <= axis:
-            raise DataError(f"{path}: not LXMERT's weights, {name} is missing; it begins with {_first(sorted(found))}")
-        return found[name].shape[axis]
-
-    def layers(part: str) -> int:
-        return len({name.split(".")[3] for name in found if name.startswith(f"lxmert.encoder.{part}.")})
-
-    def outputs(name: str) -> int:
-        return size(name) if name in found else 0
-
-    num_classes = outputs("obj_predict_head.decoder_dict.obj.bias")
-    num_attributes = outputs("obj_predict_head.decoder_dict.attr.bias")
-    return LxmertConfig(
-        vocab_size=size(_WORDS),
-        hidden_size=size(_WORDS, 1),
-        intermediate_size=size("lxmert.encoder.x_layers.0.lang_inter.dense.weight"),
-        l_layers=layers("layer"),
-        r_layers=layers("r_layers"),
-        x_layers=layers("x_layers"),
-        max_position_embeddings=size("lxmert.embeddings.position_embeddings.weight"),
-        type_vocab_size=size("lxmert.embeddings.token_type_embeddings.weight"),
-        visual_feat_dim=size("lxmert.encoder.visn_fc.visn_fc.weight", 1),
-        num_qa_labels=outputs("answer_head.logit_fc.3.bias"),
-        num_object_labels=num_classes,
-        num_attr_labels=num_attributes,
-        visual_obj_loss=num_classes > 0,
-        visual_attr_loss=num_attributes > 0,
-        visual_feat_loss="obj_predict_head.decoder_dict.feat.bias" in found,
-        visual_loss_normalizer=MaskedRegionsOptions().normalizer,
-    )
+            raise DataError(f"{path}: not LXMERT's weights, has no {name}; it has {_some(sorted(found))}")
+    sizes = {field: found[name].shape[axis] for field, (name, axis) in _SIZED_BY.items()}
+    layers = {
+        field: len({name.split(".")[3] for name in found if name.startswith(beginning)})
+        for field, beginning in _LAYERS.items()
+    }
+    told = sizes | layers | _told_by_heads(found)
+    return LxmertConfig(**told, visual_loss_normalizer=MaskedRegionsOptions().normalizer)
 
 
-def _shape_of(config: LxmertConfig) -> TwoStreamShape:
-    return TwoStreamShape(
-        vocab_size=config.vocab_size,
-        feature_dim=config.visual_feat_dim,
-        hidden_size=config.hidden_size,
-        intermediate_size=config.intermediate_size,
-        num_heads=config.num_attention_heads,
-        num_text_layers=config.l_layers,
-        num_region_layers=config.r_layers,
-        num_cross_layers=config.x_layers,
-        max_positions=config.max_position_embeddings,
-        num_segments=config.type_vocab_size,
-        dropout=config.hidden_dropout_prob,
-        attention_dropout=config.attention_probs_dropout_prob,
-        freeze_first_rows=True,
-    )
-
-
-def _objectives_of(config: LxmertConfig, found: Mapping[str, Tensor]) -> Objectives:
-    """Return the objectives that the config has on and the file has a head for, however much of it."""
-
-    def has(head: str) -> bool:
-        return any(name.startswith(head) for name in found)
-
+def _objectives_of(config: LxmertConfig) -> Objectives:
     regions = MaskedRegionsOptions(
         normalizer=config.visual_loss_normalizer,
         features=config.visual_feat_loss,
@@ -290,10 +275,10 @@ def _objectives_of(config: LxmertConfig, found: Mapping[str, Tensor]) -> Objecti
         attributes=config.visual_attr_loss,
     )
     return Objectives(
-        masked_words=MaskedWordsOptions() if config.task_mask_lm and has("cls.predictions.") else None,
-        masked_regions=regions if config.task_obj_predict and has("obj_predict_head.") else None,
-        matching=MatchingOptions() if config.task_matched and has("cls.seq_relationship.") else None,
-        question_answering=QuestionAnsweringOptions() if config.task_qa and has("answer_head.") else None,
+        masked_words=MaskedWordsOptions() if config.task_mask_lm else None,
+        masked_regions=regions if config.task_obj_predict else None,
+        matching=MatchingOptions() if config.task_matched else None,
+        question_answering=QuestionAnsweringOptions() if config.task_qa else None,
     )
 
 
@@ -309,18 +294,19 @@ def _sizes_of(config: LxmertConfig) -> Sizes:
 
 
 def _find(source: str) -> tuple[Path | None, Path]:
-    """Return where config, if there is one, and weights are on disk; those of a hub are brought there first."""
+    """Return where config, if there is one, and weights are on disk; those of the hub are brought there first."""
     path = Path(source)
     if path.is_file():
         beside = path.with_name(CONFIG)
         return (beside if beside.is_file() else None), path
     try:
-        for name in (WEIGHTS, PICKLED):
-            if weights := cached_file(source, name, _raise_exceptions_for_missing_entries=False):
-                return Path(str(cached_file(source, CONFIG))), Path(weights)
+        config = Path(str(cached_file(source, CONFIG)))
+        try:
+            return config, Path(str(cached_file(source, WEIGHTS)))
+        except OSError:
+            return config, Path(str(cached_file(source, PICKLED)))
     except OSError as error:
-        raise DataError(f"{source}: no weights there ({error})") from error
-    raise DataError(f"{source}: neither {WEIGHTS} nor {PICKLED}, expected one of them beside {CONFIG}")
+        raise DataError(f"{source}: expected {CONFIG} and {WEIGHTS} or {PICKLED} there ({error})") from error
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -328,8 +314,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged file brings about, from EOFError to UnpicklingError
-        raise DataError(f"{path}: damaged, or more than tensors, of which nothing was run ({error})") from error
+    except Exception as error:  # what a damaged file brings about has no class in common
+        raise DataError(f"{path}: damaged, or holds more than tensors, of which nothing was run ({error})") from error
     if not isinstance(content, Mapping) or not all(isinstance(each, Tensor) for each in content.values()):
         raise DataError(f"{path}: holds a {type(content).__name__}, expected a state dict: names and tensors alone")
     return dict(content)
@@ -338,39 +324,36 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 def _read_config(path: Path) -> LxmertConfig:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content.get("model_type") != "lxmert" or content.get("hidden_act", "gelu") != "gelu":
-            raise DataError(f"{path}: not LXMERT's, expected model_type lxmert and hidden_act gelu")
-        return LxmertConfig.from_dict(content)
-    except DataError:
-        raise
-    except Exception as error:  # transformers' own checks have no class in common
+        config = LxmertConfig.from_dict(content)
+    except Exception as error:  # nor have transformers' own checks
         raise DataError(f"{path}: not LXMERT's config ({error})") from error
+    if content.get("model_type") != "lxmert" or config.hidden_act != "gelu":
+        raise DataError(
+            f"{path}: model_type {content.get('model_type')!r} and hidden_act {config.hidden_act!r}, "
+            "expected 'lxmert' and 'gelu'"
+        )
+    return config
 
 
-def _check(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor], objectives: Objectives) -> None:
-    shapes = {
-        theirs: part.shape
-        for name, tensor in expected.items()
-        for names in [_their_names(name)]
-        for theirs, part in zip(names, tensor.chunk(len(names)), strict=True)
+def _check(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor], config: LxmertConfig) -> None:
+    """Raise DataError unless `found` is what `expected` asks for, and heads that the config switches off."""
+    shapes = {name: list(part.shape) for ours, tensor in expected.items() for name, part in _split(ours, tensor)}
+    unused = tuple(head for task, head in _TASKS.items() if not getattr(config, task))
+    problems = {
+        "missing": sorted(set(shapes) - set(found)),
+        "left over": sorted(name for name in set(found) - set(shapes) - {_TIED} if not name.startswith(unused)),
+        "of another shape": [
+            f"{name} {list(found[name].shape)} instead of {shape}"
+            for name, shape in shapes.items()
+            if name in found and list(found[name].shape) != shape
+        ],
     }
-    idle = ("cls.predictions.",) * (objectives.masked_words is None)
-    idle += ("cls.seq_relationship.",) * (objectives.matching is None)
-    missing = sorted(set(shapes) - set(found))
-    left_over = sorted(name for name in set(found) - set(shapes) - {_TIED} if not name.startswith(idle))
-    misshapen = [
-        f"{name} {list(found[name].shape)} instead of {list(shape)}"
-        for name, shape in shapes.items()
-        if name in found and found[name].shape != shape
-    ]
-    problems = {"missing": missing, "left over": left_over, "of another shape": misshapen}
     if any(problems.values()):
-        told = "; ".join(f"{len(names)} {what}: {_first(names)}" for what, names in problems.items() if names)
+        told = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in problems.items() if names)
         raise DataError(f"{path}: not the LXMERT weights that its config or its sizes describe; {told}")
     if _TIED in found and not torch.equal(found[_TIED], found[_WORDS]):
         raise DataError(f"{path}: the decoder of words is not the table of word embeddings, expected them to be tied")
 
 
-def _first(names: Iterable[str], most: int = 8) -> str:
-    names = list(names)
+def _some(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
