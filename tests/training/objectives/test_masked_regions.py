@@ -92,13 +92,19 @@ def test_confidence_counts_where_it_is_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("labels", "named"), [("conf_all", NUM_PLACES), ("masked_only", NUM_MASKED), ("masked_conf", NUM_MASKED)]
+    ("labels", "transformed", "named"),
+    [
+        ("conf_all", [NUM_MASKED, NUM_PLACES], [NUM_PLACES]),
+        ("masked_only", [NUM_MASKED], [NUM_MASKED]),
+        ("masked_conf", [NUM_MASKED], [NUM_MASKED]),
+    ],
 )
-def test_no_more_regions_are_decoded_than_count(labels, named):
+def test_no_more_regions_are_decoded_than_count(labels, transformed, named):
     batch, head = make_batch(), build_head(labels=labels)
-    featured, classified = rows_seen(head.feature_decoder), rows_seen(head.class_decoder)
+    parts = head.transform.dense, head.feature_decoder, head.class_decoder, head.attribute_decoder
+    seen = [rows_seen(part) for part in parts]
     head(make_outputs(batch, dtype=torch.float64), batch)
-    assert (featured, classified) == ([NUM_MASKED], [named])
+    assert seen == [transformed, [NUM_MASKED], named, named]
 
 
 @pytest.mark.parametrize(("labels", "learning"), [("conf_all", NUM_REGIONS), ("masked_only", NUM_MASKED)])
