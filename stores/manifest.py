@@ -151,13 +151,13 @@ def require_same_configuration(existing: Manifest, wanted: Manifest, folder: Pat
     Raises:
         StoreError: listing every option that differs, with both values.
     """
-    differences = [
-        *_differences("content", existing.content, wanted.content),
-        *_differences("store", existing.store, wanted.store),
-        *_differences("", existing.configuration, json.loads(canonical_json(wanted.configuration))),
+    found = [
+        *differences("content", existing.content, wanted.content),
+        *differences("store", existing.store, wanted.store),
+        *differences("", existing.configuration, json.loads(canonical_json(wanted.configuration))),
     ]
-    if differences:
-        raise StoreError(f"{folder}: {'; '.join(differences)}; use a new --out, or the options that the store has")
+    if found:
+        raise StoreError(f"{folder}: {'; '.join(found)}; use a new --out, or the options that the store has")
 
 
 def _is_there(path: Path, entry: ShardEntry) -> bool:
@@ -188,17 +188,18 @@ def _entry(fields: dict[str, Any], path: Path) -> ShardEntry:
     return ShardEntry(**fields | {"failures": failures, "drops": drops})
 
 
-def _differences(path: str, found: Any, expected: Any) -> Iterator[str]:
+def differences(path: str, found: Any, expected: Any) -> Iterator[str]:
+    """Yield what differs between two JSON values, each with both; `path` is where they stand."""
     if isinstance(found, dict) and isinstance(expected, dict):
         for key in sorted(found.keys() | expected.keys()):
             below = f"{path}.{key}" if path else key
-            yield from _differences(below, found.get(key, _ABSENT), expected.get(key, _ABSENT))
+            yield from differences(below, found.get(key, _ABSENT), expected.get(key, _ABSENT))
     elif isinstance(found, list) and isinstance(expected, list):
         # At most two lines for a list: a vocabulary with one word more would otherwise differ at every later word.
         if len(found) != len(expected):
             yield f"{path} had {len(found)} entries, this run has {len(expected)}"
         pairs = enumerate(zip(found, expected, strict=False))
-        yield from next((lines for i, (a, b) in pairs if (lines := list(_differences(f"{path}[{i}]", a, b)))), [])
+        yield from next((lines for i, (a, b) in pairs if (lines := list(differences(f"{path}[{i}]", a, b)))), [])
     elif found is not expected and (_ABSENT in (found, expected) or canonical_json(found) != canonical_json(expected)):
         yield f"{path} was {_shown(found)}, this run has {_shown(expected)}"
 

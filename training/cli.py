@@ -12,10 +12,28 @@ from detectors.images import ImageError
 from detectors.training import TrainingError
 from detectors.vocabulary import VocabularyError
 from detectors.weights import WeightsError
+from stores.errors import StoreError
 from training.detector_command import DetectorCommand
+from training.loop import LoopError
+from training.order import OrderError
+from training.pretrain_command import PretrainCommand
 
-COMMANDS: dict[str, Callable[..., Any]] = {"detector": DetectorCommand}
-ERRORS = (DataError, VocabularyError, WeightsError, ImageError, TrainingError, OSError)
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "detector": DetectorCommand,
+    "pretrain": PretrainCommand,
+}
+ERRORS = (
+    DataError,
+    StoreError,
+    VocabularyError,
+    WeightsError,
+    ImageError,
+    TrainingError,
+    LoopError,
+    OrderError,
+    OSError,
+    ValueError,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

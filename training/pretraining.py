@@ -1,11 +1,11 @@
 """The model of pre-training: one encoder, and a head for each objective."""
 
 from collections.abc import Collection
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from training.models.heads import AnswerHead
 from training.models.two_stream import TwoStreamEncoder, TwoStreamShape, initialize
 from training.objectives.catalog import Objectives, build_objectives
 from training.objectives.sizes import Sizes
@@ -19,12 +19,31 @@ class PretrainingModel(nn.Module):
         super().__init__()
         self.encoder = TwoStreamEncoder(shape)
         self.objectives = build_objectives(objectives, sizes)
+        self.options = objectives
         initialize(self.objectives)
+
+    @property
+    def answer_head(self) -> AnswerHead | None:
+        """The head that chooses answers, where the run has one."""
+        if "question_answering" not in self.objectives:
+            return None
+        head: AnswerHead = self.objectives["question_answering"].head  # type: ignore[assignment]
+        return head
 
     def encode(self, batch: Batch, taps: Collection[str] = ()) -> EncoderOutputs:
         """Return the encoder's outputs, with the attentions that are asked for."""
         outputs: EncoderOutputs = self.encoder(batch, taps)
         return outputs
+
+    def weights(self, epoch: int) -> dict[str, float]:
+        """Return the weight of every term in an epoch, counted from 0."""
+        weights: dict[str, float] = {}
+        for name, head in self.objectives.items():
+            options = getattr(self.options, name)
+            terms: tuple[str, ...] = head.terms  # type: ignore[assignment]
+            is_on = epoch >= getattr(options, "from_epoch", 0)
+            weights |= dict.fromkeys(terms, options.weight if is_on else 0.0)
+        return weights
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return every objective's terms by name, not weighted."""
@@ -44,9 +63,3 @@ def build_pretraining_model(
 def num_parameters(module: nn.Module) -> int:
     """Return the number of a module's weights."""
     return sum(each.numel() for each in module.parameters())
-
-
-def term_weights(objectives: Objectives) -> dict[str, float]:
-    """Return the weight of each objective, by the objective's name."""
-    asked: dict[str, Any] = vars(objectives)
-    return {name: options.weight for name, options in asked.items() if options is not None}

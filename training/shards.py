@@ -79,7 +79,7 @@ class JoinedShards:
     def select(
         self,
         *,
-        splits: Collection[Split] = _SPLITS,
+        splits: Collection[str] = _SPLITS,
         sources: Collection[str] | None = None,
         num_images: int = 1,
         answered: bool = False,

@@ -25,6 +25,7 @@ class Objectives:
     word_object_alignment: AlignmentOptions | None = None
 
 
+# Each has `terms`, the names of the loss terms that it gives.
 OBJECTIVES: dict[str, Callable[[Any, Sizes], nn.Module]] = {
     "masked_words": MaskedWordsObjective,
     "masked_regions": MaskedRegionsObjective,

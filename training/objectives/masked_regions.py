@@ -39,6 +39,8 @@ class MaskedRegionsObjective(nn.Module):
     def __init__(self, options: MaskedRegionsOptions, sizes: Sizes) -> None:
         super().__init__()
         self.options = options
+        asked = {"features": options.features, "classes": options.classes, "attributes": options.attributes}
+        self.terms = tuple(f"region_{name}" for name, is_asked in asked.items() if is_asked)
         self.transform = Transform(sizes.hidden_size)
         if options.features:
             self.feature_decoder = nn.Linear(sizes.hidden_size, sizes.feature_dim)

@@ -27,6 +27,7 @@ class MaskedWordsObjective(nn.Module):
 
     def __init__(self, options: MaskedWordsOptions, sizes: Sizes) -> None:
         super().__init__()
+        self.terms = ("masked_words",)
         self.transform = Transform(sizes.hidden_size)
         self.bias = nn.Parameter(torch.zeros(sizes.vocab_size))
 

@@ -21,6 +21,7 @@ class MatchingObjective(nn.Module):
 
     def __init__(self, options: MatchingOptions, sizes: Sizes) -> None:
         super().__init__()
+        self.terms = ("matching",)
         self.decoder = nn.Linear(sizes.hidden_size, 2)
 
     def forward(self, outputs: EncoderOutputs, batch: Batch) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ class QuestionAnsweringObjective(nn.Module):
 
     def __init__(self, options: QuestionAnsweringOptions, sizes: Sizes) -> None:
         super().__init__()
+        self.terms = ("question_answering",)
         self.head = AnswerHead(sizes.hidden_size, 2 * sizes.hidden_size, sizes.num_answers)
 
     def forward(self, outputs: EncoderOutputs, batch: Batch) -> dict[str, Tensor]:

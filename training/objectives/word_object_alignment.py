@@ -47,6 +47,7 @@ class WordObjectAlignment(nn.Module):
 
     def __init__(self, options: AlignmentOptions, sizes: Sizes) -> None:
         super().__init__()
+        self.terms = ("word_object_alignment",)
         self.options = options
         self.text_decoder = _decoder(options, sizes.hidden_size)
         self.region_decoder = _decoder(options, sizes.hidden_size)

@@ -1,0 +1,57 @@
+"""Feeds a loop: the batches of one rank, step by step, made ahead by processes of their own."""
+
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from training.batches import BatchMaker
+from training.order import TrainingOrder
+from training.records import Batch
+
+
+class StepBatches(Dataset[list[Batch]]):
+    """What one rank takes of any step: a pure function of the step."""
+
+    def __init__(self, maker: BatchMaker, order: TrainingOrder, parts: Sequence[NDArray[np.int64]]) -> None:
+        self._maker = maker
+        self._order = order
+        self._parts = parts
+
+    def __getitem__(self, step: int) -> list[Batch]:
+        numbers = self._order.batch(step)
+        return [self._maker.make(numbers, step=step, positions=part) for part in self._parts]
+
+
+class Feed:
+    """Yields the parts of one step after another, and knows how long it was waited for."""
+
+    def __init__(self, batches: StepBatches, steps: Sequence[int], *, num_workers: int, device: torch.device) -> None:
+        """Batches of `steps` come in their order, made by `num_workers` processes; 0 makes them in this one."""
+        self._loader: DataLoader[list[Batch]] = DataLoader(
+            batches,
+            batch_size=None,
+            sampler=steps,
+            num_workers=num_workers,
+            prefetch_factor=4 if num_workers else None,
+            pin_memory=device.type == "cuda",
+        )
+        self._waited = 0.0
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        batches = iter(self._loader)
+        while True:
+            started = time.perf_counter()
+            step = next(batches, None)
+            self._waited += time.perf_counter() - started
+            if step is None:
+                return
+            yield step
+
+    def take_waited(self) -> float:
+        """Return the seconds that the loop waited for data since this was last asked."""
+        waited, self._waited = self._waited, 0.0
+        return waited

@@ -1,0 +1,165 @@
+"""Presets of pre-training: what a paper did, as typed Python. Each says its command, its hardware, and what to expect.
+
+An ablation is a preset with one thing changed, `--ablation NAME`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from training.batches import BatchOptions
+from training.models.two_stream import TwoStreamShape
+from training.objectives.catalog import Objectives
+from training.objectives.masked_regions import MaskedRegionsOptions
+from training.objectives.question_answering import QuestionAnsweringOptions
+from training.objectives.word_object_alignment import AlignmentOptions
+from training.optimizers import Optimization
+from training.recipes import Precision
+from training.targets import TargetOptions
+
+LXMERT_SOURCES = ("coco-captions", "visual-genome", "vqa-v2", "gqa", "lxmert-json")
+"""What LXMERT was pre-trained on, as far as the sentence store has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A recipe before it meets data: sizes of vocabularies and features come from there."""
+
+    command: str
+    hardware: str
+    expected: str
+    """Hours, and what comes of it; with its source, or measured."""
+    encoder: TwoStreamShape
+    objectives: Objectives
+    batches: BatchOptions
+    optimization: Optimization
+    sources: tuple[str, ...] | None = LXMERT_SOURCES
+    """None: all that the store has about one image."""
+    batch_size: int = 256
+    epochs: float = 20.0
+    num_steps: int | None = None
+    """Instead of epochs."""
+    precision: Precision = "bfloat16"
+    tokenizer: str | None = "bert-base-uncased"
+    """A Hugging Face name or path; None: one that is trained on the sentences."""
+    vocab_size: int = 30522
+    """Of a tokenizer that is trained."""
+    num_answers: int = 9500
+    """The most frequent ones of the training questions, where no table is given."""
+    ablations: Mapping[str, Callable[["Preset"], "Preset"]] = field(default_factory=dict)
+
+
+def change_objectives(**changes: Any) -> Callable[[Preset], Preset]:
+    """Return the ablation that has these objectives instead."""
+    return lambda preset: replace(preset, objectives=replace(preset.objectives, **changes))
+
+
+def change_targets(**changes: Any) -> Callable[[Preset], Preset]:
+    """Return the ablation whose alignment targets are others."""
+
+    def changed(preset: Preset) -> Preset:
+        targets = replace(preset.batches.targets or TargetOptions(), **changes)
+        return replace(preset, batches=replace(preset.batches, targets=targets))
+
+    return changed
+
+
+def _literal_paper(preset: Preset) -> Preset:
+    options = AlignmentOptions(decoder="paper", topk_on="pred_restricted")
+    return change_targets(combination="paper")(change_objectives(word_object_alignment=options)(preset))
+
+
+def _without_matching(preset: Preset) -> Preset:
+    return replace(change_objectives(matching=None)(preset), batches=replace(preset.batches, mismatch=0.0))
+
+
+OBJECTIVE_ABLATIONS: dict[str, Callable[[Preset], Preset]] = {
+    "no-vision": change_objectives(masked_regions=None),
+    "no-features": change_objectives(masked_regions=MaskedRegionsOptions(features=False)),
+    "no-labels": change_objectives(masked_regions=MaskedRegionsOptions(classes=False, attributes=False)),
+    "paper-labels": change_objectives(
+        masked_regions=MaskedRegionsOptions(labels="masked_only", feature_loss="l2", attributes=False)
+    ),
+    "no-question-answering": change_objectives(question_answering=None),
+    "late-question-answering": change_objectives(question_answering=QuestionAnsweringOptions(from_epoch=10)),
+    "no-matching": _without_matching,
+}
+
+ALIGNMENT_ABLATIONS: dict[str, Callable[[Preset], Preset]] = {
+    "no-alignment": change_objectives(word_object_alignment=None),
+    "paper-target": change_targets(combination="paper"),
+    "literal-paper": _literal_paper,
+    "position-only": change_targets(combination="position-only"),
+    "semantic-only": change_targets(combination="semantic-only"),
+    "permuted": change_targets(permuted=True),
+    "no-answer-pointer": change_targets(answer_pointer=False),
+    "require-iou": change_targets(require_iou=0.1),
+    "share-0.1": change_targets(share=0.1),
+    "share-0.3": change_targets(share=0.3),
+    "share-0.7": change_targets(share=0.7),
+}
+
+_PRETRAINING = BatchOptions(mask_words=0.15, mask_regions=0.15, mismatch=0.5)
+
+LXMERT = Preset(
+    command="vinculum-train pretrain --preset lxmert --regions regions --sentences sentences --out lxmert",
+    hardware="4 GPUs of 24 GB or one of 80 GB; 1 TB of disk is more than enough, regions in page cache help",
+    expected="the paper: 10 days on 4 Titan Xp for 9.18 M sentences, 20 epochs; then VQA 72.5, GQA 60.3, NLVR2 76.2. "
+    "Not run by us at this scale.",
+    encoder=TwoStreamShape(),
+    objectives=Objectives(),
+    batches=_PRETRAINING,
+    optimization=Optimization(),
+    ablations=OBJECTIVE_ABLATIONS,
+)
+
+WORD_OBJECT_ALIGNMENT = replace(
+    LXMERT,
+    command="vinculum-train pretrain --preset word-object-alignment --regions regions --sentences sentences --out woa",
+    hardware="the paper: 4 V100",
+    expected="the paper: GQA 60.5 and consistency 89.7, without alignment 54.9 and 79.5. Not run by us at this scale.",
+    objectives=replace(LXMERT.objectives, word_object_alignment=AlignmentOptions()),
+    batches=replace(_PRETRAINING, targets=TargetOptions()),
+    batch_size=512,
+    ablations=OBJECTIVE_ABLATIONS | ALIGNMENT_ABLATIONS,
+)
+
+TOY = Preset(
+    command="vinculum-train pretrain --preset toy --regions demo/regions --sentences demo/sentences --out toy",
+    hardware="a laptop: 2 cores, 2 GB",
+    expected="3 minutes",
+    encoder=TwoStreamShape(
+        hidden_size=64, intermediate_size=128, num_heads=4, num_text_layers=2, num_region_layers=1, num_cross_layers=2,
+        max_positions=64,
+    ),
+    objectives=Objectives(
+        masked_regions=MaskedRegionsOptions(weight=0.15),  # with the normalizer: plain means
+        word_object_alignment=AlignmentOptions(weight=2.5, joint_size=64),
+    ),
+    batches=replace(_PRETRAINING, max_pieces=24, targets=TargetOptions()),
+    optimization=Optimization(optimizer="adamw", learning_rate=1e-3, epsilon=1e-8),
+    batch_size=64,
+    num_steps=1500,
+    precision="float32",
+    tokenizer=None,
+    vocab_size=2000,
+    ablations=OBJECTIVE_ABLATIONS | ALIGNMENT_ABLATIONS,
+)  # fmt: skip
+
+PRESETS: dict[str, Preset] = {"lxmert": LXMERT, "word-object-alignment": WORD_OBJECT_ALIGNMENT, "toy": TOY}
+
+
+def find_preset(name: str, ablation: str | None = None) -> Preset:
+    """Return a preset, or one of its ablations.
+
+    Raises:
+        ValueError: there is none of this name; lists those that there are.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset {name!r}: no such preset, expected one of {', '.join(PRESETS)}")
+    preset = PRESETS[name]
+    if ablation is None:
+        return preset
+    if ablation not in preset.ablations:
+        raise ValueError(f"ablation {ablation!r} of {name}: none such, expected one of {', '.join(preset.ablations)}")
+    return preset.ablations[ablation](preset)

@@ -1,0 +1,153 @@
+"""A preset meets data and becomes a recipe; the recipe begins a run. What follows is the same for every run."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from annotations.answers import AnswerVocabulary, normalize_answer, read_answer_vocabulary
+from stores.errors import StoreError
+from stores.manifest import fingerprint
+from training.objectives.sizes import Sizes
+from training.presets import Preset
+from training.recipes import Precision, Recipe
+from training.runs import Run, begin_run
+from training.shards import JoinedShards
+from training.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
+from training.worker import PRETRAINING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What is asked for against the preset; None: as the preset has it."""
+
+    sources: tuple[str, ...] | None = None
+    tokenizer: str | None = None
+    answers: Path | None = None
+    batch_size: int | None = None
+    epochs: float | None = None
+    num_steps: int | None = None
+    learning_rate: float | None = None
+    precision: Precision | None = None
+    seed: int = 0
+
+
+def prepare(preset: Preset, *, regions: Path, sentences: Path, out: Path, overrides: Overrides) -> Run:
+    """`out` is the folder of the run that the preset gives on this data, new or begun before; nothing is trained.
+
+    Raises:
+        StoreError: the stores are not as they should be, or another recipe began the run.
+        DataError: the tokenizer or the answers can not be read.
+    """
+    with JoinedShards(regions, sentences) as shards:
+        sources = _sources(preset, shards, overrides.sources)
+        tokenizer = _tokenizer(preset, shards, sources, overrides.tokenizer)
+        answers = _answers(preset, shards, sources, overrides.answers)
+        recipe = _recipe(preset, shards, sources, tokenizer, answers, overrides)
+    return begin_run(out, recipe, tokenizer, answers)
+
+
+def _sources(preset: Preset, shards: JoinedShards, asked: tuple[str, ...] | None) -> tuple[str, ...]:
+    if asked is not None:
+        return asked
+    if preset.sources is None:
+        return shards.sources
+    found = tuple(source for source in preset.sources if source in shards.sources)
+    if not found:
+        raise StoreError(
+            f"{shards.sentences.folder} has sentences of {', '.join(shards.sources)}, but the preset learns from "
+            f"{', '.join(preset.sources)}; name others with --sources"
+        )
+    return found
+
+
+def _tokenizer(preset: Preset, shards: JoinedShards, sources: tuple[str, ...], asked: str | None) -> TextTokenizer:
+    name = asked or preset.tokenizer
+    if name is not None:
+        return load_tokenizer(name)
+    numbers = shards.select(splits=("train",), sources=sources)
+    return train_tokenizer((shards.read(int(number)).text for number in numbers), vocab_size=preset.vocab_size)
+
+
+def _answers(preset: Preset, shards: JoinedShards, sources: tuple[str, ...], path: Path | None) -> AnswerVocabulary:
+    """Return the table of a file, or the most frequent first answers of the training questions."""
+    if path is not None:
+        return read_answer_vocabulary(path)
+    try:
+        numbers = shards.select(splits=("train",), sources=sources, answered=True)
+    except StoreError:  # captions alone
+        return AnswerVocabulary(answers=())
+    return most_frequent_answers(shards, numbers, preset.num_answers)
+
+
+def most_frequent_answers(shards: JoinedShards, numbers: NDArray[np.int64], limit: int) -> AnswerVocabulary:
+    """Return the `limit` most frequent best answers of these sentences, the most frequent first."""
+    counts = Counter(normalize_answer(shards.read(int(number)).answers[0]) for number in numbers)
+    best_first = sorted(counts, key=lambda answer: (-counts[answer], answer))
+    return AnswerVocabulary(answers=tuple(best_first[:limit]))
+
+
+def sizes_of(shards: JoinedShards, tokenizer: TextTokenizer, answers: AnswerVocabulary, hidden_size: int) -> Sizes:
+    """Return the sizes that the data gives; a store without names is taken for one of Visual Genome's 1600 and 400."""
+    vocabulary = shards.regions.manifest.configuration.get("detector", {}).get("vocabulary") or {}
+    return Sizes(
+        hidden_size=hidden_size,
+        vocab_size=tokenizer.vocab_size,
+        feature_dim=shards.read_regions(0).feature_dim,
+        num_classes=len(vocabulary.get("classes", ())) or 1600,
+        num_attributes=len(vocabulary.get("attributes", ())) or 400,
+        num_answers=max(len(answers.answers), 1),
+    )
+
+
+def data_of(shards: JoinedShards) -> dict[str, str]:
+    """Return what is recorded of the data in a recipe."""
+    return {
+        "regions": fingerprint(shards.regions.manifest.configuration),
+        "sentences": fingerprint(shards.sentences.manifest.configuration),
+    }
+
+
+def _recipe(
+    preset: Preset,
+    shards: JoinedShards,
+    sources: tuple[str, ...],
+    tokenizer: TextTokenizer,
+    answers: AnswerVocabulary,
+    overrides: Overrides,
+) -> Recipe:
+    sizes = sizes_of(shards, tokenizer, answers, preset.encoder.hidden_size)
+    objectives, batches = preset.objectives, preset.batches
+    if not answers.answers:
+        objectives = replace(objectives, question_answering=None)
+    if objectives.word_object_alignment is None:
+        batches = replace(batches, targets=None)
+    if objectives.masked_regions is None:
+        batches = replace(batches, mask_regions=0.0)
+    batch_size = overrides.batch_size or preset.batch_size
+    num_sentences = len(shards.select(splits=("train",), sources=sources))
+    optimization = preset.optimization
+    if overrides.learning_rate is not None:
+        optimization = replace(optimization, learning_rate=overrides.learning_rate)
+    return Recipe(
+        task=PRETRAINING,
+        encoder=replace(preset.encoder, vocab_size=sizes.vocab_size, feature_dim=sizes.feature_dim),
+        sizes=sizes,
+        objectives=objectives,
+        batches=batches,
+        optimization=optimization,
+        sources=sources,
+        batch_size=batch_size,
+        num_steps=_num_steps(preset, overrides, num_sentences // batch_size),
+        precision=overrides.precision or preset.precision,
+        seed=overrides.seed,
+        data=data_of(shards),
+    )
+
+
+def _num_steps(preset: Preset, overrides: Overrides, steps_per_epoch: int) -> int:
+    if overrides.num_steps is not None or (overrides.epochs is None and preset.num_steps is not None):
+        return overrides.num_steps or preset.num_steps or 1
+    return max(round((overrides.epochs or preset.epochs) * steps_per_epoch), 1)

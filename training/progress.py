@@ -1,0 +1,132 @@
+"""What a run tells while it trains: lines of `metrics.jsonl`, TensorBoard's curves, and a line for people.
+
+The rank that trains writes; whoever started the run may be on another machine, and reads the file as it grows.
+"""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from stores.atomic import replacing
+from training.loop import StepReport, memory_mb
+
+METRICS = "metrics.jsonl"
+
+
+class MetricsLog:
+    """Appends a line for every few steps to a run's `metrics.jsonl`, and to TensorBoard; a context manager."""
+
+    def __init__(self, folder: Path, *, first: int, every: int, device: torch.device, num_ranks: int) -> None:
+        """Lines of steps after `first`, from an attempt that was killed, are gone."""
+        self._path = folder / METRICS
+        self._every = every
+        self._device = device
+        self._num_ranks = num_ranks
+        self._reports: list[StepReport] = []
+        self._waited = 0.0
+        _forget_after(self._path, first)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._curves = SummaryWriter(str(folder / "tensorboard"), purge_step=first + 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+        self._curves.close()
+
+    def add(self, report: StepReport, waited: float) -> None:
+        """Take one step, for which data was waited so many seconds."""
+        self._reports.append(report)
+        self._waited += waited
+        if report.step % self._every == 0:
+            self.write()
+
+    def write(self) -> None:
+        """Means over the steps since the last line are on disk, and drawn."""
+        if not self._reports:
+            return
+        last, count = self._reports[-1], len(self._reports)
+        seconds = sum(report.seconds for report in self._reports)
+        line: dict[str, Any] = {
+            "step": last.step,
+            "loss": sum(report.loss for report in self._reports) / count,
+            "terms": {name: sum(each.terms[name] for each in self._reports) / count for name in last.terms},
+            "gradient_norm": sum(report.gradient_norm for report in self._reports) / count,
+            "learning_rate": last.learning_rate,
+            "samples_per_second": sum(report.num_pairs for report in self._reports) * self._num_ranks / seconds,
+            "data_wait_share": self._waited / seconds,
+            "memory_mb": memory_mb(self._device),
+            "time": time.time(),
+        }
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        for name, value in {**line, **{f"terms/{name}": value for name, value in line["terms"].items()}}.items():
+            if isinstance(value, float) and name != "time":
+                self._curves.add_scalar(name, value, last.step)
+        self._reports, self._waited = [], 0.0
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's `metrics.jsonl`; a last one that is not finished is left out."""
+    path = folder / METRICS
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+@contextmanager
+def showing(folder: Path, *, num_steps: int) -> Iterator[None]:
+    """While the body runs, what the run writes is shown: a bar on a terminal, lines elsewhere."""
+    done = threading.Event()
+    lines = read_metrics(folder)
+    bar = tqdm(
+        total=num_steps, initial=lines[-1]["step"] if lines else 0, unit="step", file=sys.stderr,
+        disable=not sys.stderr.isatty(),
+    )  # fmt: skip
+
+    def follow(seen: int) -> None:
+        while not done.wait(0.5):
+            seen = _show(folder, seen, bar)
+        _show(folder, seen, bar)
+
+    thread = threading.Thread(target=follow, args=(lines[-1]["step"] if lines else 0,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        bar.close()
+
+
+def progress_line(line: dict[str, Any]) -> str:
+    """Return one line of `metrics.jsonl` as people read it."""
+    terms = "  ".join(f"{name} {value:.3f}" for name, value in line["terms"].items())
+    return (
+        f"step {line['step']}  loss {line['loss']:.3f}  {terms}  {line['samples_per_second']:.0f} samples/s  "
+        f"waiting {line['data_wait_share']:.1%}  {line['memory_mb'] / 1000:.1f} GB"
+    )
+
+
+def _show(folder: Path, seen: int, bar: Any) -> int:
+    new = [line for line in read_metrics(folder) if line["step"] > seen]
+    for line in new:
+        bar.update(line["step"] - bar.n)
+        tqdm.write(progress_line(line), file=sys.stderr)
+    return int(new[-1]["step"]) if new else seen
+
+
+def _forget_after(path: Path, step: int) -> None:
+    lines = read_metrics(path.parent)
+    with replacing(path) as temporary:
+        kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= step]
+        temporary.write_text("".join(kept), encoding="utf-8")

@@ -1,0 +1,61 @@
+"""The folder of a run: its recipe, its tokenizer, its table of answers, its checkpoints, and what it measured.
+
+RUN/recipe.json  tokenizer.json  answers.json  checkpoints/  metrics.jsonl  tensorboard/
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from annotations.answers import AnswerVocabulary, read_answer_vocabulary
+from annotations.drops import DataError
+from stores.atomic import write_json
+from stores.errors import StoreError
+from stores.manifest import differences
+from training.recipes import FILE_NAME, Recipe, as_json, read_recipe, write_recipe
+from training.tokenizer import TextTokenizer, load_tokenizer
+
+ANSWERS = "answers.json"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """A run that was begun."""
+
+    folder: Path
+    recipe: Recipe
+    tokenizer: TextTokenizer
+    answers: AnswerVocabulary
+
+
+def begin_run(folder: Path, recipe: Recipe, tokenizer: TextTokenizer, answers: AnswerVocabulary) -> Run:
+    """`folder` is the folder of this run, new or begun before.
+
+    Raises:
+        StoreError: another recipe began it; names every option that differs, with both values.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / FILE_NAME).exists():
+        found = list(differences("", as_json(read_recipe(folder)), as_json(recipe)))
+        if found:
+            raise StoreError(f"{folder}: {'; '.join(found)}; use a new --out, or the options that the run has")
+        return open_run(folder)
+    tokenizer.save(folder)
+    write_json(folder / ANSWERS, list(answers.answers))
+    write_recipe(folder, recipe)  # last: a folder with a recipe has everything
+    return Run(folder=folder, recipe=recipe, tokenizer=tokenizer, answers=answers)
+
+
+def open_run(folder: Path) -> Run:
+    """Return the run in `folder`.
+
+    Raises:
+        DataError: it is none.
+    """
+    recipe = read_recipe(folder)
+    tokenizer = load_tokenizer(str(folder))
+    if tokenizer.vocab_size != recipe.sizes.vocab_size:
+        raise DataError(
+            f"{folder}: its tokenizer has {tokenizer.vocab_size} pieces, expected {recipe.sizes.vocab_size} as the "
+            "recipe says"
+        )
+    return Run(folder=folder, recipe=recipe, tokenizer=tokenizer, answers=read_answer_vocabulary(folder / ANSWERS))
