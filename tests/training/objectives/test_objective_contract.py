@@ -66,6 +66,7 @@ def test_every_term_is_a_finite_positive_number_and_every_weight_learns_from_it(
     batch = make_batch()
     head, outputs = build(name, options), make_outputs(batch)
     terms = head(outputs, batch)
+    assert head.terms == tuple(terms)
     assert all(term.shape == () and term.dtype == torch.float32 and term > 0 for term in terms.values())
     sum(terms.values()).backward()
     for weight_name, weight in head.named_parameters():
