@@ -14,6 +14,7 @@ from detectors.vocabulary import VocabularyError
 from detectors.weights import WeightsError
 from stores.errors import StoreError
 from training.detector_command import DetectorCommand
+from training.export_command import ExportCommand
 from training.loop import LoopError
 from training.order import OrderError
 from training.pretrain_command import PretrainCommand
@@ -21,6 +22,7 @@ from training.pretrain_command import PretrainCommand
 COMMANDS: dict[str, Callable[..., Any]] = {
     "detector": DetectorCommand,
     "pretrain": PretrainCommand,
+    "export": ExportCommand,
 }
 ERRORS = (
     DataError,
