@@ -159,9 +159,10 @@ class JoinedShards:
         numbers = {image_id: number for number, image_id in enumerate(self._image_ids)}
         images = np.fromiter((numbers.get(image_id, -1) for index in indexes for image_id in index.image_ids), np.int32)
         if (images < 0).any():
-            lost = [image_id for index in indexes for image_id in index.image_ids if image_id not in numbers]
+            every = dict.fromkeys(image_id for index in indexes for image_id in index.image_ids)
+            lost = [image_id for image_id in every if image_id not in numbers]
             raise StoreError(
-                f"{self.sentences.folder}: {len(set(lost))} images of its sentences have no regions in "
+                f"{self.sentences.folder}: of the {len(every)} images of its sentences, {len(lost)} have no regions in "
                 f"{self.regions.folder} (the first: {', '.join(map(repr, lost[:3]))}); expected all; run vinculum "
                 "extract for them, or align again"
             )

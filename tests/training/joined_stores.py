@@ -1,0 +1,140 @@
+"""Small region and sentence stores that belong together, with numbers that the tests know.
+
+Axes: W pointed words, R regions.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from annotations.aligned import AlignedSentences, PointedWords
+from annotations.records import Answer, Sentence, SentenceImage
+from detectors.records import RegionFeatures
+from stores.catalog import STORES
+from stores.manifest import Manifest, StoreName, describe_shard, fingerprint, write_manifest
+from tests.stores.builders import make_store
+
+CONFIGURATION: dict[str, Any] = {"detector": {"name": "faster-rcnn"}, "weights": "random:0"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """A pointed word and its criteria."""
+
+    says: str
+    """The word as its text has it, where it first stands there."""
+    position: Sequence[float]
+    semantic: Sequence[float]
+    image: int = 0
+    in_answer: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spoken:
+    """A sentence as the tests write it."""
+
+    text: str
+    image_ids: Sequence[str]
+    words: Sequence[Word] = ()
+    answers: Mapping[str, float] = field(default_factory=dict)
+    """Best first."""
+    source: str = "captions"
+    split: str = "train"
+
+
+def make_image(
+    image_id: str, *, num_boxes: int = 4, feature_dim: int = 6, width: int = 200, height: int = 100, first: float = 0
+) -> RegionFeatures:
+    """Return regions whose features are first, first + 1, ... and whose boxes grow to the lower right."""
+    numbers = np.arange(num_boxes * feature_dim, dtype=np.float16).reshape(num_boxes, feature_dim)
+    corners = np.linspace(0, 0.5, num_boxes, dtype=np.float32)[:, None] * [width, height]
+    return RegionFeatures(
+        image_id=image_id,
+        image_width=width,
+        image_height=height,
+        boxes_xyxy=np.concatenate([corners, corners + [width / 2, height / 2]], axis=1).astype(np.float32),
+        features=numbers + np.float16(first),
+        class_ids=np.arange(num_boxes, dtype=np.int32),
+        class_scores=np.full(num_boxes, 0.5, np.float32),
+        attribute_ids=np.arange(num_boxes, dtype=np.int32) + 10,
+        attribute_scores=np.full(num_boxes, 0.25, np.float32),
+        selection="confident",
+    )
+
+
+def random_word(says: str, num_regions: int, rng: np.random.Generator, **more: Any) -> Word:
+    """Return a word with criteria as real ones are: most regions do not overlap, names are a little alike."""
+    position = np.where(rng.random(num_regions) < 0.4, rng.random(num_regions), 0)
+    return Word(says=says, position=position.tolist(), semantic=rng.uniform(-0.2, 1, num_regions).tolist(), **more)
+
+
+def join_stores(
+    folder: Path,
+    images: Sequence[Sequence[RegionFeatures]],
+    sentences: Sequence[Sequence[Spoken]],
+    *,
+    store: StoreName = "arrow",
+    configuration: dict[str, Any] = CONFIGURATION,
+) -> tuple[Path, Path]:
+    """Return the folders of a region store and of the sentence store that was aligned with it, shard by shard."""
+    regions, aligned = folder / "regions", folder / "sentences"
+    folder.mkdir(exist_ok=True)
+    make_store(regions, images, store=store, configuration=configuration)
+    num_boxes = {image.image_id: image.num_boxes for shard in images for image in shard}
+    entries = []
+    aligned.mkdir()
+    about = {"regions": {"fingerprint": fingerprint(configuration)}}
+    for number, shard in enumerate(sentences):
+        path = aligned / f"shard-{number:05d}{STORES[store].suffix}"
+        numbered = [(f"{number}-{row:05d}", each) for row, each in enumerate(shard)]
+        batches = (_align(numbered[start : start + 3], num_boxes) for start in range(0, len(numbered), 3))
+        entries.append(describe_shard(path, STORES[store].write_sentences(path, batches, configuration=about)))
+    write_manifest(aligned, Manifest(content="sentences", store=store, configuration=about, shards=tuple(entries)))
+    return regions, aligned
+
+
+def _align(batch: Sequence[tuple[str, Spoken]], num_boxes: Mapping[str, int]) -> AlignedSentences:
+    of_images = [tuple(num_boxes.get(image_id, 0) for image_id in each.image_ids) for _, each in batch]
+    width = max(map(max, of_images))
+    words = [(each, word) for _, each in batch for word in each.words]
+    starts = [_where(each, word) for each, word in words]
+    return AlignedSentences(
+        sentences=[_sentence(sentence_id, each) for sentence_id, each in batch],
+        num_boxes=of_images,
+        words=PointedWords(
+            starts=np.array(starts, np.int32),
+            ends=np.array([start + len(word.says) for start, (_, word) in zip(starts, words, strict=True)], np.int32),
+            images=np.array([word.image for _, word in words], np.int32),
+            in_answer=np.array([word.in_answer for _, word in words], bool),
+            oov=np.zeros(len(words), bool),
+            position=_rows([word.position for _, word in words], width),
+            semantic=_rows([word.semantic for _, word in words], width),
+        ),
+        word_offsets=np.cumsum([0, *(len(each.words) for _, each in batch)]),
+    )
+
+
+def _sentence(sentence_id: str, spoken: Spoken) -> Sentence:
+    return Sentence(
+        sentence_id=sentence_id,
+        images=tuple(SentenceImage(image_id=image_id) for image_id in spoken.image_ids),
+        text=spoken.text,
+        source=spoken.source,
+        split=spoken.split,  # type: ignore[arg-type]
+        answers=tuple(Answer(text=text, weight=weight) for text, weight in spoken.answers.items()),
+    )
+
+
+def _where(spoken: Spoken, word: Word) -> int:
+    return (next(iter(spoken.answers)) if word.in_answer else spoken.text).index(word.says)
+
+
+def _rows(rows: Sequence[Sequence[float]], width: int) -> NDArray[np.float16]:
+    padded = np.zeros((len(rows), width), np.float16)
+    for row, values in zip(padded, rows, strict=True):
+        row[: len(values)] = values
+    return padded
