@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from detectors.records import Features, GridFeatures, RegionFeatures
-from pipeline.pictures import Picture
 from stores.manifest import Manifest
+from stores.pages.pictures import Picture
 
 GOLDEN_ANGLE = 137.508
 """Degrees; multiples of it give neighbouring class ids hues far apart."""

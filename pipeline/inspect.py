@@ -14,13 +14,13 @@ import numpy as np
 from detectors.records import Features, RegionFeatures
 from pipeline.event_log import RUN_LOG_NAME
 from pipeline.exhibits import Exhibit, class_hue, heat_colour, make_exhibit, selection_meaning, vocabulary_name
-from pipeline.page import page_environment
-from pipeline.pictures import Picture, load_picture
 from pipeline.plots import plot_throughput
 from pipeline.run_log import STAGES, read_runs
 from stores.atomic import replacing
 from stores.errors import DamagedFileError
 from stores.manifest import FailedImage, Manifest, fingerprint
+from stores.pages.page import page_environment
+from stores.pages.pictures import Picture, load_picture
 from stores.plan import ImageSource, read_plan
 from stores.reading import FeatureStore, open_store
 
@@ -83,7 +83,7 @@ def write_page(store: Path, page: Path, *, num_images: int) -> PageSummary:
         num_rows = len(records)
     quarantine = _quarantine(manifest)
     runs = read_runs(store / RUN_LOG_NAME)
-    environment = page_environment()
+    environment = page_environment(Path(__file__).parent)
     environment.filters |= {"heat": heat_colour, "beyond": _beyond}
     html = environment.get_template(TEMPLATE).render(
         nonce=secrets.token_hex(16),  # what a hostile name could smuggle in has no right to run, even if it got through

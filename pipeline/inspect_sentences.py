@@ -8,22 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from annotations.aligned import AlignedSentence, ImageRegions
+from annotations.aligned import AlignedSentence
 from annotations.records import SentenceImage
 from pipeline.doctor import COVERED_IOU
 from pipeline.event_log import RUN_LOG_NAME
-from pipeline.page import page_environment
-from pipeline.pictures import Picture, load_picture
 from pipeline.sentence_exhibits import COMBINATIONS, Exhibit, make_sentence_exhibit
 from pipeline.sentence_shards import shards_of_sources
 from pipeline.sentence_survey import MAX_ENTROPY_BITS, MAX_READ, choose_places, survey_source
 from stores.atomic import replacing
-from stores.errors import DamagedFileError, StoreError
+from stores.errors import StoreError
 from stores.layouts import RegionLayouts
 from stores.manifest import DropCount, Manifest, fingerprint
-from stores.plan import ImageSource, read_plan
+from stores.pages.page import as_script, page_environment
+from stores.pages.pictures import Picture, load_picture, planned_sources
+from stores.pages.regions import named_regions
+from stores.plan import ImageSource
 from stores.sentence_reading import open_sentences
 
 TEMPLATE = "inspect_sentences.html.j2"
@@ -64,7 +63,7 @@ def write_sentence_page(
         shown = [sentences.read(place.shard, place.row) for place in places]
     exhibits = [_exhibit(each, layouts) for each in shown]
     html = (
-        page_environment()
+        page_environment(Path(__file__).parent)
         .get_template(TEMPLATE)
         .render(
             nonce=secrets.token_hex(16),  # what a hostile caption could smuggle in has no right to run
@@ -82,7 +81,7 @@ def write_sentence_page(
             max_entropy=MAX_ENTROPY_BITS,
             combinations=COMBINATIONS,
             num_shown=len(exhibits),
-            data=_as_script(
+            data=as_script(
                 {
                     "sentences": exhibits,
                     "regions": _regions(shown, layouts),
@@ -114,31 +113,18 @@ def _exhibit(aligned: AlignedSentence, layouts: RegionLayouts) -> Exhibit:
 
 
 def _regions(shown: Sequence[AlignedSentence], layouts: RegionLayouts) -> dict[str, list[dict[str, Any]]]:
-    """Return the regions of every image shown: box, and the names that the detector gave it."""
-    vocabulary = layouts.manifest.configuration.get("detector", {}).get("vocabulary", {})
+    """Return the regions of every image shown."""
     found = {image.image_id: layouts.find(image) for each in shown for image in each.sentence.images}
     return {
-        image_id: [_region(layout, row, vocabulary) for row in range(len(layout.boxes_xyxy))]
+        image_id: named_regions(layout, layouts.manifest.configuration)
         for image_id, layout in found.items()
         if layout is not None
     }
 
 
-def _region(layout: ImageRegions, row: int, vocabulary: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    return {
-        "box": [round(float(value), 1) for value in np.nan_to_num(layout.boxes_xyxy[row])],
-        "name": _name(vocabulary.get("classes", ()), int(layout.class_ids[row])),
-        "attribute": _name(vocabulary.get("attributes", ()), int(layout.attribute_ids[row])),
-    }
-
-
-def _name(names: Sequence[str], number: int) -> str:
-    return names[number].partition(",")[0] if 0 <= number < len(names) else ""
-
-
 def _pictures(shown: Sequence[AlignedSentence], layouts: RegionLayouts) -> dict[str, dict[str, str]]:
     """Return every picture shown, once, or why there is none."""
-    sources = _planned(layouts.folder)
+    sources = planned_sources(layouts.folder)
     images = {image.image_id: image for each in shown for image in each.sentence.images}
     return {image_id: _picture(image, sources) for image_id, image in images.items()}
 
@@ -148,14 +134,6 @@ def _picture(image: SentenceImage, sources: Mapping[str, ImageSource]) -> dict[s
     if image.image_id in sources:
         picture = load_picture(sources[image.image_id], width=image.width, height=image.height)
     return {"uri": picture.data_uri, "missing": picture.missing}
-
-
-def _planned(folder: Path) -> dict[str, ImageSource]:
-    try:
-        plan = read_plan(folder)
-    except DamagedFileError:
-        return {}
-    return {image.image_id: image for shard in plan for image in shard.images}
 
 
 def _drops(manifest: Manifest) -> list[tuple[str, DropCount]]:
@@ -169,9 +147,3 @@ def _drops(manifest: Manifest) -> list[tuple[str, DropCount]]:
             together[name, drop.reason] = DropCount(reason=drop.reason, count=count, first=first)
     in_order = sorted(together.items(), key=lambda item: -item[1].count)
     return [(name, drop) for (name, _), drop in in_order]
-
-
-def _as_script(data: Any) -> str:
-    """Return JSON that can stand inside a script element: nothing in it ends the element or a line."""
-    text = json.dumps(data, separators=(",", ":"))  # ASCII only: no U+2028 either
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

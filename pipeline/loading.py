@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from detectors.images import ImageError, decode_image
 from detectors.records import DecodedImage, Detector, PreparedImage, RecordError
-from pipeline.sources import read_source
+from stores.image_bytes import read_source
 from stores.manifest import FailedImage
 from stores.plan import ImageSource
 from stores.schema import check_image_id

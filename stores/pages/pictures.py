@@ -3,12 +3,14 @@
 import base64
 import io
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image
 
 from detectors.images import ImageError, decode_image
-from pipeline.sources import read_source
-from stores.plan import ImageSource
+from stores.errors import DamagedFileError
+from stores.image_bytes import read_source
+from stores.plan import ImageSource, read_plan
 
 MAX_SIDE = 640
 JPEG_QUALITY = 78
@@ -41,3 +43,12 @@ def load_picture(source: ImageSource, *, width: int, height: int) -> Picture:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
     return Picture(data_uri=f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}")
+
+
+def planned_sources(regions: Path) -> dict[str, ImageSource]:
+    """Return where a region store's plan says that its images are; nothing where the plan is lost."""
+    try:
+        plan = read_plan(regions)
+    except DamagedFileError:  # shards outlive a lost plan
+        return {}
+    return {image.image_id: image for shard in plan for image in shard.images}
