@@ -14,14 +14,22 @@ from detectors.vocabulary import VocabularyError
 from detectors.weights import WeightsError
 from stores.errors import StoreError
 from training.detector_command import DetectorCommand
+from training.evaluate_command import EvaluateCommand
 from training.export_command import ExportCommand
+from training.finetune_command import FinetuneCommand
+from training.import_command import ImportCommand
 from training.loop import LoopError
 from training.order import OrderError
 from training.pretrain_command import PretrainCommand
+from training.probe_command import ProbeCommand
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "detector": DetectorCommand,
     "pretrain": PretrainCommand,
+    "finetune": FinetuneCommand,
+    "evaluate": EvaluateCommand,
+    "probe": ProbeCommand,
+    "import": ImportCommand,
     "export": ExportCommand,
 }
 ERRORS = (

@@ -268,15 +268,17 @@ def _guess_config(path: Path, found: Mapping[str, Tensor]) -> LxmertConfig:
 
 
 def _objectives_of(config: LxmertConfig) -> Objectives:
-    regions = MaskedRegionsOptions(
-        normalizer=config.visual_loss_normalizer,
-        features=config.visual_feat_loss,
-        classes=config.visual_obj_loss,
-        attributes=config.visual_attr_loss,
-    )
+    regions = None
+    if config.task_obj_predict and (config.visual_feat_loss or config.visual_obj_loss or config.visual_attr_loss):
+        regions = MaskedRegionsOptions(
+            normalizer=config.visual_loss_normalizer,
+            features=config.visual_feat_loss,
+            classes=config.visual_obj_loss,
+            attributes=config.visual_attr_loss,
+        )
     return Objectives(
         masked_words=MaskedWordsOptions() if config.task_mask_lm else None,
-        masked_regions=regions if config.task_obj_predict else None,
+        masked_regions=regions,
         matching=MatchingOptions() if config.task_matched else None,
         question_answering=QuestionAnsweringOptions() if config.task_qa else None,
     )

@@ -131,6 +131,7 @@ TOY = Preset(
     encoder=TwoStreamShape(
         hidden_size=64, intermediate_size=128, num_heads=4, num_text_layers=2, num_region_layers=1, num_cross_layers=2,
         max_positions=64,
+        feature_norm_epsilon=1e-5,
     ),
     objectives=Objectives(
         masked_regions=MaskedRegionsOptions(weight=0.15),  # with the normalizer: plain means

@@ -9,6 +9,7 @@ from training.models.heads import AnswerHead
 from training.models.two_stream import TwoStreamEncoder, TwoStreamShape, initialize
 from training.objectives.catalog import Objectives, build_objectives
 from training.objectives.sizes import Sizes
+from training.objectives.word_object_alignment import WordObjectAlignment
 from training.records import Batch, EncoderOutputs
 
 
@@ -20,6 +21,7 @@ class PretrainingModel(nn.Module):
         self.encoder = TwoStreamEncoder(shape)
         self.objectives = build_objectives(objectives, sizes)
         self.options = objectives
+        self.sizes = sizes
         initialize(self.objectives)
 
     @property
@@ -28,6 +30,14 @@ class PretrainingModel(nn.Module):
         if "question_answering" not in self.objectives:
             return None
         head: AnswerHead = self.objectives["question_answering"].head  # type: ignore[assignment]
+        return head
+
+    @property
+    def alignment(self) -> WordObjectAlignment | None:
+        """The decoder of word-object alignments, where the run has one."""
+        if "word_object_alignment" not in self.objectives:
+            return None
+        head: WordObjectAlignment = self.objectives["word_object_alignment"]  # type: ignore[assignment]
         return head
 
     def encode(self, batch: Batch, taps: Collection[str] = ()) -> EncoderOutputs:
@@ -56,7 +66,7 @@ def build_pretraining_model(
 ) -> PretrainingModel:
     """Return a new model; the same seed gives the same weights, whatever was drawn before."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # leaves the GPUs' generators alone
         return PretrainingModel(shape, objectives, sizes)
 
 

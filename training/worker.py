@@ -149,16 +149,21 @@ def build_model(run: Run) -> PretrainingModel | AnsweringModel:
         return build_pretraining_model(recipe.encoder, recipe.objectives, recipe.sizes, seed=recipe.seed)
     task = TASKS[run.recipe.task]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+        torch.default_generator.manual_seed(recipe.seed)
         return AnsweringModel(
             recipe.encoder, num_answers=recipe.sizes.num_answers, num_images=task.num_images, loss=task.loss
         )
 
 
+def load_run(folder: Path) -> Run:
+    """Return the run in `folder`, or the one that the checkpoint in `folder` is of."""
+    return open_run(latest_checkpoint(folder).folder.parent.parent)
+
+
 def load_model(folder: Path, *, average: bool = False) -> tuple[Run, PretrainingModel | AnsweringModel]:
     """Return a run and its model at its newest checkpoint, or at the checkpoint that `folder` is; for evaluation."""
     checkpoint = latest_checkpoint(folder)
-    run = open_run(checkpoint.folder.parent.parent)
+    run = load_run(folder)
     model = build_model(run)
     load_weights(checkpoint, model, average=average)
     return run, model.eval()

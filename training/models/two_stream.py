@@ -36,8 +36,11 @@ class TwoStreamShape:
     dropout: float = 0.1
     attention_dropout: float = 0.1
     freeze_first_rows: bool = False
-    """Row 0 of the embedding tables is never learnt, as in the public code, where it is taken for padding; position 0
-    is [CLS]'s. For weights that were trained so."""
+    """Row 0 of the embedding tables gets no gradient from look-ups, as in the public code, where it is taken for
+    padding; position 0 is [CLS]'s. For weights that were trained so."""
+    feature_norm_epsilon: float = NORM_EPSILON
+    """Of the layer norm of projected features. A blanked feature is all zeros, and so is its projection as long as the
+    bias is: with 1e-12, the first steps' gradient there is a thousand times that of all the rest."""
 
 
 class TextEmbedding(nn.Module):
@@ -65,7 +68,7 @@ class RegionEmbedding(nn.Module):
     def __init__(self, shape: TwoStreamShape) -> None:
         super().__init__()
         self.feature = nn.Linear(shape.feature_dim, shape.hidden_size)
-        self.feature_norm = nn.LayerNorm(shape.hidden_size, eps=NORM_EPSILON)
+        self.feature_norm = nn.LayerNorm(shape.hidden_size, eps=shape.feature_norm_epsilon)
         self.box = nn.Linear(4, shape.hidden_size)
         self.box_norm = nn.LayerNorm(shape.hidden_size, eps=NORM_EPSILON)
         self.dropout = nn.Dropout(shape.dropout)

@@ -32,6 +32,10 @@ class MaskedRegionsOptions:
     normalizer: float = 1 / 0.15
     """Factor of every term that is a mean over all regions: one over the share that is masked."""
 
+    def __post_init__(self) -> None:
+        if not (self.features or self.classes or self.attributes):
+            raise ValueError("masked regions: nothing of them is guessed, expected features, classes or attributes")
+
 
 class MaskedRegionsObjective(nn.Module):
     """A transform that three linear decoders share."""

@@ -38,8 +38,9 @@ class AlignmentOptions:
     """Width in which words and regions meet, of the decoder `code`."""
     topk_on: Literal["target", "pred_eval_only", "pred_restricted"] = "target"
     """Where the three highest matter. target: nowhere here, the targets are cut to them. pred_eval_only: when
-    alignments are read out, the targets are dense. pred_restricted: in the loss, on the regions that the prediction
-    holds for the highest; the paper's equations, made finite."""
+    alignments are read out; the loss is the same, its targets are to be dense (`combination="paper"`).
+    pred_restricted: in the loss, on the regions that the prediction holds for the highest; the paper's equations,
+    made finite."""
 
 
 class WordObjectAlignment(nn.Module):
@@ -87,7 +88,7 @@ def restricted_divergence(scores_PR: Tensor, targets_PR: Tensor, is_region_PR: T
 
     A row whose target has next to nothing there does not count; its loss is 0.
     """
-    highest_PR = cut_to_highest(scores_PR, is_region_PR)
+    highest_PR = highest_regions(scores_PR, is_region_PR)
     kept_PR = targets_PR.to(scores_PR.dtype) * highest_PR
     mass_P1 = kept_PR.sum(1, keepdim=True)
     counted_P = mass_P1[:, 0] >= _LEAST_MASS
@@ -95,7 +96,7 @@ def restricted_divergence(scores_PR: Tensor, targets_PR: Tensor, is_region_PR: T
     return losses_P * counted_P, counted_P
 
 
-def cut_to_highest(scores_XR: Tensor, is_region_XR: Tensor) -> Tensor:
+def highest_regions(scores_XR: Tensor, is_region_XR: Tensor) -> Tensor:
     """Return bool [X, R]: the `KEPT` highest regions of every row; exactly so many where there are."""
     masked = scores_XR.detach().masked_fill(~is_region_XR, torch.finfo(scores_XR.dtype).min)
     highest = masked.topk(min(KEPT, scores_XR.shape[-1]), dim=-1).indices

@@ -1,0 +1,65 @@
+"""`vinculum-train evaluate`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from annotations.answers import read_answer_vocabulary
+from annotations.drops import DataError
+from training.evaluation import evaluate
+from training.launch import has_gpu
+from training.shards import JoinedShards
+from training.tasks.catalog import TASKS, TaskName
+from training.tasks.gqa import read_choices
+from training.worker import load_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateCommand:
+    """Answer a split's questions, write the official submission, and score it with the official metric.
+
+    vinculum-train evaluate --run run-gqa --regions regions --sentences sentences --split val
+    """
+
+    source: Annotated[Path, tyro.conf.arg(name="run", metavar="DIR")]
+    """A fine-tuned run, or a pre-trained one with --task; or one of their checkpoints."""
+    regions: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    sentences: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    task: TaskName | None = None
+    """Of a pre-trained run, which is asked as it is; a fine-tuned one knows its own."""
+    split: Literal["train", "val", "test"] = "val"
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder for predictions, submission and scores; the run's unless given."""
+    answers: Path | None = None
+    """A JSON table of the answers that may be given, such as GQA's trainval_label2ans.json."""
+    choices: Path | None = None
+    """GQA's choices file, for validity and plausibility."""
+    average: bool = False
+    """Take the moving average of the weights, where the run keeps one."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
+
+    def run(self) -> dict[str, Any]:
+        """Predict and score, and return the scores."""
+        run, model = load_model(self.source, average=self.average)
+        task = self.task or run.recipe.task
+        if task not in TASKS:
+            raise DataError(f"{self.source}: a run of {task}, expected --task with one of {', '.join(TASKS)}")
+        if self.choices is not None and task != "gqa":
+            raise DataError(f"--choices goes with GQA, the task is {task}")
+        with JoinedShards(self.regions, self.sentences) as shards:
+            scores = evaluate(
+                run,
+                model,
+                shards,
+                task_name=task,
+                split=self.split,
+                out=self.out or run.folder,
+                allowed=read_answer_vocabulary(self.answers) if self.answers else None,
+                device="cuda" if has_gpu(self.device) else "cpu",
+                **({"choices": read_choices(self.choices)} if self.choices else {}),
+            )
+        return {"run": str(self.source), "task": task, "split": self.split, **scores}

@@ -1,0 +1,120 @@
+"""What a model answers, and how a task's official metric scores it."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from annotations.answers import AnswerVocabulary
+from annotations.drops import DataError
+from annotations.records import Sentence
+from stores.atomic import write_json
+from training.batches import BatchMaker
+from training.order import evaluation_batches
+from training.pretraining import PretrainingModel
+from training.runs import Run
+from training.shards import JoinedShards
+from training.tasks.catalog import TASKS, Task
+from training.tasks.model import AnsweringModel
+from training.tasks.transfer import answer_key
+
+BATCH_SIZE = 256
+
+
+def evaluate(
+    run: Run,
+    model: PretrainingModel | AnsweringModel,
+    shards: JoinedShards,
+    *,
+    task_name: str,
+    split: str,
+    out: Path,
+    allowed: AnswerVocabulary | None = None,
+    device: str = "cpu",
+    **options: Any,
+) -> dict[str, Any]:
+    """`out` has the answers, the official submission and the scores of one split; returns the scores.
+
+    Args:
+        allowed: the answers that may be given; those of the run's table unless given. A pre-trained model is asked
+            without fine-tuning, as Kervadec et al. did for GQA, with the answers of that task.
+        options: of the task's metric, such as GQA's `choices`.
+
+    Raises:
+        DataError: the model can not be asked for this task, or sentences lack what the metric needs.
+        StoreError: there is no sentence of this split.
+    """
+    task = TASKS[task_name]
+    numbers = shards.select(splits=(split,), sources=task.sources, num_images=task.num_images)
+    predictions = predict(run, model, shards, numbers, task=task, allowed=allowed, device=device)
+    sentences = _reader(shards, numbers)
+    out.mkdir(parents=True, exist_ok=True)
+    suffix = "csv" if task_name == "nlvr2" else "json"
+    task.write_submission(out / f"submission-{task_name}-{split}.{suffix}", sentences(), predictions)
+    write_json(out / f"predictions-{task_name}-{split}.json", predictions)
+    if not any(sentence.answers for sentence in sentences()):
+        return {}  # a test split, whose answers only its server knows
+    scores: dict[str, Any] = json.loads(json.dumps(asdict(task.score(sentences(), predictions, **options))))
+    write_json(out / f"scores-{task_name}-{split}.json", scores)
+    return scores
+
+
+def predict(
+    run: Run,
+    model: PretrainingModel | AnsweringModel,
+    shards: JoinedShards,
+    numbers: NDArray[np.int64],
+    *,
+    task: Task,
+    allowed: AnswerVocabulary | None = None,
+    device: str = "cpu",
+) -> dict[str, str]:
+    """Return the best answer to every sentence, by its id."""
+    if isinstance(model, AnsweringModel) and model.num_images != task.num_images:
+        raise DataError(
+            f"{run.folder} answers about {model.num_images} images, expected {task.num_images} as the task asks"
+        )
+    if model.answer_head is None:
+        raise DataError(f"{run.folder} has no answer head, expected a run with question answering, or a fine-tuned one")
+    answers = run.answers.answers
+    may_be_said = torch.tensor([allowed is None or answer_key(each) in _keys(allowed) for each in answers])
+    if not may_be_said.any():
+        raise DataError(f"{run.folder} knows none of the answers that are allowed, expected at least one")
+    maker = BatchMaker(shards, run.tokenizer, run.recipe.batches, answers=run.answers).for_evaluation()
+    model = model.to(device).eval()
+    found: dict[str, str] = {}
+    for batch_numbers in evaluation_batches(numbers, shards.lengths[numbers], BATCH_SIZE):
+        batch = maker.make(batch_numbers).to(torch.device(device))
+        with torch.inference_mode():
+            scores_SA = _answer_scores(model, batch)
+        best = scores_SA.float().masked_fill(~may_be_said.to(scores_SA.device), -torch.inf).argmax(1).tolist()
+        ids = batch.sentence_ids[:: batch.images_per_sentence]
+        found |= {sentence_id: answers[number] for sentence_id, number in zip(ids, best, strict=True)}
+    return found
+
+
+def _answer_scores(model: PretrainingModel | AnsweringModel, batch: Any) -> Tensor:
+    if isinstance(model, AnsweringModel):
+        return model.scores(batch)
+    scores_BA: Tensor = model.answer_head(model.encode(batch).pooled)  # type: ignore[misc]
+    return scores_BA
+
+
+def _keys(answers: AnswerVocabulary) -> frozenset[str]:
+    return frozenset(map(answer_key, answers.answers))
+
+
+def _reader(shards: JoinedShards, numbers: NDArray[np.int64]) -> Callable[[], Iterator[Sentence]]:
+    """Return what reads the whole sentences, one after another, as often as they are asked for."""
+
+    def read() -> Iterator[Sentence]:
+        for number in numbers:
+            yield shards.sentences.read(*shards.place(int(number))).sentence
+
+    return read

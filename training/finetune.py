@@ -1,0 +1,86 @@
+"""A task meets a pre-trained run and becomes a recipe of its own."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from annotations.answers import AnswerVocabulary, read_answer_vocabulary
+from annotations.drops import DataError
+from stores.manifest import fingerprint
+from training.objectives.catalog import Objectives
+from training.optimizers import Optimization
+from training.pretrain import data_of, most_frequent_answers, sizes_of
+from training.recipes import Precision, Recipe, as_json
+from training.runs import Run, begin_run
+from training.shards import JoinedShards
+from training.tasks.catalog import TASKS, Task
+from training.worker import load_run
+
+MAX_ANSWERS = 3129
+"""As many as VQA's usual table has; it takes answers that were given to at least nine questions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions:
+    """How a task is learnt; LXMERT's public code's by default."""
+
+    answers: Path | None = None
+    batch_size: int = 32
+    epochs: float = 4.0
+    num_steps: int | None = None
+    learning_rate: float | None = None
+    precision: Precision | None = None
+    seed: int = 0
+
+
+def prepare_finetuning(
+    task_name: str, start: Path, *, regions: Path, sentences: Path, out: Path, options: FinetuneOptions
+) -> Run:
+    """`out` is the folder of the run that fine-tunes the run in `start`, new or begun before; nothing is trained.
+
+    Raises:
+        StoreError: the stores are not as they should be, or another recipe began the run.
+        DataError: `start` is no run, or the table of answers can not be read.
+    """
+    if task_name not in TASKS:
+        raise DataError(f"task {task_name!r}: no such task, expected one of {', '.join(TASKS)}")
+    task, pretrained = TASKS[task_name], load_run(start)
+    with JoinedShards(regions, sentences) as shards:
+        answers = _answers(task, shards, options.answers)
+        sizes = sizes_of(shards, pretrained.tokenizer, answers, pretrained.recipe.encoder.hidden_size)
+        if sizes.feature_dim != pretrained.recipe.sizes.feature_dim:
+            raise DataError(
+                f"{regions} has features of {sizes.feature_dim} dimensions, expected "
+                f"{pretrained.recipe.sizes.feature_dim} as {start} was trained on"
+            )
+        numbers = shards.select(splits=("train",), sources=task.sources, num_images=task.num_images, answered=True)
+        recipe = Recipe(
+            task=task_name,
+            encoder=pretrained.recipe.encoder,
+            sizes=sizes,
+            objectives=Objectives(masked_words=None, masked_regions=None, matching=None, question_answering=None),
+            batches=replace(
+                pretrained.recipe.batches,
+                mask_words=0.0,
+                mask_regions=0.0,
+                mismatch=0.0,
+                targets=None,
+                soft_answers=task.loss == "soft",
+            ),
+            optimization=Optimization(learning_rate=options.learning_rate or task.learning_rate, warmup=0.1, clip=5.0),
+            sources=task.sources,
+            batch_size=options.batch_size,
+            num_steps=options.num_steps or max(round(options.epochs * (len(numbers) // options.batch_size)), 1),
+            precision=options.precision or pretrained.recipe.precision,
+            seed=options.seed,
+            data=data_of(shards) | {"start": fingerprint(as_json(pretrained.recipe))},
+        )
+    return begin_run(out, recipe, pretrained.tokenizer, answers)
+
+
+def _answers(task: Task, shards: JoinedShards, path: Path | None) -> AnswerVocabulary:
+    if task.answers is not None:
+        return AnswerVocabulary(answers=task.answers)
+    if path is not None:
+        return read_answer_vocabulary(path)
+    numbers = shards.select(splits=("train",), sources=task.sources, answered=True)
+    return most_frequent_answers(shards, numbers, MAX_ANSWERS)

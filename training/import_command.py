@@ -1,0 +1,70 @@
+"""`vinculum-train import`: published LXMERT weights as a run of ours."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from annotations.answers import AnswerVocabulary, read_answer_vocabulary
+from annotations.drops import DataError
+from training.batches import BatchOptions
+from training.checkpoints import save_checkpoint
+from training.huggingface import import_huggingface
+from training.optimizers import Optimization
+from training.pretraining import num_parameters
+from training.recipes import Recipe
+from training.runs import begin_run
+from training.tokenizer import load_tokenizer
+from training.worker import PRETRAINING
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportCommand:
+    """Turn published LXMERT weights into a run, to fine-tune, evaluate and probe it like one's own.
+
+    vinculum-train import --source unc-nlp/lxmert-base-uncased --answers all_ans.json --out lxmert
+    """
+
+    source: str
+    """A Hugging Face name or folder, a file of weights, or the authors' `*_LXRT.pth`."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder of the run."""
+    tokenizer: str = "bert-base-uncased"
+    """A Hugging Face name or folder, a tokenizer.json or a vocab.txt."""
+    answers: Path | None = None
+    """The JSON table of the weights' answers, such as LXMERT's all_ans.json; without it they are numbers."""
+
+    def run(self) -> dict[str, object]:
+        """Write the run, and return the summary."""
+        model = import_huggingface(self.source)
+        tokenizer, sizes = load_tokenizer(self.tokenizer), model.sizes
+        answers = AnswerVocabulary(answers=tuple(map(str, range(sizes.num_answers))))
+        if self.answers is not None:
+            answers = read_answer_vocabulary(self.answers)
+        if tokenizer.vocab_size != sizes.vocab_size:
+            raise DataError(
+                f"tokenizer {self.tokenizer!r} has {tokenizer.vocab_size} pieces, expected {sizes.vocab_size} as the "
+                "weights have"
+            )
+        if model.answer_head is not None and len(answers.answers) != sizes.num_answers:
+            raise DataError(
+                f"{self.answers} has {len(answers.answers)} answers, expected {sizes.num_answers} as the weights have"
+            )
+        recipe = Recipe(
+            task=PRETRAINING,
+            encoder=model.encoder.shape,
+            sizes=sizes,
+            objectives=model.options,
+            batches=BatchOptions(mask_words=0.15, mask_regions=0.15, mismatch=0.5),
+            optimization=Optimization(),
+            sources=(),
+            batch_size=256,
+            num_steps=0,
+            precision="float32",
+            seed=0,
+            data={"imported": self.source},
+        )
+        run = begin_run(self.out, recipe, tokenizer, answers)
+        save_checkpoint(run.folder, step=0, model=model, optimizer=None)
+        return {"out": str(self.out), "parameters": num_parameters(model)}
