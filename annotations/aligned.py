@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from annotations.records import Sentence, SentenceError
+from annotations.records import Box, Sentence, SentenceError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -85,6 +85,19 @@ class AlignedSentence:
     num_boxes: tuple[int, ...]
     """Regions of each image; R is the largest, and columns beyond a word's own image's regions are 0."""
     words: PointedWords
+
+    def gold_boxes(self, word: int) -> tuple[Box, ...]:
+        """Return the boxes that one of the pointed words means, in its image."""
+        words = self.words
+        pointers = self.sentence.answer_pointers if words.in_answer[word] else self.sentence.pointers
+        return tuple(
+            box
+            for pointer in pointers
+            if pointer.image == words.images[word]
+            and pointer.start < words.ends[word]
+            and words.starts[word] < pointer.end
+            for box in pointer.boxes_xyxy
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

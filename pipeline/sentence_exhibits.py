@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from annotations.aligned import AlignedSentence, ImageRegions
 from annotations.alignment import Combination, combine
-from annotations.records import Pointer
 
 COMBINATIONS: tuple[Combination, ...] = ("code", "paper", "position-only", "semantic-only")
 
@@ -49,7 +48,7 @@ def make_sentence_exhibit(aligned: AlignedSentence, regions: Sequence[ImageRegio
                 "oov": bool(words.oov[row]),
                 "coverage": _rounded(coverage[row]),
                 "disagreement": _rounded(disagreement[row]),
-                "gold": _gold(aligned, row),
+                "gold": [[round(value, 1) for value in box] for box in aligned.gold_boxes(row)],
                 "position": _list(words.position[row]),
                 "semantic": _list(words.semantic[row]),
                 "targets": {name: _list(targets.targets[row]) for name, targets in made.items()},
@@ -91,17 +90,6 @@ def _pieces(aligned: AlignedSentence, text: str, *, in_answer: bool) -> list[Any
         pieces += [text[last:start], [text[start:end], *rows]]
         last = end
     return [piece for piece in (*pieces, text[last:]) if piece]
-
-
-def _gold(aligned: AlignedSentence, row: int) -> list[list[float]]:
-    sentence, words = aligned.sentence, aligned.words
-    pointers: Sequence[Pointer] = sentence.answer_pointers if words.in_answer[row] else sentence.pointers
-    return [
-        [round(value, 1) for value in box]
-        for pointer in pointers
-        if pointer.image == words.images[row] and pointer.start < words.ends[row] and words.starts[row] < pointer.end
-        for box in pointer.boxes_xyxy
-    ]
 
 
 def _told(value: Any) -> str:

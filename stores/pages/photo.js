@@ -72,3 +72,18 @@ function putTags(frame, regions, strongest, targets, size) {
     else taken.push(place);
   }
 }
+
+// Outlines one region alone, for as long as its row is pointed at.
+function trace(frame, region, weight, size) {
+  untrace(frame);
+  frame.classList.add("traced-on");
+  const box = make("div", "box traced");
+  put(box, region.box, size);
+  frame.append(box, tagOf(region, weight, size));
+  frame.lastChild.classList.add("traced-tag");
+}
+
+function untrace(frame) {
+  frame.classList.remove("traced-on");
+  frame.querySelectorAll(".traced, .traced-tag").forEach((each) => each.remove());
+}
