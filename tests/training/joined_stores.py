@@ -56,7 +56,7 @@ def make_image(
         image_id=image_id,
         image_width=width,
         image_height=height,
-        boxes_xyxy=np.concatenate([corners, corners + [width / 2, height / 2]], axis=1).astype(np.float32),
+        boxes_xyxy=np.hstack([corners, corners + np.array([width / 2, height / 2])]).astype(np.float32),
         features=numbers + np.float16(first),
         class_ids=np.arange(num_boxes, dtype=np.int32),
         class_scores=np.full(num_boxes, 0.5, np.float32),

@@ -21,16 +21,16 @@ from training.worker import build_model
 def make_run(folder: Path, texts: Sequence[str], *, alignment: bool = True, **changes: Any) -> Path:
     """Return the folder of a run whose tokenizer knows the texts; `changes` are of its recipe.
 
-    Its features have 6 numbers, as those of `joined_stores`, and its sentences at most 12 pieces.
+    Its features have 6 numbers, as those of `joined_stores`, and its sentences at most 16 pieces.
     """
-    tokenizer = train_tokenizer(texts, vocab_size=30)
+    tokenizer = train_tokenizer(texts, vocab_size=60)
     options = AlignmentOptions(joint_size=4) if alignment else None
     recipe = Recipe(
         task="pretraining",
         encoder=replace(SHAPE, vocab_size=tokenizer.vocab_size, dropout=0.0, attention_dropout=0.0),
         sizes=replace(SIZES, vocab_size=tokenizer.vocab_size, num_answers=2),
         objectives=Objectives(word_object_alignment=options),
-        batches=BatchOptions(max_pieces=12),
+        batches=BatchOptions(max_pieces=16),
         optimization=Optimization(),
         sources=("captions",),
         batch_size=4,

@@ -17,8 +17,8 @@ from tests.training.builders import SIZES, make_batch, make_outputs, rows_seen
 from training.objectives.word_object_alignment import (
     AlignmentOptions,
     WordObjectAlignment,
-    cut_to_highest,
     dense_divergence,
+    highest_regions,
     restricted_divergence,
 )
 from training.records import Alignment
@@ -74,7 +74,7 @@ def test_the_prediction_is_a_softmax_over_all_regions():
 
 
 def test_read_out_the_prediction_is_a_softmax_over_its_three_highest():
-    highest = cut_to_highest(SCORES, ALL_FIVE)
+    highest = highest_regions(SCORES, ALL_FIVE)
     assert highest.tolist() == [[True, True, False, False, True]]
     probs = SCORES.masked_fill(~highest, -torch.inf).softmax(1)
     assert probs[0].tolist() == pytest.approx([0.628532, 0.231224, 0, 0, 0.140244], abs=1e-6)
@@ -105,7 +105,7 @@ def test_the_divergence_is_that_of_the_prediction_from_the_target():
 
 
 def test_restricted_the_divergence_is_the_worked_one():
-    highest = cut_to_highest(SCORES, ALL_FIVE)
+    highest = highest_regions(SCORES, ALL_FIVE)
     coverage = PAPER_TARGET[highest].sum()
     assert coverage.item() == pytest.approx(0.897276, abs=1e-6)
     kept = (PAPER_TARGET[highest] / coverage).numpy()
@@ -196,13 +196,13 @@ def test_enormous_scores_and_padding_stay_finite():
 
 
 def test_three_regions_are_kept_even_of_equal_ones():
-    assert cut_to_highest(torch.zeros(1, 5), ALL_FIVE).sum() == 3
+    assert highest_regions(torch.zeros(1, 5), ALL_FIVE).sum() == 3
 
 
 def test_padding_is_never_among_the_highest():
     there = torch.tensor([[True, False, False, True, False]])
-    assert cut_to_highest(SCORES, there).tolist() == there.tolist()
-    assert cut_to_highest(SCORES[:, :2], ALL_FIVE[:, :2]).tolist() == [[True, True]]
+    assert highest_regions(SCORES, there).tolist() == there.tolist()
+    assert highest_regions(SCORES[:, :2], ALL_FIVE[:, :2]).tolist() == [[True, True]]
 
 
 @pytest.mark.parametrize("little", [0, 9e-7])

@@ -12,7 +12,7 @@ from training.probes.pointed_words import read_pointed
 from training.shards import JoinedShards
 from training.worker import load_model
 
-TEXTS = ["A man's red t-shirt.", "two men", "a red cube and a green ball and a blue star and a cat"]
+TEXTS = ["A man's red t-shirt.", "two men", "a red cube and a green ball and a blue star and a cat and a dog"]
 IMAGES = [[make_image("a"), make_image("b", num_boxes=3, first=-9)]]
 SENTENCES = [
     [
@@ -76,9 +76,9 @@ def test_words_beyond_the_limit_of_pieces_have_no_row(stores, tmp_path):
     run, model = load_model(make_run(tmp_path / "run", TEXTS))
     with JoinedShards(*stores) as shards:
         (maps,) = read_attention_maps(run, model, shards, [2])
-    assert len(maps.pieces) == 12
+    assert len(maps.pieces) == 16
     assert maps.of_word(maps.attention[0], 0, 1) is not None
-    assert maps.of_word(maps.attention[0], TEXTS[2].index("cat"), len(TEXTS[2])) is None
+    assert maps.of_word(maps.attention[0], TEXTS[2].index("dog"), len(TEXTS[2])) is None
 
 
 def test_a_model_without_an_alignment_decoder_has_attention_alone(stores, tmp_path):
