@@ -141,12 +141,16 @@ def _check_size(image_id: str, width: int, height: int) -> None:
 
 
 def _check(image_id: str, name: str, array: NDArray[Any], dtype: type, shape: tuple[int | None, ...]) -> None:
-    fits = array.ndim == len(shape) and all(
-        want is None or have == want for have, want in zip(array.shape, shape, strict=True)
-    )
-    if array.dtype != dtype or not fits:
+    found = array.shape
+    if array.dtype != dtype or len(found) != len(shape) or _differ(found, shape):
         expected = ", ".join("any" if size is None else str(size) for size in shape)
         raise RecordError(
             f"image {image_id!r}: {name} is {array.dtype} {list(array.shape)}, "
             f"expected {np.dtype(dtype).name} [{expected}]"
         )
+
+
+def _differ(found: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    if found == expected:
+        return False  # the usual case; millions of records are read
+    return any(want is not None and have != want for have, want in zip(found, expected, strict=True))

@@ -9,11 +9,12 @@ The columns are listed in `stores/schema.py`. The file is uncompressed, so that 
 """
 
 import mmap
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import numpy as np
 import pyarrow as pa
 
 from annotations.aligned import AlignedSentence, AlignedSentences, ImageRegions
@@ -24,11 +25,12 @@ from stores.manifest import Content
 from stores.schema import (
     DESCRIPTION_KEY,
     ROW_ID,
+    RegionColumns,
     ShardDescription,
     arrow_schema,
-    from_columns,
     in_batches,
     read_description,
+    read_grid,
     read_layouts,
     to_columns,
 )
@@ -109,8 +111,9 @@ class ArrowShard:
             raise DamagedFileError(path, found="missing", expected="a shard") from error
         except (ValueError, pa.ArrowException) as error:
             raise DamagedFileError(path, found=f"unreadable ({error})", expected="a whole Arrow file") from error
-        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
-        self._columns: dict[int, SentenceColumns] = {}
+        self._starts = list(accumulate((batch.num_rows for batch in self._batches), initial=0))
+        self._regions: dict[int, RegionColumns] = {}
+        self._sentences: dict[int, SentenceColumns] = {}
         self.description: ShardDescription = read_description(
             (shard.schema.metadata or {}).get(DESCRIPTION_KEY.encode(), b""), path
         )
@@ -122,22 +125,28 @@ class ArrowShard:
         return [row_id for batch in batches for row_id in batch.column(ROW_ID[self.description.content]).to_pylist()]
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return self._starts[-1]
 
     def read(self, row: int) -> Features:
         """Return the record in `row`, counted from 0, without copying its arrays."""
-        return from_columns(*self._place(row), self.description.content)
+        i, row_in_batch = self._place(row)
+        if self.description.content == "grid":
+            return read_grid(self._batches[i], row_in_batch)
+        if i not in self._regions:
+            self._regions[i] = RegionColumns(self._batches[i])
+        return self._regions[i].read(row_in_batch)
 
     def read_sentence(self, row: int) -> AlignedSentence:
         """Return the sentence in `row`, counted from 0, without copying its criteria."""
-        return from_sentence_columns(*self._place(row))
+        i, row_in_batch = self._place(row)
+        return from_sentence_columns(self._batches[i], row_in_batch)
 
     def read_for_training(self, row: int) -> TrainingSentence:
         """Return what training takes of the sentence in `row`, counted from 0, without copying its criteria."""
-        i = self._batch_of(row)
-        if i not in self._columns:
-            self._columns[i] = SentenceColumns(self._batches[i])
-        return self._columns[i].read(row - int(self._starts[i]))
+        i, row_in_batch = self._place(row)
+        if i not in self._sentences:
+            self._sentences[i] = SentenceColumns(self._batches[i])
+        return self._sentences[i].read(row_in_batch)
 
     def read_index(self) -> SentenceIndex:
         """Return the index of the shard's sentences."""
@@ -152,14 +161,12 @@ class ArrowShard:
         """Return the boxes and names of every row, without features; copies."""
         return [layout for batch in self._sparing_memory(self._batches) for layout in read_layouts(batch)]
 
-    def _place(self, row: int) -> tuple[pa.RecordBatch, int]:
-        i = self._batch_of(row)
-        return self._batches[i], row - int(self._starts[i])
-
-    def _batch_of(self, row: int) -> int:
+    def _place(self, row: int) -> tuple[int, int]:
+        """Return which batch a row is in, and where in it."""
         if not 0 <= row < len(self):
             raise IndexError(f"{self._path} has {len(self)} rows, asked for row {row}")
-        return int(np.searchsorted(self._starts, row, side="right")) - 1
+        i = bisect_right(self._starts, row) - 1
+        return i, row - self._starts[i]
 
     def release_memory(self) -> None:
         """No page of the file counts as this process's memory; a view that is still in use maps its pages again."""
@@ -167,8 +174,7 @@ class ArrowShard:
 
     def close(self) -> None:
         """The file is unmapped as soon as no record views it any more."""
-        self._batches, self._columns = [], {}
-        self._starts = np.zeros(1, int)
+        self._batches, self._regions, self._sentences, self._starts = [], {}, {}, [0]
         del self._map
 
     def __enter__(self) -> Self:

@@ -25,6 +25,7 @@ class OpenShards:
         self._manifest = manifest
         self._open: OrderedDict[int, ShardReader] = OrderedDict()
         self._mapped_bytes = 0
+        self._mapped: set[int] = set()  # not all that are open: a call to the system for each takes its time
 
     def get(self, number: int) -> ShardReader:
         """Return the reader of one shard.
@@ -46,13 +47,18 @@ class OpenShards:
         self._open[number] = reader
         return reader
 
-    def count_read(self, num_bytes: int) -> None:
-        """So many bytes of a shard were read; now and then, none of them is in this process's memory any more."""
-        self._mapped_bytes += num_bytes + _MAPPED_AROUND_BYTES
+    def count_read(self, number: int, num_bytes: int) -> None:
+        """So many bytes of a shard are being read; now and then, what was read before leaves this process's memory.
+
+        Records that are looked at one by one, as they are read, are never many in memory.
+        """
         if self._mapped_bytes >= _RELEASE_AFTER_BYTES:
+            for mapped in self._mapped & self._open.keys():
+                self._open[mapped].release_memory()
             self._mapped_bytes = 0
-            for reader in self._open.values():
-                reader.release_memory()
+            self._mapped.clear()
+        self._mapped_bytes += num_bytes + _MAPPED_AROUND_BYTES
+        self._mapped.add(number)
 
     def close(self) -> None:
         """No shard is open any more."""

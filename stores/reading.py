@@ -73,7 +73,7 @@ class FeatureStore:
 
     def _read(self, shard: int, row: int) -> Features:
         record = self._shards.get(shard).read(row)
-        self._shards.count_read(num_bytes(record))
+        self._shards.count_read(shard, num_bytes(record))
         return record
 
     def _why_missing(self, image_id: str) -> str:

@@ -80,6 +80,8 @@ _COLUMNS: dict[Content, pa.Schema] = {
     "sentences": SENTENCE_COLUMNS,
 }
 
+_REGION_ARRAYS = [field.name for field in _COLUMNS["regions"] if pa.types.is_list(field.type)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardDescription:
@@ -186,22 +188,35 @@ def to_columns(records: Sequence[Features], schema: pa.Schema) -> pa.RecordBatch
     return pa.record_batch([_column([row[field.name] for row in rows], field.type) for field in schema], schema=schema)
 
 
-def from_columns(batch: pa.RecordBatch, row: int, content: Content) -> Features:
-    """Return the record in `row`; its arrays are read-only views of the batch's memory."""
-    if content == "regions":
-        num_boxes, feature_dim = (_scalar(batch, name, row) for name in ("num_boxes", "feature_dim"))
+class RegionColumns:
+    """Rows of one Arrow batch of regions: each column is looked up once, then only sliced."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self._image_ids, self._selections = batch.column("image_id"), batch.column("selection")
+        sizes = ("image_width", "image_height", "num_boxes", "feature_dim")
+        self._sizes = list(zip(*(batch.column(name).to_numpy().tolist() for name in sizes), strict=True))
+        self._lists = {name: (batch.column(name).offsets.to_numpy(), _values(batch, name)) for name in _REGION_ARRAYS}
+
+    def read(self, row: int) -> RegionFeatures:
+        """Return the record in `row`; its arrays are read-only views of the batch's memory."""
+        width, height, num_boxes, feature_dim = self._sizes[row]
+        arrays = {name: values[offsets[row] : offsets[row + 1]] for name, (offsets, values) in self._lists.items()}
         return RegionFeatures(
-            image_id=_scalar(batch, "image_id", row),
-            image_width=_scalar(batch, "image_width", row),
-            image_height=_scalar(batch, "image_height", row),
-            boxes_xyxy=_array(batch, "boxes_xyxy", row).reshape(num_boxes, 4),
-            features=_array(batch, "features", row).reshape(num_boxes, feature_dim),
-            class_ids=_array(batch, "class_ids", row),
-            class_scores=_array(batch, "class_scores", row),
-            attribute_ids=_array(batch, "attribute_ids", row),
-            attribute_scores=_array(batch, "attribute_scores", row),
-            selection=_scalar(batch, "selection", row),
+            image_id=self._image_ids[row].as_py(),
+            image_width=width,
+            image_height=height,
+            boxes_xyxy=arrays["boxes_xyxy"].reshape(num_boxes, 4),
+            features=arrays["features"].reshape(num_boxes, feature_dim),
+            class_ids=arrays["class_ids"],
+            class_scores=arrays["class_scores"],
+            attribute_ids=arrays["attribute_ids"],
+            attribute_scores=arrays["attribute_scores"],
+            selection=self._selections[row].as_py(),
         )
+
+
+def read_grid(batch: pa.RecordBatch, row: int) -> GridFeatures:
+    """Return the record in `row`; its arrays are read-only views of the batch's memory."""
     height, width, feature_dim, num_heads = (
         _scalar(batch, name, row) for name in ("grid_height", "grid_width", "feature_dim", "num_heads")
     )
@@ -295,6 +310,11 @@ def _scalar(batch: pa.RecordBatch, name: str, row: int) -> Any:
 def _whole(batch: pa.RecordBatch, name: str) -> NDArray[Any]:
     """Return a copy of all rows of a list column, one after another."""
     return batch.column(name).flatten().to_numpy().copy()
+
+
+def _values(batch: pa.RecordBatch, name: str) -> NDArray[Any]:
+    """Return a view of all rows of a list column, one after another."""
+    return batch.column(name).values.to_numpy()
 
 
 def _array(batch: pa.RecordBatch, name: str, row: int) -> NDArray[Any]:

@@ -49,7 +49,7 @@ class SentenceStore:
             DamagedFileError: the shard is missing or not whole.
         """
         sentence = self._shards.get(shard).read_sentence(row)
-        self._shards.count_read(sentence.words.position.nbytes)
+        self._shards.count_read(shard, sentence.words.position.nbytes)
         return sentence
 
     def read_for_training(self, shard: int, row: int) -> TrainingSentence:
@@ -59,7 +59,7 @@ class SentenceStore:
             DamagedFileError: the shard is missing or not whole.
         """
         sentence = self._shards.get(shard).read_for_training(row)
-        self._shards.count_read(sentence.position.nbytes)
+        self._shards.count_read(shard, sentence.position.nbytes)
         return sentence
 
     def index(self, shard: int) -> SentenceIndex:

@@ -42,6 +42,8 @@ class SentenceIndex:
 
     image_ids: Sequence[str]
     """The images of all rows, one row after another."""
+    num_regions: NDArray[np.int32]
+    """int32; of each of these images."""
     num_images: NDArray[np.int32]
     """int32 [S]."""
     num_bytes: NDArray[np.int32]
@@ -86,6 +88,7 @@ def index_of(sentences: Iterable[AlignedSentence]) -> SentenceIndex:
 
     return SentenceIndex(
         image_ids=[image_id for row in rows for image_id in row.sentence.image_ids],
+        num_regions=numbers(number for row in rows for number in row.num_boxes),
         num_images=numbers(len(row.sentence.images) for row in rows),
         num_bytes=numbers(len(row.sentence.text.encode()) for row in rows),
         num_words=numbers(len(row.words) for row in rows),
@@ -147,6 +150,7 @@ def index_of_columns(batches: Iterable[pa.RecordBatch]) -> SentenceIndex:
 
     return SentenceIndex(
         image_ids=[text for batch in parts for text in batch.column("image_ids").flatten().to_pylist()],
+        num_regions=_joined([batch.column("num_boxes").flatten().to_numpy() for batch in parts]),
         num_images=lengths("image_ids"),
         num_bytes=_joined([pc.binary_length(batch.column("text")).to_numpy() for batch in parts]),
         num_words=lengths("word_starts"),

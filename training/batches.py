@@ -6,7 +6,7 @@ else: a run on four ranks sees what a run on one sees.
 Axes: B pairs, L word pieces, R regions, D feature_dim.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from annotations.answers import AnswerVocabulary, normalize_answer
 from detectors.records import RegionFeatures
+from stores.errors import StoreError
 from stores.training_rows import TrainingSentence
 from training.masking import choose_regions, mask_pieces
 from training.records import Batch, MaskedRegions, MaskedWords
@@ -133,11 +134,14 @@ class BatchMaker:
                 pieces=pieces[i],
                 image=image,
                 image_number=int(image_number),
+                num_regions=int(num_regions),
                 is_matched=spoken[i] == own,
                 draw=draws[i],
             )
             for i, own in enumerate(owns)
-            for image, image_number in enumerate(self.shards.images_of(own))
+            for image, (image_number, num_regions) in enumerate(
+                zip(self.shards.images_of(own), self.shards.num_regions_of(own), strict=True)
+            )
         ]
 
     def _exchange(self, own: int, numbers: NDArray[np.int64], draw: np.random.Generator) -> int:
@@ -181,16 +185,16 @@ class BatchMaker:
         self, pairs: Sequence["_Pair"], numbers: NDArray[np.int64]
     ) -> tuple[dict[str, Tensor], MaskedRegions | None]:
         """Return the batch's fields that regions give, and what is to be guessed."""
-        records = [self.shards.read_regions(each.image_number) for each in pairs]
-        regions = stack_regions(records)
+        num_regions = [each.num_regions for each in pairs]
+        regions = stack_regions((self.shards.read_regions(each.image_number) for each in pairs), num_regions)
         if not self.options.mask_regions:
             return regions, None
         features_BRD = regions["features"].numpy()
-        asked, hidden = [np.empty(0, np.int64)], [np.empty((0, features_BRD.shape[2]), features_BRD.dtype)]
-        for row, (each, record) in enumerate(zip(pairs, records, strict=True)):
-            positions, blanked, exchanged = choose_regions(record.num_boxes, self.options.mask_regions, each.draw)
+        asked, hidden = [], []
+        for row, each in enumerate(pairs):
+            positions, blanked, exchanged = choose_regions(each.num_regions, self.options.mask_regions, each.draw)
             asked.append(row * features_BRD.shape[1] + positions)
-            hidden.append(record.features[positions])
+            hidden.append(features_BRD[row, positions])
             features_BRD[row, blanked] = 0
             for region in exchanged:
                 features_BRD[row, region] = self._random_feature(numbers, each.draw)
@@ -199,8 +203,10 @@ class BatchMaker:
         )
 
     def _random_feature(self, numbers: NDArray[np.int64], draw: np.random.Generator) -> NDArray[np.float16]:
-        """Return the feature of any region of any image of the step."""
+        """Return the feature of any region of any image of the step; zeros where that has none."""
         other = self.shards.read_regions(int(self.shards.images_of(int(numbers[draw.integers(len(numbers))]))[0]))
+        if not other.num_boxes:
+            return np.zeros(other.feature_dim, np.float16)
         return other.features[draw.integers(other.num_boxes)]
 
     def _one_answer(self, pair: "_Pair") -> int:
@@ -242,30 +248,42 @@ class _Pair:
     """Which of the sentence's images."""
     image_number: int
     """In the region store."""
+    num_regions: int
     is_matched: bool
     draw: np.random.Generator
 
 
-def stack_regions(records: Sequence[RegionFeatures]) -> dict[str, Tensor]:
-    """Return the fields of a batch that regions give, padded to the most regions; boxes over their image's size."""
-    num_regions, feature_dim = max(each.num_boxes for each in records), records[0].feature_dim
-    shape = len(records), num_regions
-    features_BRD = np.empty((*shape, feature_dim), np.float16)
+def stack_regions(records: Iterable[RegionFeatures], num_regions: Sequence[int]) -> dict[str, Tensor]:
+    """Return the fields of a batch that regions give, padded to the most regions; boxes over their image's size.
+
+    Records are copied one by one as they come, so that of a mapped file no more is in memory than the batch.
+
+    Raises:
+        StoreError: a record has another number of regions than is said.
+    """
+    shape = len(num_regions), max(num_regions)
     boxes_BR4 = np.zeros((*shape, 4), np.float32)
     names = {name: np.full(shape, -1, np.int64) for name in ("class_ids", "attribute_ids")}
     names |= {name: np.zeros(shape, np.float32) for name in ("class_scores", "attribute_scores")}
-    num_boxes = np.array([each.num_boxes for each in records])
-    for row, each in enumerate(records):
-        features_BRD[row, : each.num_boxes] = each.features
-        features_BRD[row, each.num_boxes :] = 0
+    features_BRD = np.empty((*shape, 0), np.float16)
+    for row, (each, expected) in enumerate(zip(records, num_regions, strict=True)):
+        if each.num_boxes != expected:
+            raise StoreError(
+                f"image {each.image_id!r} has {each.num_boxes} regions, but its sentence was aligned with {expected}; "
+                "align again"
+            )
+        if not row:
+            features_BRD = np.empty((*shape, each.feature_dim), np.float16)
+        features_BRD[row, :expected] = each.features
+        features_BRD[row, expected:] = 0
         size = (each.image_width, each.image_height) * 2
-        boxes_BR4[row, : each.num_boxes] = each.boxes_xyxy / np.array(size, np.float32)
+        boxes_BR4[row, :expected] = each.boxes_xyxy / np.array(size, np.float32)
         for name, array in names.items():
-            array[row, : each.num_boxes] = getattr(each, name)
+            array[row, :expected] = getattr(each, name)
     return {
         "features": torch.from_numpy(features_BRD),
         "boxes": torch.from_numpy(boxes_BR4),
-        "region_mask": torch.from_numpy(np.arange(num_regions) < num_boxes[:, None]),
+        "region_mask": torch.from_numpy(np.arange(shape[1]) < np.array(num_regions)[:, None]),
         **{name: torch.from_numpy(array) for name, array in names.items()},
     }
 

@@ -38,6 +38,8 @@ class _Table:
     """[S + 1]."""
     images: NDArray[np.int32]
     """[I]; numbers of the region store's images."""
+    num_regions: NDArray[np.int32]
+    """[I]; of these images."""
 
 
 class JoinedShards:
@@ -119,7 +121,11 @@ class JoinedShards:
 
     def images_of(self, number: int) -> NDArray[np.int32]:
         """Return the numbers of a sentence's images."""
-        return self._table.images[self._table.image_offsets[number] : self._table.image_offsets[number + 1]]
+        return self._table.images[self._images_from_to(number)]
+
+    def num_regions_of(self, number: int) -> NDArray[np.int32]:
+        """Return how many regions each of a sentence's images has."""
+        return self._table.num_regions[self._images_from_to(number)]
 
     def read_regions(self, image: int) -> RegionFeatures:
         """Return the regions of an image by its number."""
@@ -142,6 +148,10 @@ class JoinedShards:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _images_from_to(self, number: int) -> slice:
+        offsets = self._table.image_offsets
+        return slice(offsets[number], offsets[number + 1])
 
     def _require_same_regions(self) -> None:
         found = fingerprint(self.regions.manifest.configuration)
@@ -179,4 +189,5 @@ class JoinedShards:
             splits=np.fromiter((split_numbers[each] for index in indexes for each in index.splits), np.int8),
             image_offsets=np.concatenate([[0], *(index.num_images for index in indexes)]).cumsum(dtype=np.int64),
             images=images,
+            num_regions=np.concatenate([index.num_regions for index in indexes]),
         )
