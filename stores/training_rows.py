@@ -48,8 +48,6 @@ class SentenceIndex:
     """int32 [S]."""
     num_bytes: NDArray[np.int32]
     """int32 [S]; length of the text, by which sentences of like length find each other."""
-    num_words: NDArray[np.int32]
-    """int32 [S]; pointed words."""
     num_answers: NDArray[np.int32]
     """int32 [S]."""
     sources: Sequence[str]
@@ -91,7 +89,6 @@ def index_of(sentences: Iterable[AlignedSentence]) -> SentenceIndex:
         num_regions=numbers(number for row in rows for number in row.num_boxes),
         num_images=numbers(len(row.sentence.images) for row in rows),
         num_bytes=numbers(len(row.sentence.text.encode()) for row in rows),
-        num_words=numbers(len(row.words) for row in rows),
         num_answers=numbers(len(row.sentence.answers) for row in rows),
         sources=[row.sentence.source for row in rows],
         splits=[row.sentence.split for row in rows],
@@ -146,18 +143,31 @@ def index_of_columns(batches: Iterable[pa.RecordBatch]) -> SentenceIndex:
         return _joined([np.diff(batch.column(name).offsets.to_numpy()) for batch in parts])
 
     def texts(name: str) -> list[str]:
-        return [text for batch in parts for text in batch.column(name).to_pylist()]
+        return [text for batch in parts for text in _shared_texts(batch.column(name))]
 
     return SentenceIndex(
-        image_ids=[text for batch in parts for text in batch.column("image_ids").flatten().to_pylist()],
+        image_ids=[text for batch in parts for text in _shared_texts(batch.column("image_ids").flatten())],
         num_regions=_joined([batch.column("num_boxes").flatten().to_numpy() for batch in parts]),
         num_images=lengths("image_ids"),
         num_bytes=_joined([pc.binary_length(batch.column("text")).to_numpy() for batch in parts]),
-        num_words=lengths("word_starts"),
         num_answers=lengths("answers"),
         sources=texts("source"),
         splits=texts("split"),
     )
+
+
+def _shared_texts(column: pa.StringArray) -> list[str]:
+    """Return the column's texts, of which equal ones are one object: they are few, and rows are millions."""
+    encoded = column.dictionary_encode()
+    texts = encoded.dictionary.to_pylist()
+    return [texts[number] for number in encoded.indices.to_numpy().tolist()]
+
+
+def _shared_texts(column: pa.StringArray) -> list[str]:
+    """Return the column's texts, of which equal ones are one object: they are few, and rows are many."""
+    encoded = column.dictionary_encode()
+    texts = encoded.dictionary.to_pylist()
+    return [texts[number] for number in encoded.indices.to_numpy().tolist()]
 
 
 def _joined(parts: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:

@@ -3,10 +3,11 @@
 Axes: S sentences, I images of all sentences one after another.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import repeat
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,20 +25,18 @@ _SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Table:
-    """A few numbers for each sentence of the store; 10 million take some 0.3 GB."""
+    """A few numbers for each sentence of some shards; 10 million take some 0.3 GB."""
 
     shards: NDArray[np.int32]
     rows: NDArray[np.int32]
     """Within its shard."""
     num_bytes: NDArray[np.int32]
-    num_words: NDArray[np.int32]
     num_answers: NDArray[np.int32]
     sources: NDArray[np.int16]
     splits: NDArray[np.int8]
-    image_offsets: NDArray[np.int64]
-    """[S + 1]."""
+    num_images: NDArray[np.int32]
     images: NDArray[np.int32]
-    """[I]; numbers of the region store's images."""
+    """[I]; numbers of the region store's images, -1 where it has none."""
     num_regions: NDArray[np.int32]
     """[I]; of these images."""
 
@@ -64,6 +63,7 @@ class JoinedShards:
         self._image_ids = self.regions.image_ids
         self._source_names: list[str] = []
         self._table = self._read_table()
+        self._image_offsets = np.concatenate([[0], np.cumsum(self._table.num_images, dtype=np.int64)])
 
     def __len__(self) -> int:
         return len(self._table.rows)
@@ -98,7 +98,7 @@ class JoinedShards:
             )
         table = self._table
         chosen = np.isin(table.splits, [_SPLITS.index(split) for split in splits])
-        chosen &= np.diff(table.image_offsets) == num_images
+        chosen &= table.num_images == num_images
         if sources is not None:
             chosen &= np.isin(table.sources, [self._source_names.index(source) for source in sources])
         if answered:
@@ -150,8 +150,7 @@ class JoinedShards:
         self.close()
 
     def _images_from_to(self, number: int) -> slice:
-        offsets = self._table.image_offsets
-        return slice(offsets[number], offsets[number + 1])
+        return slice(self._image_offsets[number], self._image_offsets[number + 1])
 
     def _require_same_regions(self) -> None:
         found = fingerprint(self.regions.manifest.configuration)
@@ -163,31 +162,42 @@ class JoinedShards:
             )
 
     def _read_table(self) -> _Table:
-        indexes = [self.sentences.index(shard) for shard in range(len(self.sentences.manifest.shards))]
-        if not sum(map(len, indexes)):
+        """Return the numbers of all sentences; a shard at a time, since their names take ten times the room."""
+        if not len(self.sentences):
             raise StoreError(f"{self.sentences.folder} holds no sentence, expected at least one; see vinculum align")
-        numbers = {image_id: number for number, image_id in enumerate(self._image_ids)}
-        images = np.fromiter((numbers.get(image_id, -1) for index in indexes for image_id in index.image_ids), np.int32)
-        if (images < 0).any():
-            every = dict.fromkeys(image_id for index in indexes for image_id in index.image_ids)
-            lost = [image_id for image_id in every if image_id not in numbers]
+        image_numbers = {image_id: number for number, image_id in enumerate(self._image_ids)}
+        lost: set[str] = set()
+        parts = [self._read_shard(shard, image_numbers, lost) for shard in range(len(self.sentences.manifest.shards))]
+        if lost:
             raise StoreError(
-                f"{self.sentences.folder}: of the {len(every)} images of its sentences, {len(lost)} have no regions in "
-                f"{self.regions.folder} (the first: {', '.join(map(repr, lost[:3]))}); expected all; run vinculum "
+                f"{self.sentences.folder}: {len(lost)} images of its sentences have no regions in "
+                f"{self.regions.folder} (such as {', '.join(map(repr, sorted(lost)[:3]))}); expected all; run vinculum "
                 "extract for them, or align again"
             )
-        self._source_names = list(dict.fromkeys(source for index in indexes for source in index.sources))
-        source_numbers = {source: number for number, source in enumerate(self._source_names)}
-        split_numbers: dict[str, int] = {split: number for number, split in enumerate(_SPLITS)}
         return _Table(
-            shards=np.repeat(np.arange(len(indexes), dtype=np.int32), [len(index) for index in indexes]),
-            rows=np.concatenate([np.arange(len(index), dtype=np.int32) for index in indexes]),
-            num_bytes=np.concatenate([index.num_bytes for index in indexes]),
-            num_words=np.concatenate([index.num_words for index in indexes]),
-            num_answers=np.concatenate([index.num_answers for index in indexes]),
-            sources=np.fromiter((source_numbers[each] for index in indexes for each in index.sources), np.int16),
-            splits=np.fromiter((split_numbers[each] for index in indexes for each in index.splits), np.int8),
-            image_offsets=np.concatenate([[0], *(index.num_images for index in indexes)]).cumsum(dtype=np.int64),
-            images=images,
-            num_regions=np.concatenate([index.num_regions for index in indexes]),
+            **{each.name: np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(_Table)}
         )
+
+    def _read_shard(self, shard: int, image_numbers: Mapping[str, int], lost: set[str]) -> _Table:
+        """Return the numbers of one shard's sentences; adds to `lost` the images that have no regions."""
+        index = self.sentences.index(shard)
+        images = np.fromiter(map(image_numbers.get, index.image_ids, repeat(-1)), np.int32)
+        lost |= {index.image_ids[place] for place in np.flatnonzero(images < 0)}
+        self._source_names += [name for name in dict.fromkeys(index.sources) if name not in self._source_names]
+        return _Table(
+            shards=np.full(len(index), shard, np.int32),
+            rows=np.arange(len(index), dtype=np.int32),
+            num_bytes=index.num_bytes,
+            num_answers=index.num_answers,
+            sources=_numbers_of(index.sources, self._source_names, np.int16),
+            splits=_numbers_of(index.splits, _SPLITS, np.int8),
+            num_images=index.num_images,
+            images=images,
+            num_regions=index.num_regions,
+        )
+
+
+def _numbers_of(names: Iterable[str], table: Sequence[str], dtype: type) -> NDArray[Any]:
+    """Return the place of each name in the table."""
+    numbers = {name: number for number, name in enumerate(table)}
+    return np.fromiter(map(numbers.__getitem__, names), dtype)
