@@ -157,13 +157,6 @@ def index_of_columns(batches: Iterable[pa.RecordBatch]) -> SentenceIndex:
 
 
 def _shared_texts(column: pa.StringArray) -> list[str]:
-    """Return the column's texts, of which equal ones are one object: they are few, and rows are millions."""
-    encoded = column.dictionary_encode()
-    texts = encoded.dictionary.to_pylist()
-    return [texts[number] for number in encoded.indices.to_numpy().tolist()]
-
-
-def _shared_texts(column: pa.StringArray) -> list[str]:
     """Return the column's texts, of which equal ones are one object: they are few, and rows are many."""
     encoded = column.dictionary_encode()
     texts = encoded.dictionary.to_pylist()

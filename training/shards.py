@@ -182,7 +182,7 @@ class JoinedShards:
         """Return the numbers of one shard's sentences; adds to `lost` the images that have no regions."""
         index = self.sentences.index(shard)
         images = np.fromiter(map(image_numbers.get, index.image_ids, repeat(-1)), np.int32)
-        lost |= {index.image_ids[place] for place in np.flatnonzero(images < 0)}
+        lost |= {index.image_ids[place] for place in np.flatnonzero(images < 0).tolist()}
         self._source_names += [name for name in dict.fromkeys(index.sources) if name not in self._source_names]
         return _Table(
             shards=np.full(len(index), shard, np.int32),
