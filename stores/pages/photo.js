@@ -31,8 +31,8 @@ function photo(picture, [width, height]) {
 }
 
 // Draws the regions by weight, the gold boxes over them; returns the regions drawn, the strongest last.
-function light(frame, regions, weights, gold, size) {
-  const largest = Math.max(...weights, 1e-9);
+// A region of the weight `largest` is drawn with all strength: that of this picture, unless several are compared.
+function light(frame, regions, weights, gold, size, largest = Math.max(...weights, 1e-9)) {
   const drawn = weights.map((_, region) => region).filter((region) => weights[region] > 0.02 && regions[region]);
   drawn.sort((a, b) => weights[a] - weights[b]);
   for (const region of drawn) {

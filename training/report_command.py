@@ -1,0 +1,62 @@
+"""`vinculum-train report`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from training.report import ReportOptions, write_report
+
+Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportCommand:
+    """Write one page on which runs stand side by side: recipes, curves, figures, and the regions that words look at.
+
+    vinculum-train report --runs with=run without=run-no-alignment --regions regions --sentences sentences --out r.html
+    """
+
+    runs: tuple[str, ...]
+    """NAME=RUN, any number: a run or one of its checkpoints, by the name that it has on the page."""
+    regions: Folder
+    sentences: Folder
+    out: Path
+    """The page: one HTML file that needs no other."""
+    sentences_shown: int = 12
+    """Chosen from the split, of all sources, always the same."""
+    split: Literal["train", "val", "test"] = "val"
+    sentence_ids: tuple[str, ...] = ()
+    """Sentences to show, instead of a choice."""
+    layer: int | None = None
+    """Cross layer shown first, counted from 1; the last but one unless given. The page can show every one."""
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
+
+    def run(self) -> dict[str, Any]:
+        """Write the page, and return what it shows."""
+        return write_report(
+            self.out,
+            _named(self.runs),
+            regions=self.regions,
+            sentences=self.sentences,
+            options=ReportOptions(
+                num_sentences=self.sentences_shown,
+                split=self.split,
+                sentence_ids=self.sentence_ids,
+                layer=self.layer,
+            ),
+        )
+
+
+def _named(runs: tuple[str, ...]) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    for each in runs:
+        name, equals, folder = each.partition("=")
+        if not (name and equals and folder) or name in named:
+            raise ValueError(f"--runs {each!r}: expected NAME=RUN, every name once")
+        named[name] = Path(folder)
+    if not named:
+        raise ValueError("--runs names nothing; expected NAME=RUN, any number")
+    return named

@@ -1,0 +1,130 @@
+"""Tables of the report: what runs are, in what their recipes differ, and what was measured on them."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from annotations.drops import DataError
+from training.recipes import Recipe, as_json
+
+FIGURE_FILES = ("probe.json", "scores-*.json")
+"""What measurements leave in the folder of a run."""
+
+MAX_SHOWN = 60
+_ABSENT = object()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One value."""
+
+    text: str
+    of: str = ""
+    """Of how many it is a share or a mean, where that is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One option or figure, with a cell for every run."""
+
+    name: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The figures of files of one name."""
+
+    name: str
+    rows: tuple[Row, ...]
+
+
+def recipe_differences(recipes: Sequence[Recipe]) -> tuple[Row, ...]:
+    """Return a row for every option that the recipes do not share; an objective that a recipe lacks is one row."""
+    return tuple(
+        Row(name=" · ".join(_words(part) for part in path), cells=tuple(Cell(text=_told(value)) for value in values))
+        for path, values in _different((), [as_json(recipe) for recipe in recipes])
+    )
+
+
+def figure_tables(folders: Sequence[Path]) -> tuple[Table, ...]:
+    """Return a table for each name of a file of figures that any of the runs has.
+
+    Raises:
+        DataError: a file is no JSON object.
+    """
+    names = dict.fromkeys(
+        path.name for pattern in FIGURE_FILES for folder in folders for path in sorted(folder.glob(pattern))
+    )
+    tables = []
+    for name in names:
+        found = [dict(_figures((), _read(folder / name))) for folder in folders]
+        rows = [
+            Row(
+                name=" · ".join(_words(part) for part in path),
+                cells=tuple(figures.get(path, Cell(text="")) for figures in found),
+            )
+            for path in dict.fromkeys(path for figures in found for path in figures)
+        ]
+        tables.append(Table(name=name.removesuffix(".json"), rows=tuple(rows)))
+    return tuple(tables)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: unreadable ({error}), expected JSON; measure the run again") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: holds a {type(value).__name__}, expected an object of figures; measure the run again")
+    return value
+
+
+def _different(path: tuple[str, ...], values: Sequence[Any]) -> Iterator[tuple[tuple[str, ...], Sequence[Any]]]:
+    """Yield paths and values of what is not the same everywhere."""
+    if all(isinstance(value, dict) for value in values):
+        for key in dict.fromkeys(key for value in values for key in value):
+            yield from _different((*path, key), [value.get(key, _ABSENT) for value in values])
+    elif any(value != values[0] for value in values):
+        yield path, values
+
+
+def _figures(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Cell]]:
+    """Yield what a table shows of a JSON value: a number under its path, and of how many it is."""
+    if isinstance(value, dict) and {"value", "of"} <= value.keys():
+        yield path, Cell(text=_told(value["value"]), of=_told(value["of"]))
+        value = {key: each for key, each in value.items() if key not in ("value", "of")}
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from _figures((*path, key), each)
+    elif value is not None:
+        yield path, Cell(text=_told(value))
+
+
+def _told(value: Any) -> str:
+    """Return a JSON value in few words."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:.3f}" if 0.001 <= abs(value) < 10 else f"{value:,.4g}"
+        case str():
+            return value if len(value) <= MAX_SHOWN else f"{value[:12]}…"
+        case list():
+            told = ", ".join(_told(each) for each in value)
+            return told if len(told) <= MAX_SHOWN else f"{len(value)} entries"
+        case dict():
+            return ", ".join(f"{_words(key)} {_told(each)}" for key, each in value.items())
+    return ""  # what the run does not have at all
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
