@@ -1,6 +1,6 @@
 """Texts to word pieces that remember which characters they are, by Hugging Face's fast tokenizers or one of our own."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,18 +89,34 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> TextTokenizer:
 
     The same texts, in any order, give the same pieces.
     """
-    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    learner, texts = _lower_casing({}), sorted(texts)
+    # Letters within words would be numbered in the order of a hash table, another one every time, and pieces that are
+    # equally frequent would be joined in the order of these numbers. Special pieces are numbered as they are given.
+    given = [*_SPECIAL, *_letters_within_words(learner, texts)]
+    trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=given, show_progress=False)
+    learner.train_from_iterator(texts, trainer)
+    return _checked("the trained tokenizer", _with_names(_lower_casing(learner.get_vocab())))
+
+
+def _lower_casing(vocabulary: dict[str, int]) -> Tokenizer:
+    backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=True)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=list(_SPECIAL), show_progress=False)
-    backend.train_from_iterator(sorted(texts), trainer)
-    return _checked("the trained tokenizer", _with_names(backend))
+    backend.add_special_tokens([piece for piece in _SPECIAL if piece in vocabulary])
+    return backend
+
+
+def _letters_within_words(backend: Tokenizer, texts: Iterable[str]) -> list[str]:
+    normalized = map(backend.normalizer.normalize_str, texts)
+    words = {word for text in normalized for word, _ in backend.pre_tokenizer.pre_tokenize_str(text)}
+    return sorted({f"##{letter}" for word in words for letter in word[1:]})
 
 
 def _load(name: str) -> PreTrainedTokenizerFast:
     path = Path(name)
     try:
         if path.is_file() and path.suffix == ".txt":
+            _require_special(path.read_text(encoding="utf-8").splitlines())
             return BertTokenizer(vocab=str(path))
         if path.is_file():
             return _with_names(Tokenizer.from_file(str(path)))
@@ -118,8 +134,16 @@ def _load(name: str) -> PreTrainedTokenizerFast:
 
 
 def _with_names(backend: Tokenizer) -> PreTrainedTokenizerFast:
+    _require_special(backend.get_vocab())
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     return PreTrainedTokenizerFast(tokenizer_object=backend, **dict(zip(names, _SPECIAL, strict=True)))
+
+
+def _require_special(pieces: Collection[str]) -> None:
+    # Hugging Face would add those that are not there: pieces that no weights know.
+    missing = [piece for piece in _SPECIAL if piece not in pieces]
+    if missing:
+        raise ValueError(f"it has no piece {', '.join(missing)}")
 
 
 def _checked(name: str, loaded: PreTrainedTokenizerFast) -> TextTokenizer:
