@@ -43,6 +43,10 @@ class Optimization:
     def __post_init__(self) -> None:
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warm-up is {self.warmup} of the steps, expected a share from 0 to below 1")
+        if not 0 <= self.learning_rate < math.inf:
+            raise ValueError(f"learning rate is {self.learning_rate}, expected 0 or more")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"decay of the average is {self.ema}, expected from 0 to below 1")
 
 
 class BertAdam(torch.optim.AdamW):

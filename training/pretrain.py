@@ -11,9 +11,10 @@ from annotations.answers import AnswerVocabulary, normalize_answer, read_answer_
 from stores.errors import StoreError
 from stores.manifest import fingerprint
 from training.objectives.sizes import Sizes
+from training.order import TrainingOrder
 from training.presets import Preset
 from training.recipes import Precision, Recipe
-from training.runs import Run, begin_run
+from training.runs import Run, begin_run, is_begun, open_run
 from training.shards import JoinedShards
 from training.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from training.worker import PRETRAINING
@@ -40,11 +41,14 @@ def prepare(preset: Preset, *, regions: Path, sentences: Path, out: Path, overri
     Raises:
         StoreError: the stores are not as they should be, or another recipe began the run.
         DataError: the tokenizer or the answers can not be read.
+        OrderError: a step has more sentences than there are.
+        ValueError: an option is out of its range.
     """
+    begun = open_run(out) if is_begun(out) else None
     with JoinedShards(regions, sentences) as shards:
         sources = _sources(preset, shards, overrides.sources)
-        tokenizer = _tokenizer(preset, shards, sources, overrides.tokenizer)
-        answers = _answers(preset, shards, sources, overrides.answers)
+        tokenizer = _tokenizer(preset, shards, sources, overrides.tokenizer, begun)
+        answers = _answers(preset, shards, sources, overrides.answers, begun)
         recipe = _recipe(preset, shards, sources, tokenizer, answers, overrides)
     return begin_run(out, recipe, tokenizer, answers)
 
@@ -63,7 +67,12 @@ def _sources(preset: Preset, shards: JoinedShards, asked: tuple[str, ...] | None
     return found
 
 
-def _tokenizer(preset: Preset, shards: JoinedShards, sources: tuple[str, ...], asked: str | None) -> TextTokenizer:
+def _tokenizer(
+    preset: Preset, shards: JoinedShards, sources: tuple[str, ...], asked: str | None, begun: Run | None
+) -> TextTokenizer:
+    """Return the one that is asked for, that the run has, or that the preset names or has trained."""
+    if begun is not None and asked is None:
+        return begun.tokenizer
     name = asked or preset.tokenizer
     if name is not None:
         return load_tokenizer(name)
@@ -71,8 +80,12 @@ def _tokenizer(preset: Preset, shards: JoinedShards, sources: tuple[str, ...], a
     return train_tokenizer((shards.read(int(number)).text for number in numbers), vocab_size=preset.vocab_size)
 
 
-def _answers(preset: Preset, shards: JoinedShards, sources: tuple[str, ...], path: Path | None) -> AnswerVocabulary:
-    """Return the table of a file, or the most frequent first answers of the training questions."""
+def _answers(
+    preset: Preset, shards: JoinedShards, sources: tuple[str, ...], path: Path | None, begun: Run | None
+) -> AnswerVocabulary:
+    """Return the table of a file, that of the run, or the most frequent first answers of the training questions."""
+    if begun is not None and path is None:
+        return begun.answers
     if path is not None:
         return read_answer_vocabulary(path)
     try:
@@ -103,10 +116,13 @@ def sizes_of(shards: JoinedShards, tokenizer: TextTokenizer, answers: AnswerVoca
 
 
 def data_of(shards: JoinedShards) -> dict[str, str]:
-    """Return what is recorded of the data in a recipe."""
+    """Return what is recorded of the data in a recipe: with more sentences, the order of all is another one."""
+    sentences = shards.sentences.manifest
     return {
         "regions": fingerprint(shards.regions.manifest.configuration),
-        "sentences": fingerprint(shards.sentences.manifest.configuration),
+        "sentences": fingerprint(
+            {"configuration": sentences.configuration, "shards": [shard.sha256 for shard in sentences.shards]}
+        ),
     }
 
 
@@ -126,8 +142,13 @@ def _recipe(
         batches = replace(batches, targets=None)
     if objectives.masked_regions is None:
         batches = replace(batches, mask_regions=0.0)
-    batch_size = overrides.batch_size or preset.batch_size
-    num_sentences = len(shards.select(splits=("train",), sources=sources))
+    numbers = shards.select(splits=("train",), sources=sources)
+    order = TrainingOrder(
+        sentences=numbers,
+        lengths=shards.lengths[numbers],
+        batch_size=preset.batch_size if overrides.batch_size is None else overrides.batch_size,
+        seed=overrides.seed,
+    )
     optimization = preset.optimization
     if overrides.learning_rate is not None:
         optimization = replace(optimization, learning_rate=overrides.learning_rate)
@@ -139,8 +160,8 @@ def _recipe(
         batches=batches,
         optimization=optimization,
         sources=sources,
-        batch_size=batch_size,
-        num_steps=_num_steps(preset, overrides, num_sentences // batch_size),
+        batch_size=order.batch_size,
+        num_steps=_num_steps(preset, overrides, order.batches_per_epoch),
         precision=overrides.precision or preset.precision,
         seed=overrides.seed,
         data=data_of(shards),
@@ -148,6 +169,8 @@ def _recipe(
 
 
 def _num_steps(preset: Preset, overrides: Overrides, steps_per_epoch: int) -> int:
-    if overrides.num_steps is not None or (overrides.epochs is None and preset.num_steps is not None):
-        return overrides.num_steps or preset.num_steps or 1
-    return max(round((overrides.epochs or preset.epochs) * steps_per_epoch), 1)
+    if overrides.num_steps is not None:
+        return overrides.num_steps
+    if overrides.epochs is not None:
+        return round(overrides.epochs * steps_per_epoch)
+    return round(preset.epochs * steps_per_epoch) if preset.num_steps is None else preset.num_steps

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from training.launch import has_gpu, launch
+from training.order import parts_of_rank
 from training.presets import find_preset
 from training.pretrain import Overrides, prepare
 from training.progress import read_metrics
@@ -70,6 +71,8 @@ class PretrainCommand:
     def run(self) -> dict[str, Any]:
         """Train what is missing, and return the summary."""
         preset = find_preset(self.preset, self.ablation)
+        batch_size = preset.batch_size if self.batch_size is None else self.batch_size
+        parts_of_rank(batch_size, rank=0, num_ranks=self.workers, accumulation=self.accumulation)
         run = prepare(
             preset,
             regions=self.regions,

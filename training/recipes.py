@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from annotations.drops import DataError
 from stores.atomic import write_json
+from stores.manifest import differences
 from training.batches import BatchOptions
 from training.models.two_stream import TwoStreamShape
 from training.objectives.catalog import Objectives
@@ -42,6 +43,16 @@ class Recipe:
     data: dict[str, str]
     """Fingerprints of the two stores, and of what was started from."""
 
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("num_steps", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected {least} or more")
+        if self.batches.max_pieces > self.encoder.max_positions:
+            raise ValueError(
+                f"max_pieces is {self.batches.max_pieces}, expected at most the encoder's {self.encoder.max_positions} "
+                "positions"
+            )
+
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
     """`folder` holds the recipe."""
@@ -56,12 +67,18 @@ def read_recipe(folder: Path) -> Recipe:
     """
     path = folder / FILE_NAME
     try:
-        return TypeAdapter(Recipe).validate_json(path.read_bytes())
+        content = path.read_bytes()
+        recipe = TypeAdapter(Recipe).validate_json(content)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file, expected the folder of a run; see vinculum-train pretrain") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise DataError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; expected a recipe") from error
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise DataError(f"{path}: {where}: {first['msg']}; expected a recipe of this version") from error
+    # What was guessed, or read past, would come out otherwise.
+    if found := list(differences("", json.loads(content), as_json(recipe))):
+        raise DataError(f"{path}: {'; '.join(found[:3])}; expected a recipe of this version")
+    return recipe
 
 
 def as_json(recipe: Recipe) -> dict[str, Any]:

@@ -34,15 +34,25 @@ def begin_run(folder: Path, recipe: Recipe, tokenizer: TextTokenizer, answers: A
         StoreError: another recipe began it; names every option that differs, with both values.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / FILE_NAME).exists():
-        found = list(differences("", as_json(read_recipe(folder)), as_json(recipe)))
+    if is_begun(folder):
+        begun = open_run(folder)
+        found = list(differences("", as_json(begun.recipe), as_json(recipe)))
+        if begun.tokenizer.backend.to_str() != tokenizer.backend.to_str():
+            found.append("the tokenizer was another one")
+        if begun.answers.answers != answers.answers:
+            found.append("the table of answers was another one")
         if found:
             raise StoreError(f"{folder}: {'; '.join(found)}; use a new --out, or the options that the run has")
-        return open_run(folder)
+        return begun
     tokenizer.save(folder)
     write_json(folder / ANSWERS, list(answers.answers))
     write_recipe(folder, recipe)  # last: a folder with a recipe has everything
     return Run(folder=folder, recipe=recipe, tokenizer=tokenizer, answers=answers)
+
+
+def is_begun(folder: Path) -> bool:
+    """Return whether `folder` is that of a run."""
+    return (folder / FILE_NAME).exists()
 
 
 def open_run(folder: Path) -> Run:
