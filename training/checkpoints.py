@@ -12,6 +12,7 @@ random state is kept: what a step draws depends on the seed and the step alone.
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ FOLDER_NAME = "checkpoints"
 MODEL, AVERAGE, OPTIMIZER, STATE = "model.safetensors", "average.safetensors", "optimizer.safetensors", "state.json"
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_NAME = re.compile(r"step-(\d{8,})")
+_ADVICE = "remove this checkpoint, and the run goes on from the one before"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,24 +75,25 @@ def save_checkpoint(
         _sync(temporary / STATE)
         _sync(temporary)
         if folder.exists():  # of the same step, from a run that was sent back
-            shutil.rmtree(folder)
+            _remove(folder)
         temporary.rename(folder)
         _sync(parent)
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise OSError(f"{folder} can not be written: {error}") from error
+        raise OSError(f"{folder} can not be written: {error}; the checkpoints before are whole") from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     for old in list_checkpoints(run)[:-keep]:
-        shutil.rmtree(old.folder)
+        _remove(old.folder)
     return Checkpoint(folder=folder, step=step)
 
 
 def list_checkpoints(run: Path) -> list[Checkpoint]:
     """Return the run's whole checkpoints, the newest last."""
-    found = sorted((run / FOLDER_NAME).glob("step-*"))
-    return [Checkpoint(folder=folder, step=int(folder.name.removeprefix("step-"))) for folder in found]
+    names = ((folder, _NAME.fullmatch(folder.name)) for folder in (run / FOLDER_NAME).glob("step-*"))
+    found = [Checkpoint(folder=folder, step=int(name[1])) for folder, name in names if name]
+    return sorted(found, key=lambda each: each.step)
 
 
 def latest_checkpoint(place: Path) -> Checkpoint:
@@ -99,7 +103,7 @@ def latest_checkpoint(place: Path) -> Checkpoint:
         StoreError: there is none.
     """
     if (place / STATE).is_file():
-        return Checkpoint(folder=place, step=int(place.name.removeprefix("step-")))
+        return Checkpoint(folder=place, step=_read_state(place)[0])
     checkpoints = list_checkpoints(place)
     if not checkpoints:
         raise StoreError(f"{place}: no checkpoint there, expected {place / FOLDER_NAME / 'step-...'} or a checkpoint")
@@ -126,7 +130,10 @@ def load_weights(checkpoint: Checkpoint, module: nn.Module, *, prefix: str = "",
     ]
     if wrong:
         raise DamagedFileError(
-            path, found=f"weights of another network: {'; '.join(wrong[:5])} ({len(wrong)} in all)", expected="its own"
+            path,
+            found=f"weights of another network: {'; '.join(wrong[:5])} ({len(wrong)} in all)",
+            expected="its own",
+            advice="use a checkpoint of the same recipe",
         )
     module.load_state_dict(tensors)
 
@@ -140,14 +147,17 @@ def load_optimizer(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.op
     path = checkpoint.folder / OPTIMIZER
     tensors = read_tensors(path)
     for name, weight in model.named_parameters():
-        if not weight.requires_grad:
-            continue
-        moments = {moment: tensors.get(f"{moment}.{name}") for moment in _MOMENTS}
-        if any(each is None for each in moments.values()):
-            raise DamagedFileError(path, found=f"no state of {name}", expected="that of every weight")
-        optimizer.state[weight] = {
-            moment: each.to(weight.device) for moment, each in moments.items() if each is not None
-        }
+        moments = {moment: tensors.pop(f"{moment}.{name}", None) for moment in _MOMENTS}
+        found = {moment: each.to(weight.device) for moment, each in moments.items() if each is not None}
+        if not found:
+            continue  # a weight that has had no gradient yet
+        if len(found) < len(_MOMENTS) or found["exp_avg"].shape != weight.shape:
+            raise DamagedFileError(path, found=f"another network's state of {name}", expected="its own", advice=_ADVICE)
+        optimizer.state[weight] = found
+    if tensors:
+        raise DamagedFileError(
+            path, found=f"state of another network: {min(tensors)} is left over", expected="its own", advice=_ADVICE
+        )
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -156,25 +166,28 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         DamagedFileError: it is missing, cut, changed, or no safetensors file.
     """
-    state = _read_state(path.parent)
-    recorded = state.get("sha256", {}).get(path.name)
+    recorded = _read_state(path.parent)[1].get(path.name)
     if recorded is None or not path.is_file():
-        raise DamagedFileError(path, found="missing", expected="a file of the checkpoint")
+        raise DamagedFileError(path, found="missing", expected="a file of the checkpoint", advice=_ADVICE)
     if (found := _sha256(path)) != recorded:
-        raise DamagedFileError(path, found=f"SHA-256 {found}", expected=recorded)
+        raise DamagedFileError(path, found=f"SHA-256 {found}", expected=recorded, advice=_ADVICE)
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except SafetensorError as error:
-        raise DamagedFileError(path, found=f"unreadable ({error})", expected="safetensors") from error
+        raise DamagedFileError(path, found=f"unreadable ({error})", expected="safetensors", advice=_ADVICE) from error
     return tensors
 
 
-def _read_state(folder: Path) -> dict[str, dict[str, str]]:
+def _read_state(folder: Path) -> tuple[int, dict[str, str]]:
+    """Return the step, and the SHA-256 of every file."""
+    path = folder / STATE
     try:
-        state: dict[str, dict[str, str]] = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        match json.loads(path.read_text(encoding="utf-8")):
+            case {"step": int(step), "sha256": dict(checksums)}:
+                return step, checksums
     except (FileNotFoundError, ValueError) as error:
-        raise DamagedFileError(folder / STATE, found=f"unreadable ({error})", expected="JSON") from error
-    return state
+        raise DamagedFileError(path, found=f"unreadable ({error})", expected="JSON", advice=_ADVICE) from error
+    raise DamagedFileError(path, found="something else", expected="step and sha256", advice=_ADVICE)
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -190,8 +203,15 @@ def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> di
     }
 
 
+def _remove(folder: Path) -> None:
+    """The checkpoint is gone; killed half-way, what is left of it is no checkpoint."""
+    leftover = folder.with_name(f".{folder.name}.old.tmp")
+    folder.rename(leftover)
+    shutil.rmtree(leftover)
+
+
 def _remove_leftovers(parent: Path) -> None:
-    """What a killed run was writing is gone."""
+    """What a killed run was writing or removing is gone."""
     for path in parent.glob(".step-*.tmp"):
         shutil.rmtree(path)
 

@@ -3,7 +3,10 @@
 import logging
 import os
 import shutil
+import signal
 import socket
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,73 +16,158 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchTrainer
+from tqdm import tqdm
 
 from annotations.drops import DataError
+from stores.atomic import locked, remove_leftovers
 from stores.errors import StoreError
+from training.checkpoints import list_checkpoints
 from training.loop import LoopError
 from training.order import OrderError
 from training.progress import showing
 from training.worker import Place, TrainTask, train_run
 
 RETRIES = 3
-"""How often ranks that were lost are started anew, from the last checkpoint."""
+"""How often in a row, with no checkpoint between, ranks that were lost are started anew."""
 
 
 def launch(task: TrainTask, *, num_steps: int, num_workers: int, use_gpu: bool, address: str | None) -> None:
     """The run is finished, on so many workers of a running cluster, or on this machine.
 
+    Ranks that are lost, with their machine or for want of memory, are started anew and go on from the last checkpoint.
+
     Raises:
-        LoopError, StoreError, DataError, OrderError: as on the worker.
+        LoopError: the ranks could not go on, or were lost too often; says why.
+        StoreError: another process trains this run.
+        ValueError: the cluster has no room for so many workers.
         ConnectionError: there is no cluster at the address.
     """
-    with _cluster(address):
-        cpus = max(int(ray.cluster_resources().get("CPU", 1)) // num_workers, 1)
-        trainer = TorchTrainer(
-            _train,
-            train_loop_config={"task": task},
-            scaling_config=ScalingConfig(
-                num_workers=num_workers,
-                use_gpu=use_gpu,
-                resources_per_worker={"CPU": cpus, "GPU": 1} if use_gpu else {"CPU": cpus},
-            ),
-            run_config=RunConfig(
-                name=f"attempt-{time.time_ns()}",
-                storage_path=str(task.run / "ray"),
-                failure_config=FailureConfig(max_failures=RETRIES),
-            ),
-        )
+    if _steps_done(task) >= num_steps:
+        return
+    with locked(task.run), cluster(address):
+        remove_leftovers(task.run)
+        resources = _resources_of_worker(num_workers, use_gpu)
         with showing(task.run, num_steps=num_steps):
-            try:
-                refusal = trainer.fit().return_value  # type: ignore[attr-defined]
-            except WorkerGroupError as error:
-                causes = "; ".join(f"rank {rank}: {cause}" for rank, cause in error.worker_failures.items())
-                raise LoopError(f"workers failed {RETRIES + 1} times: {causes}; run again to go on") from error
-    shutil.rmtree(task.run / "ray", ignore_errors=True)  # Ray Train's own notes; the run's are in its folder
-    if refusal:
-        raise LoopError(refusal)
+            times_lost = 0
+            while True:
+                before = _steps_done(task)
+                try:
+                    _fit(task, num_workers, resources)
+                    break
+                except TrainingFailedError as error:
+                    causes = _causes(error)
+                after = _steps_done(task)
+                times_lost = 1 if after > before else times_lost + 1
+                if times_lost > RETRIES:
+                    raise LoopError(f"workers were lost {times_lost} times: {causes}; run again to go on from {after}")
+                tqdm.write(f"lost workers: {causes}; they start anew from step {after}", file=sys.stderr)
 
 
-def _train(config: dict[Any, Any]) -> Any:
-    """Train one rank; return what is to be told instead of tried again."""
-    context = ray.train.get_context()
-    try:
-        train_run(
-            config["task"],
-            Place(
-                rank=context.get_world_rank(),
-                num_ranks=context.get_world_size(),
-                device=str(ray.train.torch.get_device()),
+def _steps_done(task: TrainTask) -> int:
+    return max((each.step for each in list_checkpoints(task.run)), default=0)
+
+
+def _resources_of_worker(num_workers: int, use_gpu: bool) -> dict[str, float]:
+    """Return what each worker takes, so that all find room; of CPUs as many as they can have."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if use_gpu:
+        with_gpu = [node for node in nodes if node.get("GPU", 0) >= 1]
+        num_gpus = sum(int(node["GPU"]) for node in with_gpu)
+        if num_workers > num_gpus:
+            raise ValueError(f"{num_workers} workers need a GPU each, the cluster has {num_gpus}; expected no more")
+        return {"GPU": 1, "CPU": min(node.get("CPU", 0) // node["GPU"] for node in with_gpu)}
+    cpus = [int(node.get("CPU", 0)) for node in nodes]
+    if num_workers > sum(cpus):
+        raise ValueError(f"{num_workers} workers need a CPU each, the cluster has {sum(cpus)}; expected no more")
+    return {"CPU": next(each for each in range(max(cpus), 0, -1) if sum(cpu // each for cpu in cpus) >= num_workers)}
+
+
+def _fit(task: TrainTask, num_workers: int, resources: dict[str, float]) -> None:
+    """The ranks have done all steps; what Ray Train notes for itself is gone."""
+    notes = task.run / "ray"
+    trainer = TorchTrainer(
+        _train,
+        train_loop_config={"task": task},
+        scaling_config=ScalingConfig(
+            num_workers=num_workers, use_gpu="GPU" in resources, resources_per_worker=resources
+        ),
+        run_config=RunConfig(
+            name=f"attempt-{time.time_ns()}",
+            storage_path=str(notes),
+            # Ray Train would try again in silence, and also what can not succeed.
+            failure_config=FailureConfig(
+                max_failures=0,
+                controller_failure_limit=0,  # type: ignore[call-arg]
+                max_preemption_failures=0,
             ),
-        )
-    except (LoopError, StoreError, DataError, OrderError) as error:
-        return str(error)
-    return None
+        ),
+    )
+    try:
+        with _interruptible():
+            trainer.fit()
+    finally:
+        shutil.rmtree(notes, ignore_errors=True)
+
+
+def _train(config: dict[Any, Any]) -> None:
+    """Train one rank. What would fail again is a LoopError: all can be sent from process to process."""
+    context = ray.train.get_context()
+    place = Place(
+        rank=context.get_world_rank(),
+        num_ranks=context.get_world_size(),
+        device=str(ray.train.torch.get_device()),
+    )
+    try:
+        train_run(config["task"], place)
+    except (LoopError, StoreError, DataError, OrderError, OSError, ValueError) as error:
+        raise LoopError(str(error)) from None
+    except torch.OutOfMemoryError as error:
+        advice = "try --accumulation 2, which takes each step in two parts"
+        raise LoopError(f"rank {place.rank}: {_first_line(error)}; {advice}") from None
+
+
+def _causes(failure: TrainingFailedError) -> str:
+    """Return why ranks were lost.
+
+    Raises:
+        LoopError: one said why it can not go on, and would say so again.
+    """
+    if isinstance(failure, ControllerError):
+        return _first_line(failure.controller_failure)
+    if not isinstance(failure, WorkerGroupError):
+        return _first_line(failure)
+    for error in failure.worker_failures.values():
+        if isinstance(error, LoopError):
+            raise LoopError(str(error)) from failure
+    return "; ".join(f"rank {rank}: {_first_line(error)}" for rank, error in failure.worker_failures.items())
+
+
+def _first_line(error: BaseException) -> str:
+    error = getattr(error, "health_check_failure", error)
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 @contextmanager
-def _cluster(address: str | None) -> Iterator[None]:
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C in the body is a KeyboardInterrupt; Ray Train would end the process as if all was done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if error.code:
+            raise
+        raise KeyboardInterrupt from error
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[None]:
     """Connect to the running cluster, the running job's, or a local one that ends after."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if port.isdecimal():

@@ -2,18 +2,27 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from stores.errors import StoreError
 from training.batches import BatchMaker
 from training.order import TrainingOrder
 from training.records import Batch
 
 
-class StepBatches(Dataset[list[Batch]]):
+@dataclass(frozen=True, kw_only=True)
+class _Failure:
+    """What kept a process from making a batch: an error itself would come out of it as a traceback."""
+
+    message: str
+
+
+class StepBatches(Dataset[list[Batch] | _Failure]):
     """What one rank takes of any step: a pure function of the step."""
 
     def __init__(self, maker: BatchMaker, order: TrainingOrder, parts: Sequence[NDArray[np.int64]]) -> None:
@@ -21,9 +30,12 @@ class StepBatches(Dataset[list[Batch]]):
         self._order = order
         self._parts = parts
 
-    def __getitem__(self, step: int) -> list[Batch]:
+    def __getitem__(self, step: int) -> list[Batch] | _Failure:
         numbers = self._order.batch(step)
-        return [self._maker.make(numbers, step=step, positions=part) for part in self._parts]
+        try:
+            return [self._maker.make(numbers, step=step, positions=part) for part in self._parts]
+        except StoreError as error:
+            return _Failure(message=f"step {step + 1}: {error}")
 
 
 class Feed:
@@ -31,7 +43,7 @@ class Feed:
 
     def __init__(self, batches: StepBatches, steps: Sequence[int], *, num_workers: int, device: torch.device) -> None:
         """Batches of `steps` come in their order, made by `num_workers` processes; 0 makes them in this one."""
-        self._loader: DataLoader[list[Batch]] = DataLoader(
+        self._loader: DataLoader[list[Batch] | _Failure] = DataLoader(
             batches,
             batch_size=None,
             sampler=steps,
@@ -42,6 +54,11 @@ class Feed:
         self._waited = 0.0
 
     def __iter__(self) -> Iterator[list[Batch]]:
+        """Yield the parts of every step.
+
+        Raises:
+            StoreError: a shard is not as it should be.
+        """
         batches = iter(self._loader)
         while True:
             started = time.perf_counter()
@@ -49,6 +66,8 @@ class Feed:
             self._waited += time.perf_counter() - started
             if step is None:
                 return
+            if isinstance(step, _Failure):
+                raise StoreError(step.message)
             yield step
 
     def take_waited(self) -> float:

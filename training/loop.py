@@ -1,16 +1,21 @@
 """The training loop, which pre-training and fine-tuning share; it knows nothing of Ray.
 
-A step draws its random numbers from the seed, the step and the rank alone, so that a run that goes on from a checkpoint
-computes what it would have computed.
+A part of a step draws its random numbers from the seed, the step and its own number among the parts of all ranks alone:
+a run that goes on from a checkpoint computes what it would have computed, and two ranks compute what one does in two
+parts. A step's loss and gradient are means over parts. Terms that each pair has a share of are the same in however many
+parts; those that are means over masked words, or over pairs with an answer, weigh each part alike, whatever it has.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+import numpy as np
 import psutil
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -31,7 +36,7 @@ class StepReport:
     step: int
     """Counted from 1."""
     terms: dict[str, float]
-    """Loss terms, not weighted."""
+    """Loss terms, not weighted; means over the parts of all ranks."""
     loss: float
     """Their weighted sum, which is learnt from."""
     gradient_norm: float
@@ -58,6 +63,7 @@ class Loop:
     device: torch.device
     seed: int
     rank: int = 0
+    num_ranks: int = 1
     average: AveragedModel | None = None
 
     def run(self, parts_of_steps: Iterable[Sequence[Batch]], first: int, on_step: Callable[[StepReport], None]) -> None:
@@ -74,32 +80,32 @@ class Loop:
             on_step(report)
 
     def _step(self, step: int, parts: Sequence[Batch], started: float) -> StepReport:
-        torch.manual_seed((self.seed * 1_000_003 + step) * 4099 + self.rank)
         learning_rate = set_learning_rate(self.optimizer, self.optimization, step, self.num_steps)
         self.optimizer.zero_grad(set_to_none=True)
         weights, summed = self.weights(step), dict[str, Tensor]()
-        for number, part in enumerate(parts, start=1):
-            with self._without_sync(last=number == len(parts)), self._autocast():
-                terms = self.model(part.to(self.device))
-                loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum() / len(parts)
+        for number, part in enumerate(parts):
+            seed_part(self.seed, step, self.rank + number * self.num_ranks)
+            with self._without_sync(last=number == len(parts) - 1):
+                with self._autocast():
+                    terms = self.model(part.to(self.device))
+                    loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum() / len(parts)
                 loss.backward()
             for name, term in terms.items():
                 summed[name] = summed.get(name, 0) + term.detach() / len(parts)
         # Without a limit nothing is clipped, but the norm is still known.
-        limit = self.optimization.clip or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        told = dict(zip(summed, torch.stack([*summed.values()]).tolist(), strict=True))
-        total = sum(weights[name] * value for name, value in told.items())
-        if not (torch.isfinite(norm) and all(map(_is_finite, told.values()))):
-            raise LoopError(_not_finite(step, told, float(norm), parts))
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.optimization.clip or math.inf)
+        *values, norm = self._over_ranks(torch.stack([*summed.values(), norm])).tolist()
+        told = dict(zip(summed, values, strict=True))
+        if not all(map(math.isfinite, (*values, norm))):  # of all ranks together, so that they stop together
+            raise LoopError(_not_finite(step, told, norm, self._suspects(parts)))
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(_unwrapped(self.model))
         return StepReport(
             step=step + 1,
             terms=told,
-            loss=total,
-            gradient_norm=float(norm),
+            loss=sum(weights[name] * value for name, value in told.items()),
+            gradient_norm=norm,
             learning_rate=learning_rate,
             num_pairs=sum(map(len, parts)),
             seconds=time.perf_counter() - started,
@@ -115,6 +121,27 @@ class Loop:
         if isinstance(self.model, DistributedDataParallel) and not last:
             return self.model.no_sync()
         return nullcontext()
+
+    def _over_ranks(self, values: Tensor) -> Tensor:
+        """Return the mean over ranks; not finite if one of them is not."""
+        if self.num_ranks > 1:
+            dist.all_reduce(values)
+        return values / self.num_ranks
+
+    def _suspects(self, parts: Sequence[Batch]) -> list[str]:
+        """Return the sentences of all ranks that have broken features, or all sentences if there are none."""
+        found = [(_broken(parts), [sentence_id for part in parts for sentence_id in part.sentence_ids])]
+        if self.num_ranks > 1:
+            gathered: list[tuple[list[str], list[str]]] = found * self.num_ranks
+            dist.all_gather_object(gathered, found[0])
+            found = gathered
+        return [each for broken, _ in found for each in broken] or [each for _, whole in found for each in whole]
+
+
+def seed_part(seed: int, step: int, part: int) -> None:
+    """What torch draws from here on depends on these three alone."""
+    (state,) = np.random.SeedSequence([seed, step, part]).generate_state(1, np.uint64)
+    torch.manual_seed(int(state))
 
 
 def make_average(model: nn.Module, optimization: Optimization) -> AveragedModel | None:
@@ -135,15 +162,19 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     return model.module if isinstance(model, DistributedDataParallel) else model
 
 
-def _is_finite(value: float) -> bool:
-    return abs(value) < float("inf")
+def _broken(parts: Sequence[Batch]) -> list[str]:
+    return [
+        f"{part.sentence_ids[row]} (the features of image {part.image_ids[row]} are not finite)"
+        for part in parts
+        for row, is_whole in enumerate(part.features.isfinite().all(2).all(1).tolist())
+        if not is_whole
+    ]
 
 
-def _not_finite(step: int, terms: Mapping[str, float], norm: float, parts: Sequence[Batch]) -> str:
-    ids = [sentence_id for part in parts for sentence_id in part.sentence_ids]
-    shown = ", ".join(ids[:20]) + (f" and {len(ids) - 20} more" if len(ids) > 20 else "")
+def _not_finite(step: int, terms: Mapping[str, float], norm: float, suspects: Sequence[str]) -> str:
+    shown = ", ".join(suspects[:20]) + (f" and {len(suspects) - 20} more" if len(suspects) > 20 else "")
     losses = ", ".join(f"{name} {value:g}" for name, value in terms.items())
     return (
         f"step {step + 1}: losses are {losses}, the gradient's norm is {norm:g}; expected finite numbers. Sentences: "
-        f"{shown}. The last checkpoint is good; try a lower learning rate or float32"
+        f"{shown}. Checkpoints hold what was before; try a lower learning rate or float32"
     )

@@ -69,12 +69,17 @@ def evaluation_batches(
 def parts_of_rank(batch_size: int, *, rank: int, num_ranks: int, accumulation: int) -> list[NDArray[np.int64]]:
     """Return the positions within a step's batch that a rank takes, in `accumulation` parts of equal size.
 
+    The parts of all ranks are the same for equally many in all: two ranks take those that one takes in two parts.
+
     Raises:
         OrderError: the batch can not be divided so.
     """
-    if batch_size % (num_ranks * accumulation):
+    if num_ranks < 1 or accumulation < 1:
+        raise OrderError(f"{num_ranks} workers in {accumulation} parts each, expected at least one of both")
+    num_parts = num_ranks * accumulation
+    if batch_size % num_parts:
         raise OrderError(
             f"batch size {batch_size} can not be divided among {num_ranks} workers in {accumulation} parts each; "
-            f"expected a multiple of {num_ranks * accumulation}"
+            f"expected a multiple of {num_parts}"
         )
-    return np.split(np.arange(batch_size)[rank::num_ranks], accumulation)
+    return [np.arange(part, batch_size, num_parts) for part in range(rank, num_parts, num_ranks)]

@@ -4,6 +4,7 @@ The rank that trains writes; whoever started the run may be on another machine, 
 """
 
 import json
+import os
 import sys
 import threading
 import time
@@ -41,6 +42,8 @@ class MetricsLog:
         return self
 
     def __exit__(self, *error: object) -> None:
+        """What is not told yet, is; of a run that failed, that is what one wants to see."""
+        self.write()
         self._file.close()
         self._curves.close()
 
@@ -87,18 +90,18 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 def showing(folder: Path, *, num_steps: int) -> Iterator[None]:
     """While the body runs, what the run writes is shown: a bar on a terminal, lines elsewhere."""
     done = threading.Event()
-    lines = read_metrics(folder)
+    tail = _Tail(folder / METRICS)
+    begun_at = max((line["step"] for line in tail.read()), default=0)
     bar = tqdm(
-        total=num_steps, initial=lines[-1]["step"] if lines else 0, unit="step", file=sys.stderr,
-        disable=not sys.stderr.isatty(),
+        total=num_steps, initial=begun_at, unit="step", file=sys.stderr, disable=not sys.stderr.isatty()
     )  # fmt: skip
 
     def follow(seen: int) -> None:
         while not done.wait(0.5):
-            seen = _show(folder, seen, bar)
-        _show(folder, seen, bar)
+            seen = _show(tail, seen, bar)
+        _show(tail, seen, bar)
 
-    thread = threading.Thread(target=follow, args=(lines[-1]["step"] if lines else 0,), daemon=True)
+    thread = threading.Thread(target=follow, args=(begun_at,), daemon=True)
     thread.start()
     try:
         yield
@@ -117,8 +120,29 @@ def progress_line(line: dict[str, Any]) -> str:
     )
 
 
-def _show(folder: Path, seen: int, bar: Any) -> int:
-    new = [line for line in read_metrics(folder) if line["step"] > seen]
+class _Tail:
+    """Reads what a file of lines has got since it was last read, or all of it where it was replaced."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inode = 0
+        self._offset = 0
+
+    def read(self) -> list[dict[str, Any]]:
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            inode = os.fstat(file.fileno()).st_ino
+            if inode != self._inode:
+                self._inode, self._offset = inode, 0
+            file.seek(self._offset)
+            whole, end, _ = file.read().rpartition(b"\n")
+        self._offset += len(whole + end)
+        return [json.loads(line) for line in whole.splitlines()]
+
+
+def _show(tail: _Tail, seen: int, bar: Any) -> int:
+    new = [line for line in tail.read() if line["step"] > seen]
     for line in new:
         bar.update(line["step"] - bar.n)
         tqdm.write(progress_line(line), file=sys.stderr)

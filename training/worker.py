@@ -1,7 +1,7 @@
 """One rank of a run, from its folder to its checkpoints: what Ray starts on every worker, and tests start alone."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from stores.errors import StoreError
+from stores.manifest import differences
 from training.batches import BatchMaker
 from training.checkpoints import latest_checkpoint, list_checkpoints, load_optimizer, load_weights, save_checkpoint
 from training.loader import Feed, StepBatches
@@ -48,6 +50,13 @@ class TrainTask:
     log_every: int = 10
     """Steps."""
 
+    def __post_init__(self) -> None:
+        for name in ("accumulation", "checkpoint_every", "keep", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
+        if self.loader_workers < 0:
+            raise ValueError(f"loader_workers is {self.loader_workers}, expected 0 or more")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
@@ -79,7 +88,7 @@ def train_run(task: TrainTask, place: Place, on_step: Callable[[StepReport], Non
         )
         model = build_model(run).to(device)
         optimizer = make_optimizer(model, recipe.optimization)
-        average = make_average(model, recipe.optimization)
+        average = make_average(model, recipe.optimization) if place.rank == 0 else None  # the rank that writes it
         checkpoints = list_checkpoints(run.folder)
         first = checkpoints[-1].step if checkpoints else 0
         if checkpoints:
@@ -87,6 +96,7 @@ def train_run(task: TrainTask, place: Place, on_step: Callable[[StepReport], Non
             load_optimizer(checkpoints[-1], model, optimizer)
             if average is not None:
                 load_weights(checkpoints[-1], average.module, average=True)
+                average.n_averaged.fill_(first)  # at 0 it would begin with the weights of the next step
         elif task.start_from is not None:
             start_from(task.start_from, model, run)
         feed = Feed(
@@ -105,6 +115,7 @@ def train_run(task: TrainTask, place: Place, on_step: Callable[[StepReport], Non
             device=device,
             seed=recipe.seed,
             rank=place.rank,
+            num_ranks=place.num_ranks,
             average=average,
         )
         if place.rank:
@@ -170,11 +181,22 @@ def load_model(folder: Path, *, average: bool = False) -> tuple[Run, Pretraining
 
 
 def start_from(folder: Path, model: nn.Module, run: Run) -> None:
-    """The model has the encoder of another run, and of its answer head the rows of the answers that both have."""
-    other, pretrained = load_model(folder)
+    """The model has the encoder of another run, and of its answer head the rows of the answers that both have.
+
+    Raises:
+        StoreError: that run has another encoder, or another tokenizer, whose pieces have other numbers.
+        DamagedFileError: a file of its checkpoint is damaged, or of another network.
+    """
     if not isinstance(model, AnsweringModel):
-        model.load_state_dict(pretrained.state_dict())
+        load_weights(latest_checkpoint(folder), model)
         return
+    other, pretrained = load_model(folder)
+    if other.tokenizer.backend.to_str() != run.tokenizer.backend.to_str():
+        raise StoreError(
+            f"{folder}: another tokenizer than that of {run.folder}, expected the same; words would change"
+        )
+    if found := list(differences("encoder", asdict(other.recipe.encoder), asdict(run.recipe.encoder))):
+        raise StoreError(f"{folder}: {'; '.join(found)}; expected the same encoder")
     model.encoder.load_state_dict(pretrained.encoder.state_dict())
     head = pretrained.answer_head
     if head is not None and TASKS[run.recipe.task].answers is None:
