@@ -87,7 +87,7 @@ def write_report(
             if options.sentence_ids
             else choose_sentences(shards, options.split, options.num_sentences)
         )
-        data = {
+        data: dict[str, Any] = {
             "runs": [each.name for each in loaded],
             "sentences": _exhibits(loaded, shards, numbers),
             "pictures": _pictures(shards, numbers),

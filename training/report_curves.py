@@ -54,8 +54,8 @@ def plot_terms(metrics: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[CurvePlo
 def _plot(term: str, told: Sequence[Sequence[tuple[int, float]]]) -> CurvePlot:
     series = {run: _thinned(points) for run, points in enumerate(told) if points}
     together = [point for points in series.values() for point in points]
-    steps, values = [step for step, _ in together], [value for _, value in together]
-    last_step = max(steps, default=1)
+    values = [value for _, value in together]
+    last_step = max((points[-1][0] for points in told if points), default=1)
     low, high, value_marks = _round_scale(min(values, default=0), max(values, default=1))
     step_marks = _round_scale(0, last_step)[2]
     curves = [

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotations.aligned import AlignedSentences, PointedWords
-from annotations.records import Answer, Sentence, SentenceImage
+from annotations.records import Answer, Box, Pointer, Sentence, SentenceImage
 from detectors.records import RegionFeatures
 from stores.catalog import STORES
 from stores.manifest import Manifest, StoreName, describe_shard, fingerprint, write_manifest
@@ -31,6 +31,8 @@ class Word:
     semantic: Sequence[float]
     image: int = 0
     in_answer: bool = False
+    gold: Sequence[Box] = ()
+    """The boxes that it points at, where a test looks at them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +127,15 @@ def _sentence(sentence_id: str, spoken: Spoken) -> Sentence:
         text=spoken.text,
         source=spoken.source,
         split=spoken.split,  # type: ignore[arg-type]
+        pointers=tuple(_pointer(spoken, word) for word in spoken.words if word.gold and not word.in_answer),
         answers=tuple(Answer(text=text, weight=weight) for text, weight in spoken.answers.items()),
+        answer_pointers=tuple(_pointer(spoken, word) for word in spoken.words if word.gold and word.in_answer),
     )
+
+
+def _pointer(spoken: Spoken, word: Word) -> Pointer:
+    start = _where(spoken, word)
+    return Pointer(start=start, end=start + len(word.says), boxes_xyxy=tuple(word.gold), image=word.image)
 
 
 def _where(spoken: Spoken, word: Word) -> int:
