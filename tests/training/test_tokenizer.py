@@ -1,8 +1,6 @@
 """Texts to word pieces and back to characters: WordPiece, byte-level BPE, and a tokenizer of our own."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -128,16 +126,6 @@ def test_a_tokenizer_of_our_own_is_saved_and_found_again(tmp_path):
             assert read(loaded, text) == read(trained, text)
         assert loaded.special_ids == trained.special_ids
     assert read(loaded, "[MASK]")[0] != ("[MASK]", "[MASK]")
-
-
-def test_the_same_texts_train_the_same_tokenizer_in_any_order_and_process():
-    script = (
-        "import sys; from training.tokenizer import train_tokenizer; "
-        "print(train_tokenizer(sys.argv[1:] * 40, vocab_size=90).backend.to_str())"
-    )
-    texts = [*TEXTS, "a café, naïve and \u65e5\u672c", "zebra quick brown fox over lazy jumps"]
-    done = subprocess.run([sys.executable, "-c", script, *texts], stdout=subprocess.PIPE, cwd=ROOT, check=True)
-    assert done.stdout.decode().strip() == train_tokenizer(texts[::-1] * 40, vocab_size=90).backend.to_str()
 
 
 @pytest.mark.parametrize(
