@@ -36,21 +36,24 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoCommand:
-    """Walk the whole path on the toy world, on this machine, ending with two pages to look at.
+    """Walk the whole path on the toy world, on this machine, ending with three pages to look at.
 
     vinculum demo --out demo
     """
 
     out: Out = Path("demo")
-    """Folder for the world, its shards and the page; an interrupted demo goes on where it was."""
+    """Folder for the world, its shards, two runs and the pages; an interrupted demo goes on where it was."""
     images: int = 300
     """Pictures in the world."""
+    steps: int = 1000
+    """Of each of the two trainings."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 
     def run(self) -> Result:
-        summary = run_demo(self.out, self.images)
-        return Result(summary=summary, lines=(f"look at {summary['regions_page']} and {summary['sentences_page']}",))
+        summary = run_demo(self.out, self.images, self.steps)
+        pages = (summary["regions_page"], summary["sentences_page"], summary["report_page"])
+        return Result(summary=summary, lines=(f"look at {pages[0]}, {pages[1]} and {pages[2]}",))
 
 
 @dataclass(frozen=True, kw_only=True)

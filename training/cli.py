@@ -15,6 +15,7 @@ from detectors.weights import WeightsError
 from stores.errors import StoreError
 from training.detector_command import DetectorCommand
 from training.evaluate_command import EvaluateCommand
+from training.experiment_command import ExperimentCommand
 from training.export_command import ExportCommand
 from training.finetune_command import FinetuneCommand
 from training.import_command import ImportCommand
@@ -22,6 +23,7 @@ from training.loop import LoopError
 from training.order import OrderError
 from training.pretrain_command import PretrainCommand
 from training.probe_command import ProbeCommand
+from training.report_command import ReportCommand
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "detector": DetectorCommand,
@@ -29,8 +31,10 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "finetune": FinetuneCommand,
     "evaluate": EvaluateCommand,
     "probe": ProbeCommand,
+    "experiment": ExperimentCommand,
     "import": ImportCommand,
     "export": ExportCommand,
+    "report": ReportCommand,
 }
 ERRORS = (
     DataError,

@@ -1,0 +1,164 @@
+"""Full-size training steps of LXMERT, ours and transformers', on the same 48 pairs in batches of 16; prints ratios."""
+
+import statistics
+import time
+
+import pytest
+import torch
+from transformers import LxmertConfig, LxmertForPreTraining
+
+from training.loop import Loop
+from training.models.two_stream import TwoStreamShape
+from training.objectives.catalog import Objectives
+from training.objectives.sizes import Sizes
+from training.optimizers import Optimization, make_optimizer
+from training.pretraining import build_pretraining_model
+from training.records import Batch, MaskedRegions, MaskedWords
+
+pytestmark = pytest.mark.benchmark
+
+NUM_PAIRS, NUM_REGIONS, FEATURE_DIM, MAX_PIECES = 16, 36, 2048, 20
+ROUNDS = 3
+SHAPE = TwoStreamShape()
+SIZES = Sizes(
+    hidden_size=768, vocab_size=30522, feature_dim=FEATURE_DIM, num_classes=1600, num_attributes=400, num_answers=9500
+)
+# Word pieces with [CLS] and [SEP] of 48 sentences, mixed as LXMERT was trained: COCO's captions have 11 to 19, Visual
+# Genome's descriptions 5 to 10, questions 7 to 13 (BERT's uncased pieces).
+LENGTHS = (
+    *(5, 6, 6, 6, *[7] * 8, *[8] * 8, *[9] * 6, 10, 10),
+    *(7, 7, 7, 7, 8, 8, 8, 8, 9, 9, 9, 9, 10, 10, 11, 12, 13),
+    *(12, 13, 15),
+)
+GROUPED = [sorted(LENGTHS)[start : start + 16] for start in (0, 16, 32)]
+"""As our loader deals them out: like lengths together."""
+
+
+def make_batch(lengths, padded_to=None):
+    draw = torch.Generator().manual_seed(0)
+    length = padded_to or max(lengths)
+    text_mask = torch.arange(length) < torch.tensor(lengths)[:, None]
+    input_ids = torch.randint(1000, 30000, (NUM_PAIRS, length), generator=draw) * text_mask
+    features = torch.rand(NUM_PAIRS, NUM_REGIONS, FEATURE_DIM, generator=draw)
+    hidden = torch.rand(NUM_PAIRS, NUM_REGIONS, generator=draw) < 0.15
+    masked_regions = MaskedRegions(
+        positions=hidden.flatten().nonzero()[:, 0], features=features.flatten(0, 1)[hidden.flatten()].clone()
+    )
+    features[hidden] = 0
+    inner = text_mask & (torch.rand(NUM_PAIRS, length, generator=draw) < 0.15)
+    inner[:, 0] = False
+    positions = inner.flatten().nonzero()[:, 0]
+    corners = torch.rand(NUM_PAIRS, NUM_REGIONS, 4, generator=draw).sort(-1).values[..., [0, 1, 2, 3]]
+    shape = NUM_PAIRS, NUM_REGIONS
+    return Batch(
+        sentence_ids=tuple(map(str, range(NUM_PAIRS))),
+        image_ids=tuple(map(str, range(NUM_PAIRS))),
+        input_ids=input_ids,
+        text_mask=text_mask,
+        features=features,
+        boxes=corners,
+        region_mask=torch.ones(shape, dtype=torch.bool),
+        class_ids=torch.randint(0, 1600, shape, generator=draw),
+        class_scores=torch.rand(shape, generator=draw),
+        attribute_ids=torch.randint(0, 400, shape, generator=draw),
+        attribute_scores=torch.rand(shape, generator=draw),
+        is_matched=torch.arange(NUM_PAIRS) % 2 == 0,
+        answer_ids=torch.randint(0, 9500, (NUM_PAIRS,), generator=draw),
+        masked_words=MaskedWords(positions=positions, labels=input_ids.flatten()[positions]),
+        masked_regions=masked_regions,
+    )
+
+
+def our_step(precision):
+    model = build_pretraining_model(SHAPE, Objectives(), SIZES, seed=0)
+    optimization = Optimization()
+    loop = Loop(
+        model=model,
+        optimizer=make_optimizer(model, optimization),
+        optimization=optimization,
+        weights=lambda step: model.weights(0),
+        num_steps=1000,
+        precision=precision,
+        device=torch.device("cpu"),
+        seed=0,
+    )
+    return lambda batch: loop.run([[batch]], 10, lambda report: None)
+
+
+def their_step(precision, fused):
+    model = LxmertForPreTraining(LxmertConfig()).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=fused)
+
+    def step(batch):
+        labels = torch.full_like(batch.input_ids, -100)
+        labels.view(-1)[batch.masked_words.positions] = batch.masked_words.labels
+        hidden = torch.zeros(NUM_PAIRS * NUM_REGIONS)
+        hidden[batch.masked_regions.positions] = 1
+        whole = batch.features.flatten(0, 1).clone()
+        whole[batch.masked_regions.positions] = batch.masked_regions.features
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = model(
+                input_ids=batch.input_ids,
+                visual_feats=batch.features,
+                visual_pos=batch.boxes,
+                attention_mask=batch.text_mask,
+                labels=labels,
+                obj_labels={
+                    "obj": (batch.class_ids, batch.class_scores),
+                    "attr": (batch.attribute_ids, batch.attribute_scores),
+                    "feat": (whole.view_as(batch.features), hidden),
+                },
+                matched_label=batch.is_matched.long(),
+                ans=batch.answer_ids,
+            ).loss
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    return step
+
+
+def paired(*contenders):
+    """Return the seconds that each takes for all of its batches, in turns, after one round that does not count."""
+    taken = [[] for _ in contenders]
+    for _ in range(ROUNDS + 1):
+        for (step, batches), seconds in zip(contenders, taken, strict=True):
+            started = time.perf_counter()
+            for batch in batches:
+                step(batch)
+            seconds.append(time.perf_counter() - started)
+    return [each[1:] for each in taken]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.timeout(3000)
+def test_training_steps_beside_those_of_transformers(precision):
+    grouped = [make_batch(lengths) for lengths in GROUPED]
+    padded = [make_batch(lengths, MAX_PIECES) for lengths in GROUPED]
+    for told, fused, theirs_given in (
+        ("as each is used: ours in groups of like length, theirs padded to 20 with default AdamW", False, padded),
+        ("the same padding to 20 and fused AdamW for both", True, padded),
+        ("the very same grouped batches, both with fused AdamW", True, grouped),
+    ):
+        given = padded if told.startswith("the same padding") else grouped
+        ours, theirs = paired((our_step(precision), given), (their_step(precision, fused), theirs_given))
+        ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+        print(
+            f"\n{precision}, {told}: ours {min(ours) / 3:.2f} s, theirs {min(theirs) / 3:.2f} s a step; ratio "
+            f"{statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})"
+        )
+    flops, num_bytes = floor()
+    print(f"{precision}: {flops / 1e9:.0f} GFLOP a step without padding, {num_bytes / 1e9:.1f} GB for the optimizer")
+    assert flops > 0
+
+
+def floor():
+    """Return what a step can not do without: multiplications without padding, and the optimizer's bytes."""
+    text, regions = sum(LENGTHS) / 3, NUM_PAIRS * NUM_REGIONS
+    attention, feed_forward = 4 * 768**2, 2 * 768 * 3072
+    encoder = (9 * text + 5 * regions) * (attention + feed_forward) + 5 * (text + regions) * (
+        2 * attention + feed_forward
+    )
+    heads = regions * 768 * (2048 + 768 + 1600 + 400 + 0.15 * 2048) + 0.15 * text * 768 * (768 + 30522)
+    return 6 * (encoder + heads), 228e6 * 4 * 7  # reads weight, gradient and two moments, writes three
