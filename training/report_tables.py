@@ -1,6 +1,7 @@
 """Tables of the report: what runs are, in what their recipes differ, and what was measured on them."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,4 +128,5 @@ def _told(value: Any) -> str:
 
 
 def _words(name: str) -> str:
-    return name.replace("_", " ")
+    """Return a name as people say it; cross layers are counted from 1, as the papers count them."""
+    return re.sub(r"^cross\.(\d+)$", lambda match: f"cross layer {int(match[1]) + 1}", name).replace("_", " ")

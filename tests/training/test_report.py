@@ -220,7 +220,7 @@ def test_recipes_curves_and_figures_are_told(shown):
     assert [plot.locator("polyline").count() for plot in plots.values()] == [2, 2, 1]
     assert plots["matching"].locator("ul b").all_text_contents() == ["0.7", "0.6"]
     probe = shown.locator("[data-table=probe] tbody tr").all()
-    assert [row.locator("th").text_content() for row in probe] == ["split", "attention · cross.0", "decoder"]
+    assert [row.locator("th").text_content() for row in probe] == ["split", "attention · cross layer 1", "decoder"]
     assert probe[1].locator("td").all_text_contents() == ["0.250of 1,234", "0.250of 1,234"]
     assert probe[2].locator("td").all_text_contents() == ["0.500of 1,234", NOTHING]
     assert "60.25" in shown.locator("[data-table=scores-gqa-val]").text_content()
