@@ -116,6 +116,14 @@ def test_the_feed_knows_how_long_it_was_waited_for(folder):
     assert feed.take_waited() > 0
 
 
+def test_a_batch_moves_whole(folder):
+    (batch,) = next(iter(feed_of(folder, range(1))))
+    moved = batch.to(torch.device("cpu"))
+    assert isinstance(moved, Batch)
+    assert digest([moved]) == digest([batch])
+
+
+@pytest.mark.parametrize("folder", ["arrow"], indirect=True)
 def test_a_fault_in_a_process_that_makes_batches_reaches_the_loop(folder):
     feed = feed_of(folder, range(3), num_workers=1)
     feed._loader.dataset._maker.shards.read_regions = _fail
@@ -125,10 +133,3 @@ def test_a_fault_in_a_process_that_makes_batches_reaches_the_loop(folder):
 
 def _fail(image):
     raise OSError("the disk is gone")
-
-
-def test_a_batch_moves_whole(folder):
-    (batch,) = next(iter(feed_of(folder, range(1))))
-    moved = batch.to(torch.device("cpu"))
-    assert isinstance(moved, Batch)
-    assert digest([moved]) == digest([batch])
