@@ -121,15 +121,3 @@ def test_a_batch_moves_whole(folder):
     moved = batch.to(torch.device("cpu"))
     assert isinstance(moved, Batch)
     assert digest([moved]) == digest([batch])
-
-
-@pytest.mark.parametrize("folder", ["arrow"], indirect=True)
-def test_a_fault_in_a_process_that_makes_batches_reaches_the_loop(folder):
-    feed = feed_of(folder, range(3), num_workers=1)
-    feed._loader.dataset._maker.shards.read_regions = _fail
-    with pytest.raises(OSError, match="the disk is gone"):
-        list(feed)
-
-
-def _fail(image):
-    raise OSError("the disk is gone")
