@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -13,7 +14,14 @@ from torch.nn.parallel import DistributedDataParallel
 from stores.errors import StoreError
 from stores.manifest import differences
 from training.batches import BatchMaker
-from training.checkpoints import latest_checkpoint, list_checkpoints, load_optimizer, load_weights, save_checkpoint
+from training.checkpoints import (
+    Checkpoint,
+    latest_checkpoint,
+    list_checkpoints,
+    load_optimizer,
+    load_weights,
+    save_checkpoint,
+)
 from training.loader import Feed, StepBatches
 from training.loop import Loop, StepReport, make_average
 from training.optimizers import make_optimizer
@@ -89,13 +97,13 @@ def train_run(task: TrainTask, place: Place, on_step: Callable[[StepReport], Non
         model = build_model(run).to(device)
         optimizer = make_optimizer(model, recipe.optimization)
         average = make_average(model, recipe.optimization) if place.rank == 0 else None  # the rank that writes it
-        checkpoints = list_checkpoints(run.folder)
-        first = checkpoints[-1].step if checkpoints else 0
-        if checkpoints:
-            load_weights(checkpoints[-1], model)
-            load_optimizer(checkpoints[-1], model, optimizer)
+        newest = _newest_checkpoint(run, place)
+        first = newest.step if newest else 0
+        if newest:
+            load_weights(newest, model)
+            load_optimizer(newest, model, optimizer)
             if average is not None:
-                load_weights(checkpoints[-1], average.module, average=True)
+                load_weights(newest, average.module, average=True)
                 average.n_averaged.fill_(first)  # at 0 it would begin with the weights of the next step
         elif task.start_from is not None:
             start_from(task.start_from, model, run)
@@ -201,6 +209,14 @@ def start_from(folder: Path, model: nn.Module, run: Run) -> None:
     head = pretrained.answer_head
     if head is not None and TASKS[run.recipe.task].answers is None:
         transfer_answers(model.head, run.answers.answers, head, other.answers.answers)
+
+
+def _newest_checkpoint(run: Run, place: Place) -> Checkpoint | None:
+    """Return what rank 0 sees as the newest: another machine's view of a shared disk may be seconds old."""
+    newest = [next(reversed(list_checkpoints(run.folder)), None)]
+    if place.num_ranks > 1:
+        dist.broadcast_object_list(newest)
+    return newest[0]
 
 
 def _parallel(model: nn.Module, place: Place) -> nn.Module:

@@ -23,14 +23,17 @@ CONFIGURATION = {
 FEATURE_DIM = 8
 
 
-def learnable_stores(folder: Path, *, num_images: int = 24) -> tuple[Path, Path]:
-    """Return the folders of regions and sentences: every image has four things, of which its two sentences speak."""
+def learnable_stores(folder: Path, *, num_images: int = 24, broken: str = "") -> tuple[Path, Path]:
+    """Return the folders of regions and sentences: every image has four things, of which its two sentences speak.
+
+    The features of the image `broken` are not finite.
+    """
     draw = np.random.default_rng(0)
     images, sentences = [], []
     for number in range(num_images):
         things, colors = draw.permutation(4), draw.integers(4, size=4)
         image_id = f"image-{number:03d}"
-        images.append(_image(image_id, things, colors))
+        images.append(_image(image_id, things, colors, value=np.nan if image_id == broken else 1))
         one, other = draw.choice(4, 2, replace=False)
         named = [(COLORS[colors[at]], THINGS[things[at]]) for at in (one, other)]
         sentences += [
@@ -92,9 +95,9 @@ def curve(run: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _image(image_id: str, things: Any, colors: Any) -> RegionFeatures:
+def _image(image_id: str, things: Any, colors: Any, *, value: float) -> RegionFeatures:
     features = np.zeros((4, FEATURE_DIM), np.float16)
-    features[np.arange(4), things] = 1
+    features[np.arange(4), things] = value
     features[np.arange(4), 4 + colors] = 1
     corners = np.array([[0, 0], [60, 0], [0, 60], [60, 60]], np.float32)
     return RegionFeatures(
