@@ -59,6 +59,7 @@ suffix = ".lmdb"
 _DESCRIPTION = b"\0" + DESCRIPTION_KEY.encode()
 _COMMIT_BYTES = 8 << 20
 _FIRST_MAP_BYTES = 16 << 20
+_ROWS_AT_ONCE = 250
 _REGION_HEADER = struct.Struct("<4i")
 _GRID_HEADER = struct.Struct("<6i")
 _SENTENCE_HEADER = struct.Struct("<4i")
@@ -160,11 +161,11 @@ class LmdbShard:
 
     def read_index(self) -> SentenceIndex:
         """Return the index of the shard's sentences; reads every row."""
-        return index_of(map(self.read_sentence, range(len(self))))
+        return index_of(self._sentence_fields())
 
     def read_sentence_images(self) -> set[str]:
         """Return the ids of all images that the shard's sentences are about; reads every row."""
-        return {image_id for row in range(len(self)) for image_id in self.read_sentence(row).sentence.image_ids}
+        return {image_id for fields in self._sentence_fields() for image_id in fields["image_ids"]}
 
     def read_layouts(self) -> list[ImageRegions]:
         """Return the boxes and names of every row, without features; copies."""
@@ -181,15 +182,30 @@ class LmdbShard:
             for record in records
         ]
 
+    def _sentence_fields(self) -> Iterator[dict[str, Any]]:
+        """Yield all but the words of every sentence."""
+        for start in range(0, len(self), _ROWS_AT_ONCE):
+            for _, value in self._entries(range(start, min(start + _ROWS_AT_ONCE, len(self)))):
+                _, _, num_bytes, _ = _SENTENCE_HEADER.unpack_from(value)
+                yield json.loads(value[_SENTENCE_HEADER.size : _SENTENCE_HEADER.size + num_bytes])
+
     def _entry(self, row: int) -> tuple[str, bytes]:
         if not 0 <= row < len(self):
             raise IndexError(f"{self._path} has {len(self)} rows, asked for row {row}")
-        key = self._keys[row]
+        return self._entries([row])[0]
+
+    def _entries(self, rows: Iterable[int]) -> list[tuple[str, bytes]]:
+        keys = [self._keys[row] for row in rows]
         with _transaction(self._path) as transaction:
-            value = transaction.get(key)
-        if value is None:  # the file was replaced after its keys were read
-            raise DamagedFileError(self._path, found=f"no row {key.decode()!r}", expected="it as when it was opened")
-        return key.decode(), bytes(value)
+            values = [transaction.get(key) for key in keys]
+        entries = []
+        for key, value in zip(keys, values, strict=True):
+            if value is None:  # the file was replaced after its keys were read
+                raise DamagedFileError(
+                    self._path, found=f"no row {key.decode()!r}", expected="it as when it was opened"
+                )
+            entries.append((key.decode(), bytes(value)))
+        return entries
 
     def release_memory(self) -> None:
         """Nothing is mapped between reads."""
@@ -253,7 +269,7 @@ def _image_keys(path: Path) -> Iterator[bytes]:
             cursor = transaction.cursor()
             if not cursor.set_range(last + b"\0"):  # the smallest key above the last
                 return  # iterating now would begin anew
-            keys = [bytes(key) for key in itertools.islice(cursor.iternext(values=False), 250)]
+            keys = [bytes(key) for key in itertools.islice(cursor.iternext(values=False), _ROWS_AT_ONCE)]
         yield from keys
         last = keys[-1]
 

@@ -1,6 +1,6 @@
 """What training reads of a sentence shard: a few columns, without an object for each pointer."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,21 +77,21 @@ def brief(aligned: AlignedSentence) -> TrainingSentence:
     )
 
 
-def index_of(sentences: Iterable[AlignedSentence]) -> SentenceIndex:
-    """Return the index of whole sentences."""
+def index_of(sentences: Iterable[Mapping[str, Any]]) -> SentenceIndex:
+    """Return the index of sentences given as `sentence_fields` takes them apart."""
     rows = list(sentences)
 
     def numbers(values: Iterable[int]) -> NDArray[np.int32]:
         return np.fromiter(values, np.int32)
 
     return SentenceIndex(
-        image_ids=[image_id for row in rows for image_id in row.sentence.image_ids],
-        num_regions=numbers(number for row in rows for number in row.num_boxes),
-        num_images=numbers(len(row.sentence.images) for row in rows),
-        num_bytes=numbers(len(row.sentence.text.encode()) for row in rows),
-        num_answers=numbers(len(row.sentence.answers) for row in rows),
-        sources=[row.sentence.source for row in rows],
-        splits=[row.sentence.split for row in rows],
+        image_ids=[image_id for row in rows for image_id in row["image_ids"]],
+        num_regions=numbers(number for row in rows for number in row["num_boxes"]),
+        num_images=numbers(len(row["image_ids"]) for row in rows),
+        num_bytes=numbers(len(row["text"].encode()) for row in rows),
+        num_answers=numbers(len(row["answers"]) for row in rows),
+        sources=[row["source"] for row in rows],
+        splits=[row["split"] for row in rows],
     )
 
 

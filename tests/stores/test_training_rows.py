@@ -5,6 +5,7 @@ import pytest
 
 from stores.catalog import STORES
 from stores.sentence_reading import open_sentences
+from stores.sentence_schema import sentence_fields
 from stores.training_rows import brief, index_of
 from tests.training.joined_stores import Spoken, Word, join_stores, make_image
 
@@ -74,7 +75,7 @@ def test_the_numbers_are_those_that_were_written(store):
 
 def test_the_index_of_a_shard_is_that_of_its_whole_sentences(store):
     for shard, entry in enumerate(store.manifest.shards):
-        whole = index_of(store.read(shard, row) for row in range(entry.rows))
+        whole = index_of(sentence_fields(store.read(shard, row)) for row in range(entry.rows))
         found = store.index(shard)
         assert_same(found, whole)
         assert len(found) == entry.rows
