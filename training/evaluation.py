@@ -1,4 +1,7 @@
-"""What a model answers, and how a task's official metric scores it."""
+"""What a model answers, and how a task's official metric scores it.
+
+Axes: S sentences, A answers.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -15,9 +18,10 @@ from annotations.answers import AnswerVocabulary
 from annotations.drops import DataError
 from annotations.records import Sentence
 from stores.atomic import write_json
-from training.batches import BatchMaker
+from training.batches import BatchMaker, BatchOptions
 from training.order import evaluation_batches
 from training.pretraining import PretrainingModel
+from training.records import Batch
 from training.runs import Run
 from training.shards import JoinedShards
 from training.tasks.catalog import TASKS, Task
@@ -42,8 +46,8 @@ def evaluate(
     """`out` has the answers, the official submission and the scores of one split; returns the scores.
 
     Args:
-        allowed: the answers that may be given; those of the run's table unless given. A pre-trained model is asked
-            without fine-tuning, as Kervadec et al. did for GQA, with the answers of that task.
+        allowed: the answers that may be given, as they are to be written; those of the run's table unless given. So a
+            pre-trained model is asked without fine-tuning, as Kervadec et al. did for GQA.
         options: of the task's metric, such as GQA's `choices`.
 
     Raises:
@@ -75,39 +79,54 @@ def predict(
     allowed: AnswerVocabulary | None = None,
     device: str = "cpu",
 ) -> dict[str, str]:
-    """Return the best answer to every sentence, by its id."""
-    if isinstance(model, AnsweringModel) and model.num_images != task.num_images:
-        raise DataError(
-            f"{run.folder} answers about {model.num_images} images, expected {task.num_images} as the task asks"
-        )
-    if model.answer_head is None:
-        raise DataError(f"{run.folder} has no answer head, expected a run with question answering, or a fine-tuned one")
-    answers = run.answers.answers
-    may_be_said = torch.tensor([allowed is None or answer_key(each) in _keys(allowed) for each in answers])
-    if not may_be_said.any():
-        raise DataError(f"{run.folder} knows none of the answers that are allowed, expected at least one")
-    maker = BatchMaker(shards, run.tokenizer, run.recipe.batches, answers=run.answers).for_evaluation()
+    """Return the best answer to every sentence, by its id.
+
+    Raises:
+        DataError: the model can not be asked for this task, or knows none of the allowed answers.
+    """
+    _require_asked_for(run, model, task)
+    said = _said(run, allowed)
+    is_allowed_A = torch.tensor([each is not None for each in said], device=device)
+    maker = BatchMaker(shards, run.tokenizer, BatchOptions(max_pieces=run.recipe.batches.max_pieces))
     model = model.to(device).eval()
     found: dict[str, str] = {}
     for batch_numbers in evaluation_batches(numbers, shards.lengths[numbers], BATCH_SIZE):
         batch = maker.make(batch_numbers).to(torch.device(device))
         with torch.inference_mode():
-            scores_SA = _answer_scores(model, batch)
-        best = scores_SA.float().masked_fill(~may_be_said.to(scores_SA.device), -torch.inf).argmax(1).tolist()
+            scores_SA = _answer_scores(model, batch).float()
+        best_S = scores_SA.masked_fill(~is_allowed_A, -torch.inf).argmax(1).tolist()
         ids = batch.sentence_ids[:: batch.images_per_sentence]
-        found |= {sentence_id: answers[number] for sentence_id, number in zip(ids, best, strict=True)}
+        found |= {sentence_id: said[best] for sentence_id, best in zip(ids, best_S, strict=True)}
     return found
 
 
-def _answer_scores(model: PretrainingModel | AnsweringModel, batch: Any) -> Tensor:
+def _require_asked_for(run: Run, model: PretrainingModel | AnsweringModel, task: Task) -> None:
+    num_images = model.num_images if isinstance(model, AnsweringModel) else 1
+    if num_images != task.num_images:
+        raise DataError(
+            f"{run.folder} answers about {num_images} image{'s' * (num_images > 1)}, expected {task.num_images} as the "
+            "task asks; see vinculum-train finetune"
+        )
+    if model.answer_head is None:
+        raise DataError(f"{run.folder} has no answer head, expected a run with question answering, or a fine-tuned one")
+
+
+def _said(run: Run, allowed: AnswerVocabulary | None) -> list[str | None]:
+    """Return how every answer of the run's table is written where it is allowed; None for those that are not."""
+    if allowed is None:
+        return list(run.answers.answers)
+    spellings = {answer_key(answer): answer for answer in reversed(allowed.answers)}
+    said = [spellings.get(answer_key(answer)) for answer in run.answers.answers]
+    if not any(said):
+        raise DataError(f"{run.folder} knows none of the answers that are allowed, expected at least one")
+    return said
+
+
+def _answer_scores(model: PretrainingModel | AnsweringModel, batch: Batch) -> Tensor:
     if isinstance(model, AnsweringModel):
         return model.scores(batch)
     scores_BA: Tensor = model.answer_head(model.encode(batch).pooled)  # type: ignore[misc]
     return scores_BA
-
-
-def _keys(answers: AnswerVocabulary) -> frozenset[str]:
-    return frozenset(map(answer_key, answers.answers))
 
 
 def _reader(shards: JoinedShards, numbers: NDArray[np.int64]) -> Callable[[], Iterator[Sentence]]:

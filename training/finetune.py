@@ -1,13 +1,16 @@
 """A task meets a pre-trained run and becomes a recipe of its own."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from annotations.answers import AnswerVocabulary, read_answer_vocabulary
 from annotations.drops import DataError
 from stores.manifest import fingerprint
+from training.batches import BatchOptions
+from training.checkpoints import latest_checkpoint
 from training.objectives.catalog import Objectives
 from training.optimizers import Optimization
+from training.order import TrainingOrder
 from training.pretrain import data_of, most_frequent_answers, sizes_of
 from training.recipes import Precision, Recipe, as_json
 from training.runs import Run, begin_run
@@ -39,11 +42,14 @@ def prepare_finetuning(
 
     Raises:
         StoreError: the stores are not as they should be, or another recipe began the run.
-        DataError: `start` is no run, or the table of answers can not be read.
+        DataError: there is no such task, `start` is no run, features have another number of dimensions, or the table of
+            answers can not be read.
+        OrderError: a step has more sentences than there are.
+        ValueError: an option is out of its range.
     """
     if task_name not in TASKS:
         raise DataError(f"task {task_name!r}: no such task, expected one of {', '.join(TASKS)}")
-    task, pretrained = TASKS[task_name], load_run(start)
+    task, pretrained, first = TASKS[task_name], load_run(start), latest_checkpoint(start)
     with JoinedShards(regions, sentences) as shards:
         answers = _answers(task, shards, options.answers)
         sizes = sizes_of(shards, pretrained.tokenizer, answers, pretrained.recipe.encoder.hidden_size)
@@ -53,32 +59,32 @@ def prepare_finetuning(
                 f"{pretrained.recipe.sizes.feature_dim} as {start} was trained on"
             )
         numbers = shards.select(splits=("train",), sources=task.sources, num_images=task.num_images, answered=True)
+        order = TrainingOrder(
+            sentences=numbers, lengths=shards.lengths[numbers], batch_size=options.batch_size, seed=options.seed
+        )
+        num_steps = round(options.epochs * order.batches_per_epoch) if options.num_steps is None else options.num_steps
+        rate = task.learning_rate if options.learning_rate is None else options.learning_rate
         recipe = Recipe(
             task=task_name,
             encoder=pretrained.recipe.encoder,
             sizes=sizes,
             objectives=Objectives(masked_words=None, masked_regions=None, matching=None, question_answering=None),
-            batches=replace(
-                pretrained.recipe.batches,
-                mask_words=0.0,
-                mask_regions=0.0,
-                mismatch=0.0,
-                targets=None,
-                soft_answers=task.loss == "soft",
-            ),
-            optimization=Optimization(learning_rate=options.learning_rate or task.learning_rate, warmup=0.1, clip=5.0),
+            batches=BatchOptions(max_pieces=pretrained.recipe.batches.max_pieces, soft_answers=task.loss == "soft"),
+            optimization=Optimization(learning_rate=rate, warmup=0.1, clip=5.0),
             sources=task.sources,
-            batch_size=options.batch_size,
-            num_steps=options.num_steps or max(round(options.epochs * (len(numbers) // options.batch_size)), 1),
+            batch_size=order.batch_size,
+            num_steps=num_steps,
             precision=options.precision or pretrained.recipe.precision,
             seed=options.seed,
-            data=data_of(shards) | {"start": fingerprint(as_json(pretrained.recipe))},
+            data=data_of(shards) | {"start": f"{fingerprint(as_json(pretrained.recipe))} at step {first.step}"},
         )
     return begin_run(out, recipe, pretrained.tokenizer, answers)
 
 
 def _answers(task: Task, shards: JoinedShards, path: Path | None) -> AnswerVocabulary:
     if task.answers is not None:
+        if path is not None:
+            raise DataError(f"{path}: the task has the answers {', '.join(task.answers)}, expected no other table")
         return AnswerVocabulary(answers=task.answers)
     if path is not None:
         return read_answer_vocabulary(path)

@@ -8,6 +8,7 @@ import tyro
 
 from training.finetune import FinetuneOptions, prepare_finetuning
 from training.launch import has_gpu, launch
+from training.order import parts_of_rank
 from training.progress import read_metrics
 from training.recipes import Precision
 from training.tasks.catalog import TaskName
@@ -65,6 +66,7 @@ class FinetuneCommand:
 
     def run(self) -> dict[str, Any]:
         """Train what is missing, and return the summary."""
+        parts_of_rank(self.batch_size, rank=0, num_ranks=self.workers, accumulation=self.accumulation)
         run = prepare_finetuning(
             self.task,
             self.start,

@@ -1,6 +1,6 @@
 """A preset meets data and becomes a recipe; the recipe begins a run. What follows is the same for every run."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -96,10 +96,20 @@ def _answers(
 
 
 def most_frequent_answers(shards: JoinedShards, numbers: NDArray[np.int64], limit: int) -> AnswerVocabulary:
-    """Return the `limit` most frequent best answers of these sentences, the most frequent first."""
-    counts = Counter(normalize_answer(shards.read(int(number)).answers[0]) for number in numbers)
-    best_first = sorted(counts, key=lambda answer: (-counts[answer], answer))
-    return AnswerVocabulary(answers=tuple(best_first[:limit]))
+    """Return the `limit` most frequent best answers of these sentences, the most frequent first.
+
+    Each is written as it mostly is: VQA's metric takes `t shirt` for `t-shirt`, GQA's does not.
+    """
+    spellings = defaultdict[str, Counter[str]](Counter)
+    for number in numbers:
+        answer = shards.read(int(number)).answers[0]
+        spellings[normalize_answer(answer)][answer] += 1
+    best_first = sorted(spellings, key=lambda key: (-spellings[key].total(), key))
+    return AnswerVocabulary(answers=tuple(_most_frequent(spellings[key]) for key in best_first[:limit]))
+
+
+def _most_frequent(counts: Counter[str]) -> str:
+    return min(counts, key=lambda each: (-counts[each], each))
 
 
 def sizes_of(shards: JoinedShards, tokenizer: TextTokenizer, answers: AnswerVocabulary, hidden_size: int) -> Sizes:

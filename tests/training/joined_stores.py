@@ -46,6 +46,8 @@ class Spoken:
     """Best first."""
     source: str = "captions"
     split: str = "train"
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What its task's metric needs."""
 
 
 def make_image(
@@ -130,6 +132,7 @@ def _sentence(sentence_id: str, spoken: Spoken) -> Sentence:
         pointers=tuple(_pointer(spoken, word) for word in spoken.words if word.gold and not word.in_answer),
         answers=tuple(Answer(text=text, weight=weight) for text, weight in spoken.answers.items()),
         answer_pointers=tuple(_pointer(spoken, word) for word in spoken.words if word.gold and word.in_answer),
+        details=spoken.details,
     )
 
 
