@@ -60,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ERRORS as error:
         print(f"vinculum-train: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("vinculum-train: stopped; run the same command again to go on", file=sys.stderr)
+        return 1
     print(json.dumps(summary))
     return 0
 

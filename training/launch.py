@@ -3,10 +3,8 @@
 import logging
 import os
 import shutil
-import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,7 +85,7 @@ def _resources_of_worker(num_workers: int, use_gpu: bool) -> dict[str, float]:
 def _fit(task: TrainTask, num_workers: int, resources: dict[str, float]) -> None:
     """The ranks have done all steps; what Ray Train notes for itself is gone."""
     notes = task.run / "ray"
-    trainer = TorchTrainer(
+    trainer = _Trainer(
         _train,
         train_loop_config={"task": task},
         scaling_config=ScalingConfig(
@@ -105,10 +103,15 @@ def _fit(task: TrainTask, num_workers: int, resources: dict[str, float]) -> None
         ),
     )
     try:
-        with _interruptible():
-            trainer.fit()
+        trainer.fit()
     finally:
         shutil.rmtree(notes, ignore_errors=True)
+
+
+class _Trainer(TorchTrainer):
+    def _register_sigint_handler(self, controller: Any) -> None:
+        """Leave Ctrl-C a KeyboardInterrupt, upon which the cluster is left and its ranks end; Ray Train's own way ends
+        the process without a word."""
 
 
 def _train(config: dict[Any, Any]) -> None:
@@ -147,23 +150,6 @@ def _causes(failure: TrainingFailedError) -> str:
 def _first_line(error: BaseException) -> str:
     error = getattr(error, "health_check_failure", error)
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C in the body is a KeyboardInterrupt; Ray Train would end the process as if all was done."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as error:
-        if error.code:
-            raise
-        raise KeyboardInterrupt from error
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager
