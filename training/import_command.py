@@ -34,6 +34,8 @@ class ImportCommand:
     """A Hugging Face name or folder, a tokenizer.json or a vocab.txt."""
     answers: Path | None = None
     """The JSON table of the weights' answers, such as LXMERT's all_ans.json; without it they are numbers."""
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
 
     def run(self) -> dict[str, object]:
         """Write the run, and return the summary."""
@@ -60,7 +62,7 @@ class ImportCommand:
             optimization=Optimization(),
             sources=(),
             batch_size=256,
-            num_steps=0,
+            num_steps=1,  # as few as a recipe may have; the checkpoint says that none was done
             precision="float32",
             seed=0,
             data={"imported": self.source},

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from stores.atomic import write_json
-from training.batches import BatchMaker
+from training.batches import BatchMaker, BatchOptions
 from training.launch import has_gpu
 from training.probes.alignment import measure_alignment
 from training.probes.linear_probe import ProbeOptions
@@ -42,7 +42,7 @@ class ProbeCommand:
         """Measure, write probe.json into the run's folder, and return the figures."""
         run, model = load_model(self.source, average=self.average)
         with JoinedShards(self.regions, self.sentences) as shards:
-            maker = BatchMaker(shards, run.tokenizer, run.recipe.batches, answers=run.answers)
+            maker = BatchMaker(shards, run.tokenizer, BatchOptions(max_pieces=run.recipe.batches.max_pieces))
             sources = [source for source in run.recipe.sources if source in shards.sources] or None
             accuracy = measure_alignment(
                 model,

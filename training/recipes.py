@@ -54,9 +54,12 @@ class Recipe:
             )
 
 
+_RECIPES = TypeAdapter(Recipe)
+
+
 def write_recipe(folder: Path, recipe: Recipe) -> None:
     """`folder` holds the recipe."""
-    write_json(folder / FILE_NAME, asdict(recipe))
+    write_json(folder / FILE_NAME, as_json(recipe))
 
 
 def read_recipe(folder: Path) -> Recipe:
@@ -68,7 +71,7 @@ def read_recipe(folder: Path) -> Recipe:
     path = folder / FILE_NAME
     try:
         content = path.read_bytes()
-        recipe = TypeAdapter(Recipe).validate_json(content)
+        recipe = _RECIPES.validate_json(content)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file, expected the folder of a run; see vinculum-train pretrain") from error
     except ValidationError as error:
@@ -82,6 +85,6 @@ def read_recipe(folder: Path) -> Recipe:
 
 
 def as_json(recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe as JSON values, as `write_recipe` writes them."""
-    values: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
+    """Return the recipe as JSON values, as `write_recipe` writes them; a share of 0 is 0.0, whoever wrote it."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(_RECIPES.validate_python(asdict(recipe)))))
     return values

@@ -185,13 +185,8 @@ def test_a_fine_tuned_run_is_evaluated_on_its_own_task(task, start, stores, tmp_
     predictions = json.loads((run.folder / f"predictions-{task}-val.json").read_text())
     assert set(predictions.values()) <= set(run.answers.answers)
     with JoinedShards(*stores) as shards:
-        assert (
-            len(predictions) == 12 == len(shards.select(splits=("val",), sources=(task,), num_images=run_images(task)))
-        )
-
-
-def run_images(task):
-    return 2 if task == "nlvr2" else 1
+        numbers = shards.select(splits=("val",), sources=(task,), num_images=TASKS[task].num_images)
+    assert len(predictions) == len(numbers) == 12
 
 
 def test_answers_of_the_task_are_learnt(start, stores, tmp_path):

@@ -55,7 +55,7 @@ def measure_alignment(
         StoreError: no word of the test sentences is covered by a region.
     """
     where = torch.device(device)
-    model = model.to(where).eval()
+    model, maker = model.to(where).eval(), maker.for_evaluation()
     probe = train_linear_probe(model, maker, train, options, where)
     right: dict[str, float] = {}
     num_words = 0

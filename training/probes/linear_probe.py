@@ -74,9 +74,7 @@ def train_linear_probe(
 
 def _drawn(maker: BatchMaker, numbers: NDArray[np.int64], options: ProbeOptions) -> Iterator[PointedBatch]:
     rng = np.random.default_rng(options.seed)
-    steps = 0
-    while steps < options.num_steps:
+    for _ in range(options.num_steps):
         pointed = read_pointed(maker, rng.choice(numbers, min(options.batch_size, len(numbers)), replace=False))
         if len(pointed.rows):
             yield pointed
-        steps += 1

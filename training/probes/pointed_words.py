@@ -47,8 +47,8 @@ class PointedBatch:
 
 
 def read_pointed(maker: BatchMaker, numbers: NDArray[np.int64]) -> PointedBatch:
-    """Return the batch of these sentences, of which each has one image."""
-    batch = maker.for_evaluation().make(numbers)
+    """Return the batch of these sentences, of which each has one image; by a maker that hides nothing."""
+    batch = maker.make(numbers)
     length, num_regions = batch.input_ids.shape[1], batch.region_mask.shape[1]
     rows, shares, covers = list[int](), list[NDArray[np.float32]](), list[NDArray[np.bool_]]()
     sentences = [maker.shards.read(int(number)) for number in numbers]
