@@ -52,7 +52,7 @@ def measure_alignment(
     The training sentences are those that the linear probe learns on.
 
     Raises:
-        StoreError: no word of the test sentences is covered by a region.
+        StoreError: no word of the test sentences, or of the training sentences, is covered by a region.
     """
     where = torch.device(device)
     model, maker = model.to(where).eval(), maker.for_evaluation()

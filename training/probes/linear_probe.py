@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stores.errors import StoreError
 from training.batches import BatchMaker
 from training.probes.pointed_words import PointedBatch, read_pointed
 from training.records import EncoderOutputs
@@ -53,12 +54,17 @@ class LinearProbe(nn.Module):
 def train_linear_probe(
     model: nn.Module, maker: BatchMaker, numbers: NDArray[np.int64], options: ProbeOptions, device: torch.device
 ) -> LinearProbe:
-    """Return the probe of a frozen model, learnt on these sentences: cross-entropy with all regions that cover."""
+    """Return the probe of a frozen model, learnt on these sentences: cross-entropy with all regions that cover.
+
+    Raises:
+        StoreError: none of the sentences that were drawn has a word that a region covers.
+    """
     probe = LinearProbe(model.encoder.shape.hidden_size).to(device)  # type: ignore[union-attr, arg-type]
     optimizer = torch.optim.AdamW(
         probe.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.num_steps)
+    num_words = 0
     for pointed in _drawn(maker, numbers, options):
         on_device = pointed.to(device)
         with torch.no_grad():
@@ -69,6 +75,12 @@ def train_linear_probe(
         (-covering_W.mean()).backward()
         optimizer.step()
         schedule.step()
+        num_words += len(pointed.rows)
+    if not num_words:
+        raise StoreError(
+            f"{maker.shards.sentences.folder}: no word of {len(numbers)} training sentences has a region of IoU 0.5 "
+            "with its gold box, expected some to learn a probe on; see vinculum doctor"
+        )
     return probe.eval()
 
 
