@@ -7,7 +7,7 @@ arm has the same loss with every sentence's targets on other regions: what it ga
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ import numpy as np
 import torch
 
 from stores.atomic import write_json
-from training.batches import BatchMaker
-from training.checkpoints import list_checkpoints
+from training.batches import BatchMaker, BatchOptions
+from training.checkpoints import OPTIMIZER, list_checkpoints
 from training.evaluation import evaluate
 from training.presets import find_preset
 from training.pretrain import Overrides, prepare
 from training.probes.alignment import measure_alignment
 from training.probes.linear_probe import ProbeOptions
+from training.runs import Run
 from training.shards import JoinedShards
 from training.worker import Place, TrainTask, load_model, train_run
 
@@ -52,6 +53,7 @@ class Trial:
     out: Path
     """Folder of its run."""
     num_steps: int
+    probe: ProbeOptions = field(default_factory=ProbeOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,41 +72,51 @@ class Comparison:
     high: float
 
 
-def run_trial(trial: Trial) -> dict[str, float]:
-    """Train and measure one arm with one seed, unless that is done; return its figures.
-
-    One thread: trials run beside each other, and their numbers do not depend on how many do.
-    """
-    if (trial.out / RESULT).exists():
-        return read_result(trial.out)
-    torch.set_num_threads(1)
-    prepare(
+def prepare_trial(trial: Trial) -> Run:
+    """The trial's folder is that of its run, new or begun before; nothing is trained. Errors are those of `prepare`."""
+    return prepare(
         find_preset(PRESET, ARMS[trial.arm]),
         regions=trial.regions,
         sentences=trial.sentences,
         out=trial.out,
         overrides=Overrides(num_steps=trial.num_steps, seed=trial.seed),
     )
-    task = TrainTask(
-        run=trial.out, regions=trial.regions, sentences=trial.sentences, loader_workers=0, keep=1, log_every=50
-    )
-    train_run(task, Place())
+
+
+def run_trial(trial: Trial) -> dict[str, float]:
+    """Train and measure one arm with one seed, as far as that is not done; return its figures.
+
+    One thread: trials run beside each other, and their numbers do not depend on how many do.
+
+    Raises:
+        StoreError: the folder has a trial with other data or another number of steps.
+    """
+    torch.set_num_threads(1)
+    prepare_trial(trial)
+    if not (trial.out / RESULT).exists():
+        task = TrainTask(
+            run=trial.out, regions=trial.regions, sentences=trial.sentences, loader_workers=0, keep=1, log_every=50
+        )
+        train_run(task, Place())
+        write_json(trial.out / RESULT, measure_trial(trial))
+    for checkpoint in list_checkpoints(trial.out):  # a trial that is done goes on no more
+        (checkpoint.folder / OPTIMIZER).unlink(missing_ok=True)
+    return read_result(trial.out)
+
+
+def measure_trial(trial: Trial) -> dict[str, float]:
+    """Return the figures of a trained trial: GQA's on its validation questions, and where their words were found."""
     run, model = load_model(trial.out)
     with JoinedShards(trial.regions, trial.sentences) as shards:
-        test = shards.select(splits=("val",), sources=("gqa",))
         answered = evaluate(run, model, shards, task_name="gqa", split="val", out=trial.out)
         aligned = measure_alignment(
             model,
-            BatchMaker(shards, run.tokenizer, run.recipe.batches, answers=run.answers),
+            BatchMaker(shards, run.tokenizer, BatchOptions(max_pieces=run.recipe.batches.max_pieces)),
             train=shards.select(splits=("train",), sources=("gqa",)),
-            test=test,
-            options=ProbeOptions(),
+            test=shards.select(splits=("val",), sources=("gqa",)),
+            options=trial.probe,
         )
-    for checkpoint in list_checkpoints(trial.out):
-        (checkpoint.folder / "optimizer.safetensors").unlink(missing_ok=True)
-    figures = _flat({**answered, **json.loads(json.dumps(asdict(aligned)))})
-    write_json(trial.out / RESULT, figures)
-    return figures
+    return _flat(answered | asdict(aligned))
 
 
 def read_result(folder: Path) -> dict[str, float]:
@@ -165,7 +177,7 @@ def _cell(each: Comparison) -> str:
 
 
 def _flat(figures: Mapping[str, Any], name: str = "") -> dict[str, float]:
-    """Return the figures that have a value, by their path; types of questions only as coarse as `verify`."""
+    """Return the figures that have a value, by their path; of the many finer types of questions none."""
     found: dict[str, float] = {}
     for key, value in figures.items():
         path = f"{name} {key}".strip()

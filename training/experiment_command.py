@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 import ray
 import tyro
+from ray.exceptions import RayTaskError
 
 from stores.atomic import replacing, write_json
-from training.experiment import ARMS, Trial, compare, run_trial, table
+from training.experiment import ARMS, Trial, compare, prepare_trial, run_trial, table
 from training.launch import cluster
 
 Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
@@ -40,6 +41,8 @@ class ExperimentCommand:
 
     def run(self) -> dict[str, Any]:
         """Run what is missing, print the table, and return where it is."""
+        if self.seeds < 2:
+            raise ValueError(f"--seeds is {self.seeds}, expected at least 2: one tells nothing of the spread")
         for arm in self.arms:
             if arm not in ARMS:
                 raise ValueError(f"arm {arm!r}: no such arm, expected some of {', '.join(ARMS)}")
@@ -55,9 +58,13 @@ class ExperimentCommand:
             for seed in range(self.seeds)
             for arm in self.arms
         ]
+        prepare_trial(trials[0])  # stores and steps that no trial can have end here
         with cluster(self.address):
             remote = ray.remote(num_cpus=1)(run_trial)
-            figures = ray.get([remote.remote(trial) for trial in trials])
+            try:
+                figures = ray.get([remote.remote(trial) for trial in trials])
+            except RayTaskError as error:
+                raise error.cause from None  # which says what is wrong; Ray adds where its worker was
         results = {(trial.arm, trial.seed): each for trial, each in zip(trials, figures, strict=True)}
         comparisons = compare(results, self.arms)
         text = table(comparisons, self.arms, self.seeds)
