@@ -49,6 +49,7 @@ class TrainingOptions:
     learning_rate: float = 1e-3
     """Peak of AdamW's learning rate: linear warm-up over a twentieth of the steps, then half a cosine to zero."""
     weight_decay: float = 1e-4
+    """Decoupled, as AdamW has it."""
     regions_per_image: int = 64
     """Proposals sampled an image."""
     positive_fraction: float = 0.5
@@ -58,6 +59,7 @@ class TrainingOptions:
     flip: float = 0.5
     """Share of images mirrored left to right."""
     seed: int = 0
+    """Of the first weights, the order of images and what is sampled."""
     threads: int = 2
     """Threads that decode images."""
 

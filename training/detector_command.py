@@ -61,6 +61,8 @@ class DetectorCommand:
     vocabulary: Path | None = None
     """Folder with objects_vocab.txt and attributes_vocab.txt; that of the annotations by default."""
     options: Annotated[TrainingOptions, tyro.conf.arg(name="")] = field(default_factory=TrainingOptions)
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
 
     def run(self) -> dict[str, object]:
         """Train, evaluate on the val split, write everything under `out`, and return the summary."""

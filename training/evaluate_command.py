@@ -26,10 +26,13 @@ class EvaluateCommand:
     source: Annotated[Path, tyro.conf.arg(name="run", metavar="DIR")]
     """A fine-tuned run, or a pre-trained one with --task; or one of their checkpoints."""
     regions: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """The store that vinculum extract wrote."""
     sentences: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """The store that vinculum align wrote, with these regions and the task's annotations."""
     task: TaskName | None = None
     """Of a pre-trained run, which is asked as it is; a fine-tuned one knows its own."""
     split: Literal["train", "val", "test"] = "val"
+    """Whose questions are asked."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder for predictions, submission and scores; the run's unless given."""
     answers: Path | None = None
@@ -39,6 +42,7 @@ class EvaluateCommand:
     average: bool = False
     """Take the moving average of the weights, where the run keeps one."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes a GPU if this machine has one."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

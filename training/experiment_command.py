@@ -25,6 +25,7 @@ class ExperimentCommand:
     """
 
     regions: Folder
+    """The store that vinculum extract wrote."""
     sentences: Folder
     """With GQA's questions; of vinculum toyworld, or of GQA itself."""
     out: Folder
@@ -34,6 +35,7 @@ class ExperimentCommand:
     seeds: int = 5
     """Seeds 0, 1, 2 ...; every arm has the same."""
     steps: int = 1500
+    """Of every trial; equal for all."""
     address: str | None = None
     """A Ray cluster; without it the running Ray job's, or this machine."""
     json: bool = False

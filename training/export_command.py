@@ -30,6 +30,8 @@ class ExportCommand:
     """Folder for config.json, model.safetensors and tokenizer.json."""
     average: bool = False
     """Take the moving average of the weights, where the run keeps one."""
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
 
     def run(self) -> dict[str, object]:
         """Write everything under `out`, and return the summary."""

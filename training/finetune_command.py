@@ -25,6 +25,7 @@ class FinetuneCommand:
     """
 
     task: TaskName
+    """Which questions, which loss and which metric."""
     start: Folder
     """A run, or one of its checkpoints: its encoder, and of its answers those that the task has too."""
     regions: Folder
@@ -39,12 +40,15 @@ class FinetuneCommand:
     batch_size: int = 32
     """Sentences a step, of all workers together."""
     epochs: float = 4.0
+    """Times that every question is seen."""
     steps: int | None = None
     """Instead of epochs."""
     learning_rate: float | None = None
     """The schedule's peak; the task's, unless given."""
     precision: Precision | None = None
+    """The pre-trained run's, unless given."""
     seed: int = 0
+    """Of the new weights and the order of questions."""
     accumulation: int = 1
     """Parts of a step's sentences that are computed one after another, to save memory."""
     loader_workers: int = 1

@@ -43,12 +43,15 @@ class PretrainCommand:
     batch_size: int | None = None
     """Sentences a step, of all workers together."""
     epochs: float | None = None
+    """Times that every sentence is seen; the preset's epochs or steps, unless given."""
     steps: int | None = None
     """Instead of epochs."""
     learning_rate: float | None = None
     """The schedule's peak."""
     precision: Precision | None = None
+    """The preset's, unless given."""
     seed: int = 0
+    """Of the first weights, the order of sentences and all that is drawn for them."""
     accumulation: int = 1
     """Parts of a step's sentences that are computed one after another, to save memory."""
     loader_workers: int = 1

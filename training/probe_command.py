@@ -28,13 +28,16 @@ class ProbeCommand:
     source: Annotated[Path, tyro.conf.arg(name="run", metavar="DIR")]
     """A run, or one of its checkpoints; the figures go to probe.json beside its recipe."""
     regions: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """The store that vinculum extract wrote."""
     sentences: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """The store that vinculum align wrote, with these regions; of its sources those that the run has learnt from."""
     split: Literal["val", "test"] = "val"
     """Whose sentences are measured; the linear probe learns on those of train."""
     average: bool = False
     """Take the moving average of the weights, where the run keeps one."""
     probe: Annotated[ProbeOptions, tyro.conf.arg(name="")] = field(default_factory=ProbeOptions)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes a GPU if this machine has one."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

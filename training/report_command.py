@@ -21,12 +21,15 @@ class ReportCommand:
     runs: tuple[str, ...]
     """NAME=RUN, any number: a run or one of its checkpoints, by the name that it has on the page."""
     regions: Folder
+    """The store that vinculum extract wrote."""
     sentences: Folder
+    """The store that vinculum align wrote, with these regions."""
     out: Path
     """The page: one HTML file that needs no other."""
     sentences_shown: int = 12
     """Chosen from the split, of all sources, always the same."""
     split: Literal["train", "val", "test"] = "val"
+    """Whose sentences are shown."""
     sentence_ids: tuple[str, ...] = ()
     """Sentences to show, instead of a choice."""
     layer: int | None = None

@@ -25,12 +25,15 @@ class ProbeOptions:
     """How the map is learnt; the same for all that are to be compared."""
 
     num_steps: int = 400
+    """Draws of sentences that the map is learnt on."""
     batch_size: int = 64
-    """Sentences."""
+    """Sentences a step."""
     learning_rate: float = 3e-3
     """At the start; falls to 0 along half a cosine."""
     weight_decay: float = 0.01
+    """Decoupled, as AdamW has it."""
     seed: int = 0
+    """Of the draws."""
 
 
 class LinearProbe(nn.Module):
