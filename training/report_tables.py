@@ -97,13 +97,18 @@ def _different(path: tuple[str, ...], values: Sequence[Any]) -> Iterator[tuple[t
 def _figures(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Cell]]:
     """Yield what a table shows of a JSON value: a number under its path, and of how many it is."""
     if isinstance(value, dict) and {"value", "of"} <= value.keys():
-        yield path, Cell(text=_told(value["value"]), of=_told(value["of"]))
+        yield path, Cell(text=_measured(value["value"]), of=_told(value["of"]))
         value = {key: each for key, each in value.items() if key not in ("value", "of")}
     if isinstance(value, dict):
         for key, each in value.items():
             yield from _figures((*path, key), each)
     elif value is not None:
-        yield path, Cell(text=_told(value))
+        yield path, Cell(text=_measured(value))
+
+
+def _measured(value: Any) -> str:
+    """Return a figure so that those below each other have their points below each other."""
+    return f"{value:.3f}" if isinstance(value, float) and 0.001 <= abs(value) < 10 else _told(value)
 
 
 def _told(value: Any) -> str:
@@ -116,7 +121,7 @@ def _told(value: Any) -> str:
         case int():
             return f"{value:,}"
         case float():
-            return f"{value:.3f}" if 0.001 <= abs(value) < 10 else f"{value:,.4g}"
+            return f"{value:,.4g}"
         case str():
             return value if len(value) <= MAX_SHOWN else f"{value[:12]}…"
         case list():
