@@ -13,7 +13,7 @@ from training.launch import has_gpu
 from training.shards import JoinedShards
 from training.tasks.catalog import TASKS, TaskName
 from training.tasks.gqa import read_choices
-from training.worker import load_model
+from training.weights import load_model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,8 @@ from training.probes.alignment import measure_alignment
 from training.probes.linear_probe import ProbeOptions
 from training.runs import Run
 from training.shards import JoinedShards
-from training.worker import Place, TrainTask, load_model, train_run
+from training.weights import load_model
+from training.worker import Place, TrainTask, train_run
 
 PRESET = "toy-questions"
 

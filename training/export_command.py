@@ -11,7 +11,7 @@ from training.checkpoints import STATE
 from training.huggingface import export_huggingface
 from training.pretraining import PretrainingModel, num_parameters
 from training.recipes import FILE_NAME
-from training.worker import load_model
+from training.weights import load_model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from training.recipes import Precision, Recipe, as_json
 from training.runs import Run, begin_run
 from training.shards import JoinedShards
 from training.tasks.catalog import TASKS, Task
-from training.worker import load_run
+from training.weights import load_run
 
 MAX_ANSWERS = 3129
 """As many as VQA's usual table has; it takes answers that were given to at least nine questions."""

@@ -13,10 +13,9 @@ from training.checkpoints import save_checkpoint
 from training.huggingface import import_huggingface
 from training.optimizers import Optimization
 from training.pretraining import num_parameters
-from training.recipes import Recipe
+from training.recipes import PRETRAINING, Recipe
 from training.runs import begin_run
 from training.tokenizer import load_tokenizer
-from training.worker import PRETRAINING
 
 
 @dataclass(frozen=True, kw_only=True)

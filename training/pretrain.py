@@ -13,11 +13,10 @@ from stores.manifest import fingerprint
 from training.objectives.sizes import Sizes
 from training.order import TrainingOrder
 from training.presets import Preset
-from training.recipes import Precision, Recipe
+from training.recipes import PRETRAINING, Precision, Recipe
 from training.runs import Run, begin_run, is_begun, open_run
 from training.shards import JoinedShards
 from training.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
-from training.worker import PRETRAINING
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from training.launch import has_gpu
 from training.probes.alignment import measure_alignment
 from training.probes.linear_probe import ProbeOptions
 from training.shards import JoinedShards
-from training.worker import load_model
+from training.weights import load_model
 
 PROBE = "probe.json"
 

@@ -18,6 +18,9 @@ from training.optimizers import Optimization
 
 FILE_NAME = "recipe.json"
 
+PRETRAINING = "pretraining"
+"""The task of a recipe that has objectives instead."""
+
 Precision = Literal["float32", "bfloat16"]
 
 

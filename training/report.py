@@ -23,7 +23,7 @@ from training.runs import Run
 from training.shards import JoinedShards
 from training.targets import COVERING_IOU
 from training.tasks.model import AnsweringModel
-from training.worker import load_model
+from training.weights import load_model
 
 TEMPLATE = "report.html.j2"
 

@@ -1,41 +1,29 @@
 """One rank of a run, from its folder to its checkpoints: what Ray starts on every worker, and tests start alone."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
-from stores.errors import StoreError
-from stores.manifest import differences
 from training.batches import BatchMaker
-from training.checkpoints import (
-    Checkpoint,
-    latest_checkpoint,
-    list_checkpoints,
-    load_optimizer,
-    load_weights,
-    save_checkpoint,
-)
+from training.checkpoints import Checkpoint, list_checkpoints, load_optimizer, load_weights, save_checkpoint
 from training.loader import Feed, StepBatches
 from training.loop import Loop, StepReport, make_average
 from training.optimizers import make_optimizer
 from training.order import TrainingOrder, parts_of_rank
-from training.pretraining import PretrainingModel, build_pretraining_model
+from training.pretraining import PretrainingModel
 from training.progress import MetricsLog
+from training.recipes import PRETRAINING
 from training.runs import Run, open_run
 from training.shards import JoinedShards
 from training.tasks.catalog import TASKS
 from training.tasks.model import AnsweringModel
-from training.tasks.transfer import transfer_answers
-
-PRETRAINING = "pretraining"
-"""The task of a recipe that has objectives instead."""
+from training.weights import build_model, start_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,132 +71,114 @@ def train_run(task: TrainTask, place: Place, on_step: Callable[[StepReport], Non
         OrderError: the batch can not be divided among the ranks.
         StoreError, DamagedFileError, DataError: the stores or the run's files are not as they should be.
     """
-    run = open_run(task.run)
-    recipe, device = run.recipe, torch.device(place.device)
+    run, device = open_run(task.run), torch.device(place.device)
     with JoinedShards(task.regions, task.sentences) as shards:
-        maker = BatchMaker(shards, run.tokenizer, recipe.batches, answers=run.answers, seed=recipe.seed)
-        numbers = sentences_of(run, shards)
-        order = TrainingOrder(
-            sentences=numbers, lengths=shards.lengths[numbers], batch_size=recipe.batch_size, seed=recipe.seed
-        )
-        parts = parts_of_rank(
-            recipe.batch_size, rank=place.rank, num_ranks=place.num_ranks, accumulation=task.accumulation
-        )
-        model = build_model(run).to(device)
-        optimizer = make_optimizer(model, recipe.optimization)
-        average = make_average(model, recipe.optimization) if place.rank == 0 else None  # the rank that writes it
-        newest = _newest_checkpoint(run, place)
-        first = newest.step if newest else 0
-        if newest:
-            load_weights(newest, model)
-            load_optimizer(newest, model, optimizer)
-            if average is not None:
-                load_weights(newest, average.module, average=True)
-                average.n_averaged.fill_(first)  # at 0 it would begin with the weights of the next step
-        elif task.start_from is not None:
-            start_from(task.start_from, model, run)
+        order = order_of(run, shards)
+        state = begin_state(run, place, task.start_from)
         feed = Feed(
-            StepBatches(maker, order, parts),
-            range(first, recipe.num_steps),
+            _batches(run, shards, order, task, place),
+            range(state.first, run.recipe.num_steps),
             num_workers=task.loader_workers,
             device=device,
         )
-        loop = Loop(
-            model=_parallel(model, place),
-            optimizer=optimizer,
-            optimization=recipe.optimization,
-            weights=lambda step: model.weights(step // order.batches_per_epoch),
-            num_steps=recipe.num_steps,
-            precision=recipe.precision,
-            device=device,
-            seed=recipe.seed,
-            rank=place.rank,
-            num_ranks=place.num_ranks,
-            average=average,
-        )
-        if place.rank:
-            loop.run(feed, first, lambda report: None)
+        loop = _loop(run, state, order, place)
+        if place.rank:  # only the first one writes
+            loop.run(feed, state.first, lambda report: None)
             return
-        with MetricsLog(run.folder, first=first, every=task.log_every, device=device, num_ranks=place.num_ranks) as log:
+        with MetricsLog(
+            run.folder, first=state.first, every=task.log_every, device=device, num_ranks=place.num_ranks
+        ) as log:
 
             def after(report: StepReport) -> None:
                 log.add(report, feed.take_waited())
-                is_last = report.step == recipe.num_steps
-                if is_last or report.step % task.checkpoint_every == 0:
+                if report.step % task.checkpoint_every == 0 or report.step == run.recipe.num_steps:
                     log.write()
-                    save_checkpoint(
-                        run.folder,
-                        step=report.step,
-                        model=model,
-                        optimizer=optimizer,
-                        average=None if average is None else average.module.state_dict(),
-                        keep=task.keep,
-                    )
+                    state.save(run.folder, report.step, keep=task.keep)
                 if on_step is not None:
                     on_step(report)
 
-            loop.run(feed, first, after)
+            loop.run(feed, state.first, after)
 
 
-def sentences_of(run: Run, shards: JoinedShards) -> NDArray[np.int64]:
-    """Return the numbers of the sentences that a run learns from."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingState:
+    """What steps change, and how many were done before."""
+
+    model: PretrainingModel | AnsweringModel
+    optimizer: torch.optim.Optimizer
+    average: AveragedModel | None
+    """Of the weights, where the recipe keeps one; on the rank that writes it."""
+    first: int
+    """The next step, counted from 0."""
+
+    def save(self, folder: Path, step: int, *, keep: int) -> None:
+        """The run has a checkpoint after `step` steps."""
+        save_checkpoint(
+            folder,
+            step=step,
+            model=self.model,
+            optimizer=self.optimizer,
+            average=None if self.average is None else self.average.module.state_dict(),
+            keep=keep,
+        )
+
+
+def begin_state(run: Run, place: Place, start: Path | None) -> TrainingState:
+    """Return the state of the run's newest checkpoint, or the first one, with the weights of another run if given."""
+    model = build_model(run).to(place.device)
+    optimizer = make_optimizer(model, run.recipe.optimization)
+    average = make_average(model, run.recipe.optimization) if place.rank == 0 else None
+    newest = _newest_checkpoint(run, place)
+    if newest:
+        load_weights(newest, model)
+        load_optimizer(newest, model, optimizer)
+        if average is not None:
+            load_weights(newest, average.module, average=True)
+            average.n_averaged.fill_(newest.step)  # at 0 it would begin with the weights of the next step
+    elif start is not None:
+        start_from(start, model, run)
+    return TrainingState(model=model, optimizer=optimizer, average=average, first=newest.step if newest else 0)
+
+
+def order_of(run: Run, shards: JoinedShards) -> TrainingOrder:
+    """Return the order in which a run reads the sentences that it learns from."""
     task = None if run.recipe.task == PRETRAINING else TASKS[run.recipe.task]
-    return shards.select(
+    numbers = shards.select(
         splits=("train",),
         sources=run.recipe.sources,
         num_images=1 if task is None else task.num_images,
         answered=task is not None,
     )
+    return TrainingOrder(
+        sentences=numbers,
+        lengths=shards.lengths[numbers],
+        batch_size=run.recipe.batch_size,
+        seed=run.recipe.seed,
+    )
 
 
-def build_model(run: Run) -> PretrainingModel | AnsweringModel:
-    """Return the run's model with its first weights, which the recipe's seed decides."""
-    recipe = run.recipe
-    if recipe.task == PRETRAINING:
-        return build_pretraining_model(recipe.encoder, recipe.objectives, recipe.sizes, seed=recipe.seed)
-    task = TASKS[run.recipe.task]
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(recipe.seed)
-        return AnsweringModel(
-            recipe.encoder, num_answers=recipe.sizes.num_answers, num_images=task.num_images, loss=task.loss
-        )
+def _batches(run: Run, shards: JoinedShards, order: TrainingOrder, task: TrainTask, place: Place) -> StepBatches:
+    parts = parts_of_rank(
+        run.recipe.batch_size, rank=place.rank, num_ranks=place.num_ranks, accumulation=task.accumulation
+    )
+    maker = BatchMaker(shards, run.tokenizer, run.recipe.batches, answers=run.answers, seed=run.recipe.seed)
+    return StepBatches(maker, order, parts)
 
 
-def load_run(folder: Path) -> Run:
-    """Return the run in `folder`, or the one that the checkpoint in `folder` is of."""
-    return open_run(latest_checkpoint(folder).folder.parent.parent)
-
-
-def load_model(folder: Path, *, average: bool = False) -> tuple[Run, PretrainingModel | AnsweringModel]:
-    """Return a run and its model at its newest checkpoint, or at the checkpoint that `folder` is; for evaluation."""
-    checkpoint = latest_checkpoint(folder)
-    run = load_run(folder)
-    model = build_model(run)
-    load_weights(checkpoint, model, average=average)
-    return run, model.eval()
-
-
-def start_from(folder: Path, model: nn.Module, run: Run) -> None:
-    """The model has the encoder of another run, and of its answer head the rows of the answers that both have.
-
-    Raises:
-        StoreError: that run has another encoder, or another tokenizer, whose pieces have other numbers.
-        DamagedFileError: a file of its checkpoint is damaged, or of another network.
-    """
-    if not isinstance(model, AnsweringModel):
-        load_weights(latest_checkpoint(folder), model)
-        return
-    other, pretrained = load_model(folder)
-    if other.tokenizer.backend.to_str() != run.tokenizer.backend.to_str():
-        raise StoreError(
-            f"{folder}: another tokenizer than that of {run.folder}, expected the same; words would change"
-        )
-    if found := list(differences("encoder", asdict(other.recipe.encoder), asdict(run.recipe.encoder))):
-        raise StoreError(f"{folder}: {'; '.join(found)}; expected the same encoder")
-    model.encoder.load_state_dict(pretrained.encoder.state_dict())
-    head = pretrained.answer_head
-    if head is not None and TASKS[run.recipe.task].answers is None:
-        transfer_answers(model.head, run.answers.answers, head, other.answers.answers)
+def _loop(run: Run, state: TrainingState, order: TrainingOrder, place: Place) -> Loop:
+    return Loop(
+        model=_parallel(state.model, place),
+        optimizer=state.optimizer,
+        optimization=run.recipe.optimization,
+        weights=lambda step: state.model.weights(step // order.batches_per_epoch),
+        num_steps=run.recipe.num_steps,
+        precision=run.recipe.precision,
+        device=torch.device(place.device),
+        seed=run.recipe.seed,
+        rank=place.rank,
+        num_ranks=place.num_ranks,
+        average=state.average,
+    )
 
 
 def _newest_checkpoint(run: Run, place: Place) -> Checkpoint | None:

@@ -23,7 +23,9 @@ CONFIGURATION = {
 FEATURE_DIM = 8
 
 
-def learnable_stores(folder: Path, *, num_images: int = 24, broken: str = "") -> tuple[Path, Path]:
+def learnable_stores(
+    folder: Path, *, num_images: int = 24, broken: str = "", configuration: dict[str, Any] = CONFIGURATION
+) -> tuple[Path, Path]:
     """Return the folders of regions and sentences: every image has four things, of which its two sentences speak.
 
     The features of the image `broken` are not finite.
@@ -56,7 +58,7 @@ def learnable_stores(folder: Path, *, num_images: int = 24, broken: str = "") ->
         folder,
         [images[:half], images[half:]],
         [sentences[:num_images], sentences[num_images:]],
-        configuration=CONFIGURATION,
+        configuration=configuration,
     )
 
 

@@ -15,7 +15,7 @@ from training.optimizers import Optimization
 from training.recipes import Recipe
 from training.runs import begin_run
 from training.tokenizer import train_tokenizer
-from training.worker import build_model
+from training.weights import build_model
 
 
 def make_run(folder: Path, texts: Sequence[str], *, alignment: bool = True, **changes: Any) -> Path:

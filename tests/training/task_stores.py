@@ -20,7 +20,7 @@ from training.optimizers import Optimization
 from training.recipes import Recipe
 from training.runs import Run, begin_run
 from training.tokenizer import train_tokenizer
-from training.worker import build_model
+from training.weights import build_model
 
 COLORS = ("red", "green", "blue", "gray", "2")
 """What questions are answered with; also a run's table of answers, unless it is told otherwise."""

@@ -20,7 +20,7 @@ from training.objectives.catalog import Objectives
 from training.shards import JoinedShards
 from training.tasks.catalog import TASKS
 from training.tasks.gqa import Choices
-from training.worker import load_model
+from training.weights import load_model
 
 ANSWERS = {"vqa-v2": COLORS, "gqa": COLORS, "nlvr2": ("False", "True")}
 

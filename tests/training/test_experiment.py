@@ -13,7 +13,8 @@ from training.experiment import ARMS, RESULT, Comparison, Trial, compare, prepar
 from training.experiment_command import ExperimentCommand
 from training.presets import find_preset
 from training.probes.linear_probe import ProbeOptions
-from training.worker import Place, TrainTask, load_model, train_run
+from training.weights import load_model
+from training.worker import Place, TrainTask, train_run
 
 SEEDS = range(5)
 NONE = [0.50, 0.52, 0.47, 0.55, 0.49]

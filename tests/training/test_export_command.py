@@ -19,7 +19,7 @@ from training.pretraining import num_parameters
 from training.recipes import Recipe
 from training.runs import begin_run
 from training.tokenizer import train_tokenizer
-from training.worker import build_model
+from training.weights import build_model
 
 TOKENIZER = train_tokenizer(["a red cube", "a green ball"], vocab_size=30)
 RECIPE = Recipe(

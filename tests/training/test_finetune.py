@@ -17,7 +17,8 @@ from training.finetune_command import FinetuneCommand
 from training.order import OrderError
 from training.shards import JoinedShards
 from training.tasks.catalog import TASKS
-from training.worker import Place, TrainTask, build_model, load_model, start_from, train_run
+from training.weights import build_model, load_model, start_from
+from training.worker import Place, TrainTask, train_run
 
 
 @pytest.fixture(scope="module")

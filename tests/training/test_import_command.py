@@ -16,7 +16,7 @@ from training.pretraining import PretrainingModel, num_parameters
 from training.probe_command import ProbeCommand
 from training.probes.linear_probe import ProbeOptions
 from training.tokenizer import train_tokenizer
-from training.worker import build_model, load_model, start_from
+from training.weights import build_model, load_model, start_from
 
 TOKENIZER = train_tokenizer(TEXTS, vocab_size=60)
 TINY = {

@@ -17,7 +17,7 @@ from training.probes.attention_maps import read_attention_maps
 from training.report_curves import HEIGHT, WIDTH, plot_terms
 from training.report_sentences import choose_sentences, find_sentences
 from training.shards import JoinedShards
-from training.worker import load_model
+from training.weights import load_model
 
 CHROMIUM = shutil.which("chromium")
 HOSTILE = (

@@ -85,9 +85,7 @@ def test_sentences_of_other_regions_are_refused(tmp_path):
 
 def test_images_without_regions_are_counted_and_named(tmp_path):
     regions, sentences = join_stores(tmp_path, IMAGES[:1], SENTENCES)
-    with pytest.raises(
-        StoreError, match=r"1 images of its sentences have no regions in .*\(such as 'c'\)"
-    ):
+    with pytest.raises(StoreError, match=r"1 images of its sentences have no regions in .*\(such as 'c'\)"):
         JoinedShards(regions, sentences)
 
 

@@ -20,7 +20,8 @@ from training.optimizers import Optimization
 from training.order import OrderError
 from training.runs import begin_run, open_run
 from training.tokenizer import train_tokenizer
-from training.worker import Place, TrainTask, build_model, load_model, start_from, train_run
+from training.weights import build_model, load_model, start_from
+from training.worker import Place, TrainTask, train_run
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tests.training.joined_stores import Spoken, Word, join_stores, make_image
 from tests.training.small_runs import make_run
 from training.batches import BatchMaker, BatchOptions
 from training.shards import JoinedShards
-from training.worker import load_model
+from training.weights import load_model
 
 THINGS = ("ball", "umbrella", "tricycle", "cat")
 PLACES = ("here", "behind the tree", "far away")

@@ -18,7 +18,7 @@ from training.probes.alignment import measure_alignment
 from training.probes.linear_probe import ProbeOptions, train_linear_probe
 from training.shards import JoinedShards
 from training.targets import TargetOptions
-from training.worker import load_model
+from training.weights import load_model
 
 QUICK = ProbeOptions(num_steps=5, batch_size=8)
 

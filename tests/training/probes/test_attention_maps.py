@@ -10,7 +10,7 @@ from training.batches import BatchMaker
 from training.probes.attention_maps import AttentionMaps, read_attention_maps
 from training.probes.pointed_words import read_pointed
 from training.shards import JoinedShards
-from training.worker import load_model
+from training.weights import load_model
 
 TEXTS = ["A man's red t-shirt.", "two men", "a red cube and a green ball and a blue star and a cat and a dog"]
 IMAGES = [[make_image("a"), make_image("b", num_boxes=3, first=-9)]]

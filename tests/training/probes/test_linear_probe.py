@@ -18,7 +18,7 @@ from training.probes.linear_probe import LinearProbe, ProbeOptions, train_linear
 from training.probes.pointed_words import read_pointed
 from training.records import EncoderOutputs
 from training.shards import JoinedShards
-from training.worker import load_run
+from training.weights import load_run
 
 THINGS = ("ball", "tree", "dog", "house")
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ from tests.training.small_runs import make_run
 from training.batches import BatchMaker, BatchOptions
 from training.probes.pointed_words import pointed_batches, read_pointed
 from training.shards import JoinedShards
-from training.worker import load_run
+from training.weights import load_run
 
 
 @pytest.fixture(scope="module")
