@@ -24,6 +24,7 @@ from training.order import OrderError
 from training.pretrain_command import PretrainCommand
 from training.probe_command import ProbeCommand
 from training.report_command import ReportCommand
+from training.telling import tell
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "detector": DetectorCommand,
@@ -51,7 +52,7 @@ ERRORS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the last line printed is its summary. Exit status 0 done, 1 an error, 2 wrong usage."""
+    """Run one command and print its summary. Exit status 0 done, 1 an error, 2 wrong usage."""
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS, prog="vinculum-train", description="Train on what vinculum prepares.", args=arguments
     )
@@ -63,7 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("vinculum-train: stopped; run the same command again to go on", file=sys.stderr)
         return 1
-    print(json.dumps(summary))
+    if command.json:
+        print(json.dumps(summary))
+    else:
+        print("\n".join(tell(summary)))
     return 0
 
 

@@ -105,7 +105,7 @@ def test_an_imported_run_answers_a_task_s_questions(published, answers, tmp_path
     regions, sentences = task_stores(tmp_path / "stores")
     arguments = ["import", "--source", folder, "--tokenizer", folder, "--answers", answers, "--out", tmp_path / "run"]
     assert main([str(each) for each in arguments]) == 0
-    arguments = ["evaluate", "--run", tmp_path / "run", "--task", "vqa-v2", "--device", "cpu"]
+    arguments = ["evaluate", "--run", tmp_path / "run", "--task", "vqa-v2", "--device", "cpu", "--json"]
     assert main([str(each) for each in [*arguments, "--regions", regions, "--sentences", sentences]]) == 0
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (summary["task"], summary["accuracy"]["of"]) == ("vqa-v2", 12)
