@@ -70,7 +70,7 @@ def _training(out: Path, regions: Path, sentences: Path, page: Path, num_steps: 
         run = str(out / name)
         change = ("--ablation", ablation) if ablation else ()
         yield "pretrain", "--preset", "toy", *change, *data, "--steps", str(num_steps), "--out", run
-        yield "probe", "--run", run, *data
+        yield "probe", "--run", run, *data, "--num-steps", "200"
         yield "evaluate", "--run", run, "--task", "gqa", *data
     runs = [f"{name}={out / name}" for name in ABLATIONS]
     yield "report", "--runs", *runs, *data, "--out", str(page)
