@@ -128,7 +128,7 @@ def _train(config: dict[Any, Any]) -> None:
         raise LoopError(str(error)) from None
     except torch.OutOfMemoryError as error:
         advice = "try --accumulation 2, which takes each step in two parts"
-        raise LoopError(f"rank {place.rank}: {_first_line(error)}; {advice}") from None
+        raise LoopError(f"rank {place.rank}: {_reason(error)}; {advice}") from None
 
 
 def _causes(failure: TrainingFailedError) -> str:
@@ -138,18 +138,20 @@ def _causes(failure: TrainingFailedError) -> str:
         LoopError: one said why it can not go on, and would say so again.
     """
     if isinstance(failure, ControllerError):
-        return _first_line(failure.controller_failure)
+        return _reason(failure.controller_failure)
     if not isinstance(failure, WorkerGroupError):
-        return _first_line(failure)
+        return _reason(failure)
     for error in failure.worker_failures.values():
         if isinstance(error, LoopError):
             raise LoopError(str(error)) from failure
-    return "; ".join(f"rank {rank}: {_first_line(error)}" for rank, error in failure.worker_failures.items())
+    return "; ".join(f"rank {rank}: {_reason(error)}" for rank, error in failure.worker_failures.items())
 
 
-def _first_line(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
+    """Return the one line of an error's many that says why."""
     error = getattr(error, "health_check_failure", error)
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return next((line for line in lines if line.startswith("The actor is dead because ")), lines[0])[:500]
 
 
 @contextmanager
