@@ -122,6 +122,9 @@ def _train(config: dict[Any, Any]) -> None:
         num_ranks=context.get_world_size(),
         device=str(ray.train.torch.get_device()),
     )
+    if place.device == "cpu":
+        # The loader's processes want cores too; threads that wait for one that is not running wait busily.
+        torch.set_num_threads(max(1, torch.get_num_threads() - config["task"].loader_workers))
     try:
         train_run(config["task"], place)
     except (LoopError, StoreError, DataError, OrderError, OSError, ValueError) as error:
