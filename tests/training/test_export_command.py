@@ -27,7 +27,7 @@ RECIPE = Recipe(
     encoder=replace(SHAPE, vocab_size=TOKENIZER.vocab_size),
     sizes=replace(SIZES, vocab_size=TOKENIZER.vocab_size, num_answers=2),
     objectives=Objectives(),
-    batches=BatchOptions(),
+    batches=BatchOptions(max_pieces=SHAPE.max_positions),
     optimization=Optimization(),
     sources=("toyworld",),
     batch_size=4,
