@@ -45,7 +45,7 @@ class DemoCommand:
     """Folder for the world, its shards, two runs and the pages; an interrupted demo goes on where it was."""
     images: int = 300
     """Pictures in the world."""
-    steps: int = 1000
+    steps: int = 600
     """Of each of the two trainings."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
