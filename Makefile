@@ -10,7 +10,7 @@ test: .venv/installed  ## lint, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not slow and not benchmark"
+	$(BIN)/pytest -m "not slow and not benchmark" --durations=15
 
 test-slow: .venv/installed  ## the tests that take minutes
 	$(BIN)/pytest -m slow
