@@ -1,18 +1,15 @@
 """`vinculum-train finetune`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
+from training.execution import Execution
 from training.finetune import FinetuneOptions, prepare_finetuning
-from training.launch import has_gpu, launch
-from training.order import parts_of_rank
-from training.progress import read_metrics
 from training.recipes import Precision
 from training.tasks.catalog import TaskName
-from training.worker import TrainTask
 
 Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 
@@ -49,28 +46,13 @@ class FinetuneCommand:
     """The pre-trained run's, unless given."""
     seed: int = 0
     """Of the new weights and the order of questions."""
-    accumulation: int = 1
-    """Parts of a step's sentences that are computed one after another, to save memory."""
-    loader_workers: int = 1
-    """Processes that make batches, for each worker."""
-    checkpoint_every: int = 1000
-    """Steps."""
-    keep: int = 2
-    """Checkpoints that stay."""
-    log_every: int = 10
-    """Steps between two lines of progress."""
-    workers: int = 1
-    """Ray workers: one a GPU, over all machines of a cluster."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto takes GPUs if this machine has one."""
-    address: str | None = None
-    """A Ray cluster; without it the running Ray job's, or this machine."""
+    execution: Annotated[Execution, tyro.conf.arg(name="")] = field(default_factory=Execution)
     json: bool = False
     """Print one machine-readable summary as the last line."""
 
     def run(self) -> dict[str, Any]:
         """Train what is missing, and return the summary."""
-        parts_of_rank(self.batch_size, rank=0, num_ranks=self.workers, accumulation=self.accumulation)
+        self.execution.require_parts(self.batch_size)
         run = prepare_finetuning(
             self.task,
             self.start,
@@ -87,22 +69,4 @@ class FinetuneCommand:
                 seed=self.seed,
             ),
         )
-        launch(
-            TrainTask(
-                run=self.out.resolve(),
-                regions=self.regions.resolve(),
-                sentences=self.sentences.resolve(),
-                start_from=self.start.resolve(),
-                accumulation=self.accumulation,
-                loader_workers=self.loader_workers,
-                checkpoint_every=self.checkpoint_every,
-                keep=self.keep,
-                log_every=self.log_every,
-            ),
-            num_steps=run.recipe.num_steps,
-            num_workers=self.workers,
-            use_gpu=has_gpu(self.device),
-            address=self.address,
-        )
-        last = read_metrics(self.out)[-1]
-        return {"out": str(self.out), **last}
+        return self.execution.finish(run, regions=self.regions, sentences=self.sentences, start_from=self.start)

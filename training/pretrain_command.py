@@ -1,18 +1,15 @@
 """`vinculum-train pretrain`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
-from training.launch import has_gpu, launch
-from training.order import parts_of_rank
+from training.execution import Execution
 from training.presets import find_preset
 from training.pretrain import Overrides, prepare
-from training.progress import read_metrics
 from training.recipes import Precision
-from training.worker import TrainTask
 
 Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 
@@ -52,22 +49,7 @@ class PretrainCommand:
     """The preset's, unless given."""
     seed: int = 0
     """Of the first weights, the order of sentences and all that is drawn for them."""
-    accumulation: int = 1
-    """Parts of a step's sentences that are computed one after another, to save memory."""
-    loader_workers: int = 1
-    """Processes that make batches, for each worker."""
-    checkpoint_every: int = 1000
-    """Steps."""
-    keep: int = 2
-    """Checkpoints that stay."""
-    log_every: int = 10
-    """Steps between two lines of progress."""
-    workers: int = 1
-    """Ray workers: one a GPU, over all machines of a cluster."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto takes GPUs if this machine has one."""
-    address: str | None = None
-    """A Ray cluster; without it the running Ray job's, or this machine."""
+    execution: Annotated[Execution, tyro.conf.arg(name="")] = field(default_factory=Execution)
     json: bool = False
     """Print one machine-readable summary as the last line."""
 
@@ -75,7 +57,7 @@ class PretrainCommand:
         """Train what is missing, and return the summary."""
         preset = find_preset(self.preset, self.ablation)
         batch_size = preset.batch_size if self.batch_size is None else self.batch_size
-        parts_of_rank(batch_size, rank=0, num_ranks=self.workers, accumulation=self.accumulation)
+        self.execution.require_parts(batch_size)
         run = prepare(
             preset,
             regions=self.regions,
@@ -93,21 +75,4 @@ class PretrainCommand:
                 seed=self.seed,
             ),
         )
-        launch(
-            TrainTask(
-                run=self.out.resolve(),
-                regions=self.regions.resolve(),
-                sentences=self.sentences.resolve(),
-                accumulation=self.accumulation,
-                loader_workers=self.loader_workers,
-                checkpoint_every=self.checkpoint_every,
-                keep=self.keep,
-                log_every=self.log_every,
-            ),
-            num_steps=run.recipe.num_steps,
-            num_workers=self.workers,
-            use_gpu=has_gpu(self.device),
-            address=self.address,
-        )
-        last = read_metrics(self.out)[-1]
-        return {"out": str(self.out), **last}
+        return self.execution.finish(run, regions=self.regions, sentences=self.sentences)

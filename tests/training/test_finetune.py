@@ -12,6 +12,7 @@ from tests.training.task_stores import COLORS, IMAGES, make_task_run, task_store
 from training.batches import BatchOptions
 from training.checkpoints import save_checkpoint
 from training.evaluate_command import EvaluateCommand
+from training.execution import Execution
 from training.finetune import FinetuneOptions, prepare_finetuning
 from training.finetune_command import FinetuneCommand
 from training.order import OrderError
@@ -145,7 +146,13 @@ def test_the_same_command_goes_on_and_another_is_refused(start, stores, tmp_path
 def test_a_batch_that_workers_can_not_share_is_refused_before_a_run_begins(start, stores, tmp_path):
     regions, sentences = stores
     command = FinetuneCommand(
-        task="gqa", start=start, regions=regions, sentences=sentences, out=tmp_path / "out", batch_size=4, workers=3
+        task="gqa",
+        start=start,
+        regions=regions,
+        sentences=sentences,
+        out=tmp_path / "out",
+        batch_size=4,
+        execution=Execution(workers=3),
     )
     with pytest.raises(OrderError, match="can not be divided among 3 workers"):
         command.run()

@@ -1,0 +1,62 @@
+"""How a run is executed: what `pretrain` and `finetune` take alike, and what no recipe knows of."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from training.launch import has_gpu, launch
+from training.order import parts_of_rank
+from training.progress import read_metrics
+from training.runs import Run
+from training.worker import TrainTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """Where a run is computed, in which parts, and what stays of it."""
+
+    accumulation: int = 1
+    """Parts of a step's sentences that are computed one after another, to save memory."""
+    loader_workers: int = 1
+    """Processes that make batches, for each worker."""
+    checkpoint_every: int = 1000
+    """Steps."""
+    keep: int = 2
+    """Checkpoints that stay."""
+    log_every: int = 10
+    """Steps between two lines of progress."""
+    workers: int = 1
+    """Ray workers: one a GPU, over all machines of a cluster."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes GPUs if this machine has one."""
+    address: str | None = None
+    """A Ray cluster; without it the running Ray job's, or this machine."""
+
+    def require_parts(self, batch_size: int) -> None:
+        """A step's sentences can be divided among the workers.
+
+        Raises:
+            OrderError: they can not.
+        """
+        parts_of_rank(batch_size, rank=0, num_ranks=self.workers, accumulation=self.accumulation)
+
+    def finish(self, run: Run, *, regions: Path, sentences: Path, start_from: Path | None = None) -> dict[str, Any]:
+        """The run has all its steps; returns where it is, and its last figures."""
+        launch(
+            TrainTask(
+                run=run.folder.resolve(),
+                regions=regions.resolve(),
+                sentences=sentences.resolve(),
+                start_from=None if start_from is None else start_from.resolve(),
+                accumulation=self.accumulation,
+                loader_workers=self.loader_workers,
+                checkpoint_every=self.checkpoint_every,
+                keep=self.keep,
+                log_every=self.log_every,
+            ),
+            num_steps=run.recipe.num_steps,
+            num_workers=self.workers,
+            use_gpu=has_gpu(self.device),
+            address=self.address,
+        )
+        return {"out": str(run.folder), **read_metrics(run.folder)[-1]}
