@@ -1,6 +1,6 @@
 """A task meets a pre-trained run and becomes a recipe of its own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from annotations.answers import AnswerVocabulary, read_answer_vocabulary
@@ -9,7 +9,6 @@ from stores.manifest import fingerprint
 from training.batches import BatchOptions
 from training.checkpoints import latest_checkpoint
 from training.objectives.catalog import Objectives
-from training.optimizers import Optimization
 from training.order import TrainingOrder
 from training.pretrain import data_of, most_frequent_answers, sizes_of
 from training.recipes import Precision, Recipe, as_json
@@ -24,7 +23,7 @@ MAX_ANSWERS = 3129
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneOptions:
-    """How a task is learnt; LXMERT's public code's by default."""
+    """How a task is learnt: with the optimizer of pre-training, otherwise as LXMERT's public code does by default."""
 
     answers: Path | None = None
     batch_size: int = 32
@@ -70,7 +69,9 @@ def prepare_finetuning(
             sizes=sizes,
             objectives=Objectives(masked_words=None, masked_regions=None, matching=None, question_answering=None),
             batches=BatchOptions(max_pieces=pretrained.recipe.batches.max_pieces, soft_answers=task.loss == "soft"),
-            optimization=Optimization(learning_rate=rate, warmup=0.1, clip=5.0),
+            optimization=replace(
+                pretrained.recipe.optimization, learning_rate=rate, schedule="linear", warmup=0.1, clip=5.0, ema=0.0
+            ),
             sources=task.sources,
             batch_size=order.batch_size,
             num_steps=num_steps,

@@ -55,7 +55,7 @@ def test_a_recipe_has_the_encoder_and_pieces_of_the_pretrained_run_and_the_sched
     assert run.recipe.num_steps == 12  # 4 epochs of 12 sentences
     assert run.recipe.batches == BatchOptions(max_pieces=14, soft_answers=task != "nlvr2")
     optimization = run.recipe.optimization
-    assert (optimization.optimizer, optimization.schedule) == ("bert-adam", "linear")
+    assert (optimization.optimizer, optimization.schedule) == (pretrained.recipe.optimization.optimizer, "linear")
     assert (optimization.learning_rate, optimization.warmup, optimization.clip) == (rate, 0.1, 5.0)
 
 
