@@ -364,8 +364,11 @@ def test_ranks_and_accumulation_change_nothing_of_any_pair(large, tokenizer, lay
     whole = pairs_of(maker.make(numbers, step=step))
     for rank in range(num_ranks):
         for part in parts_of_rank(24, rank=rank, num_ranks=num_ranks, accumulation=accumulation):
-            found = pairs_of(maker.make(numbers, step=step, positions=part))
-            assert found == [whole[position] for position in part]
+            for found, position in zip(pairs_of(maker.make(numbers, step=step, positions=part)), part, strict=True):
+                expected = whole[position]
+                # Sums over more or less padding round differently in the last bit.
+                np.testing.assert_allclose(found.pop("targets"), expected.pop("targets"), rtol=1e-6, atol=0)
+                assert found == expected
 
 
 def test_what_is_drawn_differs_from_step_to_step_and_from_seed_to_seed(large, tokenizer):
