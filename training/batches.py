@@ -8,6 +8,7 @@ Axes: B pairs, L word pieces, R regions, D feature_dim.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from annotations.answers import AnswerVocabulary, normalize_answer
 from detectors.records import RegionFeatures
 from stores.errors import StoreError
 from stores.training_rows import TrainingSentence
+from training.grounding import GroundingOptions, make_grounding
 from training.masking import choose_regions, mask_pieces
 from training.records import Batch, MaskedRegions, MaskedWords
 from training.shards import JoinedShards
@@ -41,6 +43,8 @@ class BatchOptions:
     """Share of the pairs whose sentence is exchanged for another image's; 0.5 in pre-training."""
     targets: TargetOptions | None = None
     """Alignment targets, where they are asked for."""
+    grounding: GroundingOptions | None = None
+    """Phrases with the regions that show them, where they are asked for."""
     soft_answers: bool = False
     """Every answer's score, where a task asks for it."""
 
@@ -90,21 +94,6 @@ class BatchMaker:
         pairs = self._pairs(numbers, step, np.arange(len(numbers)) if positions is None else positions)
         input_ids_BL, text_mask_BL, masked_words = self._text(pairs)
         regions, masked_regions = self._regions(pairs, numbers)
-        alignment = None
-        if self.options.targets is not None:
-            alignment = make_alignment(
-                [
-                    AlignedRow(
-                        row=row, number=each.spoken, image=each.image, sentence=each.sentence, pieces=each.pieces
-                    )
-                    for row, each in enumerate(pairs)
-                    if each.is_matched
-                ],
-                self.options.targets,
-                length=input_ids_BL.shape[1],
-                is_region=regions["region_mask"].numpy(),
-                seed=self._seed,
-            )
         return Batch(
             sentence_ids=tuple(each.sentence.sentence_id for each in pairs),
             image_ids=tuple(self.shards.image_id(each.image_number) for each in pairs),
@@ -116,7 +105,7 @@ class BatchMaker:
             answer_scores=self._all_answers(pairs) if self.options.soft_answers else None,
             masked_words=masked_words,
             masked_regions=masked_regions,
-            alignment=alignment,
+            **self._pointed(pairs, input_ids_BL.shape[1], regions["region_mask"].numpy()),
             images_per_sentence=len(self.shards.images_of(int(numbers[0]))),
         )
 
@@ -183,24 +172,45 @@ class BatchMaker:
 
     def _regions(
         self, pairs: Sequence["_Pair"], numbers: NDArray[np.int64]
-    ) -> tuple[dict[str, Tensor], MaskedRegions | None]:
+    ) -> tuple[dict[str, Any], MaskedRegions | None]:
         """Return the batch's fields that regions give, and what is to be guessed."""
         num_regions = [each.num_regions for each in pairs]
         regions = stack_regions((self.shards.read_regions(each.image_number) for each in pairs), num_regions)
         if not self.options.mask_regions:
             return regions, None
         features_BRD = regions["features"].numpy()
-        asked, hidden = [], []
+        asked, hidden, zeroed = [], [], []
         for row, each in enumerate(pairs):
             positions, blanked, exchanged = choose_regions(each.num_regions, self.options.mask_regions, each.draw)
             asked.append(row * features_BRD.shape[1] + positions)
             hidden.append(features_BRD[row, positions])
+            zeroed.append(np.isin(positions, blanked))
             features_BRD[row, blanked] = 0
             for region in exchanged:
                 features_BRD[row, region] = self._random_feature(numbers, each.draw)
         return regions, MaskedRegions(
-            positions=torch.from_numpy(np.concatenate(asked)), features=torch.from_numpy(np.concatenate(hidden))
+            positions=torch.from_numpy(np.concatenate(asked)),
+            features=torch.from_numpy(np.concatenate(hidden)),
+            is_blanked=torch.from_numpy(np.concatenate(zeroed)),
         )
+
+    def _pointed(self, pairs: Sequence["_Pair"], length: int, is_region_BR: NDArray[np.bool_]) -> dict[str, Any]:
+        """Return the batch's fields that the words of pairs that match give, as far as they are asked for."""
+        rows = [
+            AlignedRow(row=row, number=each.spoken, image=each.image, sentence=each.sentence, pieces=each.pieces)
+            for row, each in enumerate(pairs)
+            if each.is_matched
+        ]
+        fields: dict[str, Any] = {}
+        if self.options.targets is not None:
+            fields["alignment"] = make_alignment(
+                rows, self.options.targets, length=length, is_region=is_region_BR, seed=self._seed
+            )
+        if self.options.grounding is not None:
+            fields["grounding"] = make_grounding(
+                rows, self.options.grounding, num_regions=is_region_BR.shape[1], seed=self._seed
+            )
+        return fields
 
     def _random_feature(self, numbers: NDArray[np.int64], draw: np.random.Generator) -> NDArray[np.float16]:
         """Return the feature of any region of any image of the step; zeros where that has none."""
@@ -253,7 +263,7 @@ class _Pair:
     draw: np.random.Generator
 
 
-def stack_regions(records: Iterable[RegionFeatures], num_regions: Sequence[int]) -> dict[str, Tensor]:
+def stack_regions(records: Iterable[RegionFeatures], num_regions: Sequence[int]) -> dict[str, Any]:
     """Return the fields of a batch that regions give, padded to the most regions; boxes over their image's size.
 
     Records are copied one by one as they come, so that of a mapped file no more is in memory than the batch.

@@ -12,20 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from annotations.answers import AnswerVocabulary
 from annotations.drops import DataError
 from annotations.records import Sentence
 from stores.atomic import write_json
 from training.batches import BatchMaker, BatchOptions
+from training.model import Model
+from training.objectives.question_answering import QuestionAnsweringObjective
 from training.order import evaluation_batches
-from training.pretraining import PretrainingModel
-from training.records import Batch
 from training.runs import Run
 from training.shards import JoinedShards
 from training.tasks.catalog import TASKS, Task
-from training.tasks.model import AnsweringModel
 from training.tasks.transfer import answer_key
 
 BATCH_SIZE = 256
@@ -33,7 +31,7 @@ BATCH_SIZE = 256
 
 def evaluate(
     run: Run,
-    model: PretrainingModel | AnsweringModel,
+    model: Model,
     shards: JoinedShards,
     *,
     task_name: str,
@@ -71,7 +69,7 @@ def evaluate(
 
 def predict(
     run: Run,
-    model: PretrainingModel | AnsweringModel,
+    model: Model,
     shards: JoinedShards,
     numbers: NDArray[np.int64],
     *,
@@ -84,7 +82,7 @@ def predict(
     Raises:
         DataError: the model can not be asked for this task, or knows none of the allowed answers.
     """
-    _require_asked_for(run, model, task)
+    head = _answering(run, model, task)
     said = _said(run, allowed)
     is_allowed_A = torch.tensor([each is not None for each in said], device=device)
     maker = BatchMaker(shards, run.tokenizer, BatchOptions(max_pieces=run.recipe.batches.max_pieces))
@@ -93,22 +91,23 @@ def predict(
     for batch_numbers in evaluation_batches(numbers, shards.lengths[numbers], BATCH_SIZE):
         batch = maker.make(batch_numbers).to(torch.device(device))
         with torch.inference_mode():
-            scores_SA = _answer_scores(model, batch).float()
+            scores_SA = head.scores(model.encode(batch)).float()
         best_S = scores_SA.masked_fill(~is_allowed_A, -torch.inf).argmax(1).tolist()
         ids = batch.sentence_ids[:: batch.images_per_sentence]
         found |= {sentence_id: said[best] for sentence_id, best in zip(ids, best_S, strict=True)}
     return found
 
 
-def _require_asked_for(run: Run, model: PretrainingModel | AnsweringModel, task: Task) -> None:
-    num_images = model.num_images if isinstance(model, AnsweringModel) else 1
+def _answering(run: Run, model: Model, task: Task) -> QuestionAnsweringObjective:
+    if model.question_answering is None:
+        raise DataError(f"{run.folder} has no answer head, expected a run with question answering, or a fine-tuned one")
+    num_images = model.question_answering.options.num_images
     if num_images != task.num_images:
         raise DataError(
             f"{run.folder} answers about {num_images} image{'s' * (num_images > 1)}, expected {task.num_images} as the "
             "task asks; see vinculum-train finetune"
         )
-    if model.answer_head is None:
-        raise DataError(f"{run.folder} has no answer head, expected a run with question answering, or a fine-tuned one")
+    return model.question_answering
 
 
 def _said(run: Run, allowed: AnswerVocabulary | None) -> list[str | None]:
@@ -120,13 +119,6 @@ def _said(run: Run, allowed: AnswerVocabulary | None) -> list[str | None]:
     if not any(said):
         raise DataError(f"{run.folder} knows none of the answers that are allowed, expected at least one")
     return said
-
-
-def _answer_scores(model: PretrainingModel | AnsweringModel, batch: Batch) -> Tensor:
-    if isinstance(model, AnsweringModel):
-        return model.scores(batch)
-    scores_BA: Tensor = model.answer_head(model.encode(batch).pooled)  # type: ignore[misc]
-    return scores_BA
 
 
 def _reader(shards: JoinedShards, numbers: NDArray[np.int64]) -> Callable[[], Iterator[Sentence]]:

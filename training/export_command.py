@@ -9,8 +9,8 @@ import tyro
 from annotations.drops import DataError
 from training.checkpoints import STATE
 from training.huggingface import export_huggingface
-from training.pretraining import PretrainingModel, num_parameters
-from training.recipes import FILE_NAME
+from training.model import num_parameters
+from training.recipes import FILE_NAME, PRETRAINING
 from training.weights import load_model
 
 
@@ -36,7 +36,7 @@ class ExportCommand:
     def run(self) -> dict[str, object]:
         """Write everything under `out`, and return the summary."""
         run, model = load_model(self.source, average=self.average)
-        if not isinstance(model, PretrainingModel):
+        if run.recipe.task != PRETRAINING:
             raise DataError(f"{self.source}: a run of {run.recipe.task!r}, expected one of pre-training")
         if any((self.out / own).exists() for own in (STATE, FILE_NAME)):
             raise DataError(f"{self.out}: a run or a checkpoint, whose own weights would go; give another --out")

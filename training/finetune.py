@@ -9,6 +9,7 @@ from stores.manifest import fingerprint
 from training.batches import BatchOptions
 from training.checkpoints import latest_checkpoint
 from training.objectives.catalog import Objectives
+from training.objectives.question_answering import QuestionAnsweringOptions
 from training.order import TrainingOrder
 from training.pretrain import data_of, most_frequent_answers, sizes_of
 from training.recipes import Precision, Recipe, as_json
@@ -67,7 +68,12 @@ def prepare_finetuning(
             task=task_name,
             encoder=pretrained.recipe.encoder,
             sizes=sizes,
-            objectives=Objectives(masked_words=None, masked_regions=None, matching=None, question_answering=None),
+            objectives=Objectives(
+                masked_words=None,
+                masked_regions=None,
+                matching=None,
+                question_answering=QuestionAnsweringOptions(loss=task.loss, num_images=task.num_images),
+            ),
             batches=BatchOptions(max_pieces=pretrained.recipe.batches.max_pieces, soft_answers=task.loss == "soft"),
             optimization=replace(
                 pretrained.recipe.optimization, learning_rate=rate, schedule="linear", warmup=0.1, clip=5.0, ema=0.0

@@ -18,6 +18,7 @@ from transformers.utils import cached_file
 
 from annotations.drops import DataError
 from stores.atomic import replacing
+from training.model import Model
 from training.models.two_stream import TwoStreamShape
 from training.objectives.catalog import Objectives, build_objectives
 from training.objectives.masked_regions import MaskedRegionsObjective, MaskedRegionsOptions
@@ -25,7 +26,6 @@ from training.objectives.masked_words import MaskedWordsOptions
 from training.objectives.matching import MatchingOptions
 from training.objectives.question_answering import QuestionAnsweringOptions
 from training.objectives.sizes import Sizes
-from training.pretraining import PretrainingModel
 from training.tokenizer import TextTokenizer
 
 WEIGHTS, PICKLED, CONFIG = "model.safetensors", "pytorch_model.bin", "config.json"
@@ -139,10 +139,10 @@ class LxmertWeights:
     """Those that the file has heads for and the config does not switch off."""
     sizes: Sizes
     state: dict[str, Tensor]
-    """float32; of `PretrainingModel`."""
+    """float32; of `Model`."""
 
 
-def to_huggingface(model: PretrainingModel) -> tuple[LxmertConfig, dict[str, Tensor]]:
+def to_huggingface(model: Model) -> tuple[LxmertConfig, dict[str, Tensor]]:
     """Return the config and the state dict of an `LxmertForPreTraining` that computes what `model` does.
 
     Queries, keys and values are apart there. The decoder of words is tied to their embeddings, so it is not listed.
@@ -169,7 +169,7 @@ def to_huggingface(model: PretrainingModel) -> tuple[LxmertConfig, dict[str, Ten
     return config, state
 
 
-def export_huggingface(model: PretrainingModel, folder: Path, tokenizer: TextTokenizer | None = None) -> None:
+def export_huggingface(model: Model, folder: Path, tokenizer: TextTokenizer | None = None) -> None:
     """`folder` holds what `LxmertForPreTraining.from_pretrained(folder)` loads, with nothing missing or left over.
 
     What is and what is not in it: see `to_huggingface`.
@@ -186,11 +186,11 @@ def export_huggingface(model: PretrainingModel, folder: Path, tokenizer: TextTok
         save_file(apart, temporary, metadata={"format": "pt"})
 
 
-def import_huggingface(source: str | Path) -> PretrainingModel:
+def import_huggingface(source: str | Path) -> Model:
     """Return the model of published LXMERT weights; sources and errors are those of `load_huggingface`."""
     weights = load_huggingface(source)
     with torch.device("meta"):
-        model = PretrainingModel(weights.shape, weights.objectives, weights.sizes)
+        model = Model(weights.shape, weights.objectives, weights.sizes)
     model.load_state_dict(weights.state, assign=True)
     return model
 
@@ -216,7 +216,7 @@ def load_huggingface(source: str | Path) -> LxmertWeights:
     objectives, sizes = _objectives_of(config), _sizes_of(config)
     try:
         with torch.device("meta"):
-            expected = PretrainingModel(shape, objectives, sizes).state_dict()
+            expected = Model(shape, objectives, sizes).state_dict()
     except (ValueError, RuntimeError) as error:
         raise DataError(f"{config_path or path}: describes no encoder ({error})") from error
     _check(path, found, expected, config)

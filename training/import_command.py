@@ -11,8 +11,8 @@ from annotations.drops import DataError
 from training.batches import BatchOptions
 from training.checkpoints import save_checkpoint
 from training.huggingface import import_huggingface
+from training.model import num_parameters
 from training.optimizers import Optimization
-from training.pretraining import num_parameters
 from training.recipes import PRETRAINING, Recipe
 from training.runs import begin_run
 from training.tokenizer import load_tokenizer

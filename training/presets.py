@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from training.batches import BatchOptions
+from training.models.catalog import EncoderShape
 from training.models.two_stream import TwoStreamShape
 from training.objectives.catalog import Objectives
 from training.objectives.masked_regions import MaskedRegionsOptions
@@ -28,7 +29,7 @@ class Preset:
     hardware: str
     expected: str
     """Hours, and what comes of it; with its source, or measured."""
-    encoder: TwoStreamShape
+    encoder: EncoderShape
     objectives: Objectives
     batches: BatchOptions
     optimization: Optimization

@@ -11,7 +11,7 @@ from annotations.drops import DataError
 from stores.atomic import write_json
 from stores.manifest import differences
 from training.batches import BatchOptions
-from training.models.two_stream import TwoStreamShape
+from training.models.catalog import EncoderShape
 from training.objectives.catalog import Objectives
 from training.objectives.sizes import Sizes
 from training.optimizers import Optimization
@@ -30,7 +30,7 @@ class Recipe:
 
     task: str
     """pretraining, or the name of a task in `training/tasks/catalog.py`."""
-    encoder: TwoStreamShape
+    encoder: EncoderShape
     sizes: Sizes
     objectives: Objectives
     """Of pre-training; a task has a loss of its own."""

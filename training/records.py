@@ -41,6 +41,8 @@ class MaskedRegions(_OnDevice):
     """int64 [M]; into [B, R]."""
     features: Tensor
     """float [M, D]; what was there."""
+    is_blanked: Tensor
+    """bool [M]; whether there are zeros now, or something else."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,6 +58,20 @@ class Alignment(_OnDevice):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Grounding(_OnDevice):
+    """Phrases and the regions that show what they mean; only of sentences that belong to their image."""
+
+    rows: Tensor
+    """int64 [P]; the pair that a phrase is of."""
+    starts: Tensor
+    """int64 [P]; its first word piece, counted from [CLS], 0."""
+    ends: Tensor
+    """int64 [P]; one past its last word piece."""
+    gold: Tensor
+    """bool [P, R]; several are legal, and each row has at least one."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Batch(_OnDevice):
     """Pairs of a sentence and an image, as an encoder takes them and objectives score them."""
 
@@ -64,7 +80,8 @@ class Batch(_OnDevice):
     image_ids: tuple[str, ...]
     """[B]."""
     input_ids: Tensor
-    """int64 [B, L]; [CLS] pieces [SEP], masked where they are to be guessed, then padding."""
+    """int64 [B, L]; [CLS] pieces [SEP], masked where they are to be guessed, then padding. Of two captions, the second
+    follows with a [SEP] of its own."""
     text_mask: Tensor
     """bool [B, L]; False for padding."""
     features: Tensor
@@ -90,11 +107,23 @@ class Batch(_OnDevice):
     masked_words: MaskedWords | None = None
     masked_regions: MaskedRegions | None = None
     alignment: Alignment | None = None
+    grounding: Grounding | None = None
+    segment_ids: Tensor | None = None
+    """int64 [B, L]; 1 for the second caption and its [SEP]; None: all are of the first."""
     images_per_sentence: int = 1
     """2 where rows 2i and 2i + 1 are one sentence with its two images."""
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    @property
+    def is_word(self) -> Tensor:
+        """bool [B, L]; pieces of text, without [CLS], [SEP] and padding."""
+        followed = torch.zeros_like(self.text_mask)
+        followed[:, 1:-1] = self.text_mask[:, 2:]
+        if self.segment_ids is not None:  # the last piece of a segment is its [SEP]
+            followed[:, 1:-1] &= self.segment_ids[:, 1:-1] == self.segment_ids[:, 2:]
+        return followed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,8 +150,10 @@ class EncoderOutputs:
     """float [B, E]; of the first word piece."""
     word_embeddings: Tensor
     """float [vocabulary, E]; the encoder's own table, to which decoders of words are tied."""
+    layers: tuple[str, ...] = ()
+    """The encoder's layers in which words and regions attend to each other, the first first."""
     taps: Mapping[str, AttentionTap] = field(default_factory=dict)
-    """By the names of the layers that were asked for."""
+    """By the names of the attentions that were asked for."""
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -13,7 +13,7 @@ from stores.manifest import fingerprint
 from stores.pages.page import as_script, page_environment
 from stores.pages.pictures import Picture, load_picture, planned_sources
 from training.checkpoints import latest_checkpoint
-from training.pretraining import PretrainingModel, num_parameters
+from training.model import Model, num_parameters
 from training.probes.attention_maps import read_attention_maps
 from training.progress import read_metrics
 from training.report_curves import HEIGHT, WIDTH, plot_terms
@@ -22,7 +22,6 @@ from training.report_tables import figure_tables, recipe_differences
 from training.runs import Run
 from training.shards import JoinedShards
 from training.targets import COVERING_IOU
-from training.tasks.model import AnsweringModel
 from training.weights import load_model
 
 TEMPLATE = "report.html.j2"
@@ -50,14 +49,14 @@ class LoadedRun:
 
     name: str
     run: Run
-    model: PretrainingModel | AnsweringModel
+    model: Model
     step: int
     metrics: Sequence[Mapping[str, Any]]
 
     @property
     def num_layers(self) -> int:
-        """Cross layers."""
-        return self.run.recipe.encoder.num_cross_layers
+        """Layers in which words and regions meet."""
+        return len(self.model.encoder.meeting_layers)
 
     @property
     def num_parameters(self) -> int:

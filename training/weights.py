@@ -3,31 +3,20 @@
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-from torch import nn
-
 from stores.errors import StoreError
 from stores.manifest import differences
 from training.checkpoints import latest_checkpoint, load_weights
-from training.pretraining import PretrainingModel, build_pretraining_model
+from training.model import Model, build_new
 from training.recipes import PRETRAINING
 from training.runs import Run, open_run
 from training.tasks.catalog import TASKS
-from training.tasks.model import AnsweringModel
 from training.tasks.transfer import transfer_answers
 
 
-def build_model(run: Run) -> PretrainingModel | AnsweringModel:
+def build_model(run: Run) -> Model:
     """Return the run's model with its first weights, which the recipe's seed decides."""
     recipe = run.recipe
-    if recipe.task == PRETRAINING:
-        return build_pretraining_model(recipe.encoder, recipe.objectives, recipe.sizes, seed=recipe.seed)
-    task = TASKS[run.recipe.task]
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(recipe.seed)
-        return AnsweringModel(
-            recipe.encoder, num_answers=recipe.sizes.num_answers, num_images=task.num_images, loss=task.loss
-        )
+    return build_new(recipe.encoder, recipe.objectives, recipe.sizes, seed=recipe.seed)
 
 
 def load_run(folder: Path) -> Run:
@@ -35,7 +24,7 @@ def load_run(folder: Path) -> Run:
     return open_run(latest_checkpoint(folder).folder.parent.parent)
 
 
-def load_model(folder: Path, *, average: bool = False) -> tuple[Run, PretrainingModel | AnsweringModel]:
+def load_model(folder: Path, *, average: bool = False) -> tuple[Run, Model]:
     """Return a run and its model at its newest checkpoint, or at the checkpoint that `folder` is; for evaluation."""
     checkpoint = latest_checkpoint(folder)
     run = load_run(folder)
@@ -44,14 +33,16 @@ def load_model(folder: Path, *, average: bool = False) -> tuple[Run, Pretraining
     return run, model.eval()
 
 
-def start_from(folder: Path, model: nn.Module, run: Run) -> None:
+def start_from(folder: Path, model: Model, run: Run) -> None:
     """The model has the encoder of another run, and of its answer head the rows of the answers that both have.
+
+    In pre-training it has all weights of the other run, which is to have the same objectives.
 
     Raises:
         StoreError: that run has another encoder, or another tokenizer, whose pieces have other numbers.
         DamagedFileError: a file of its checkpoint is damaged, or of another network.
     """
-    if not isinstance(model, AnsweringModel):
+    if run.recipe.task == PRETRAINING:
         load_weights(latest_checkpoint(folder), model)
         return
     other, pretrained = load_model(folder)
@@ -62,6 +53,6 @@ def start_from(folder: Path, model: nn.Module, run: Run) -> None:
     if found := list(differences("encoder", asdict(other.recipe.encoder), asdict(run.recipe.encoder))):
         raise StoreError(f"{folder}: {'; '.join(found)}; expected the same encoder")
     model.encoder.load_state_dict(pretrained.encoder.state_dict())
-    head = pretrained.answer_head
-    if head is not None and TASKS[run.recipe.task].answers is None:
-        transfer_answers(model.head, run.answers.answers, head, other.answers.answers)
+    asked, head = model.answer_head, pretrained.answer_head
+    if asked is not None and head is not None and TASKS[run.recipe.task].answers is None:
+        transfer_answers(asked, run.answers.answers, head, other.answers.answers)

@@ -14,15 +14,14 @@ from training.batches import BatchMaker
 from training.checkpoints import Checkpoint, list_checkpoints, load_optimizer, load_weights, save_checkpoint
 from training.loader import Feed, StepBatches
 from training.loop import Loop, StepReport, make_average
+from training.model import Model
 from training.optimizers import make_optimizer
 from training.order import TrainingOrder, parts_of_rank
-from training.pretraining import PretrainingModel
 from training.progress import MetricsLog
 from training.recipes import PRETRAINING
 from training.runs import Run, open_run
 from training.shards import JoinedShards
 from training.tasks.catalog import TASKS
-from training.tasks.model import AnsweringModel
 from training.weights import build_model, start_from
 
 
@@ -104,7 +103,7 @@ def train_run(task: TrainTask, place: Place, on_step: Callable[[StepReport], Non
 class TrainingState:
     """What steps change, and how many were done before."""
 
-    model: PretrainingModel | AnsweringModel
+    model: Model
     optimizer: torch.optim.Optimizer
     average: AveragedModel | None
     """Of the weights, where the recipe keeps one; on the rank that writes it."""
@@ -170,7 +169,9 @@ def _loop(run: Run, state: TrainingState, order: TrainingOrder, place: Place) ->
         model=_parallel(state.model, place),
         optimizer=state.optimizer,
         optimization=run.recipe.optimization,
-        weights=lambda step: state.model.weights(step // order.batches_per_epoch),
+        weights=lambda step: state.model.weights(
+            step, num_steps=run.recipe.num_steps, epoch=step // order.batches_per_epoch
+        ),
         num_steps=run.recipe.num_steps,
         precision=run.recipe.precision,
         device=torch.device(place.device),

@@ -8,11 +8,11 @@ import torch
 from transformers import LxmertConfig, LxmertForPreTraining
 
 from training.loop import Loop
+from training.model import build_new
 from training.models.two_stream import TwoStreamShape
 from training.objectives.catalog import Objectives
 from training.objectives.sizes import Sizes
 from training.optimizers import Optimization, make_optimizer
-from training.pretraining import build_pretraining_model
 from training.records import Batch, MaskedRegions, MaskedWords
 
 pytestmark = pytest.mark.benchmark
@@ -42,7 +42,9 @@ def make_batch(lengths, padded_to=None):
     features = torch.rand(NUM_PAIRS, NUM_REGIONS, FEATURE_DIM, generator=draw)
     hidden = torch.rand(NUM_PAIRS, NUM_REGIONS, generator=draw) < 0.15
     masked_regions = MaskedRegions(
-        positions=hidden.flatten().nonzero()[:, 0], features=features.flatten(0, 1)[hidden.flatten()].clone()
+        positions=hidden.flatten().nonzero()[:, 0],
+        features=features.flatten(0, 1)[hidden.flatten()].clone(),
+        is_blanked=torch.ones(int(hidden.sum()), dtype=torch.bool),
     )
     features[hidden] = 0
     inner = text_mask & (torch.rand(NUM_PAIRS, length, generator=draw) < 0.15)
@@ -70,7 +72,7 @@ def make_batch(lengths, padded_to=None):
 
 
 def our_step(precision):
-    model = build_pretraining_model(SHAPE, Objectives(), SIZES, seed=0)
+    model = build_new(SHAPE, Objectives(), SIZES, seed=0)
     optimization = Optimization()
     loop = Loop(
         model=model,

@@ -72,7 +72,11 @@ def make_batch(
         is_matched=torch.ones(size, dtype=torch.bool),
         answer_ids=torch.randint(sizes.num_answers, (size,), generator=draw),
         masked_words=MaskedWords(positions=words, labels=input_ids.flatten()[words]),
-        masked_regions=MaskedRegions(positions=hidden, features=features.flatten(0, 1)[hidden]),
+        masked_regions=MaskedRegions(
+            positions=hidden,
+            features=features.flatten(0, 1)[hidden],
+            is_blanked=torch.ones(len(hidden), dtype=torch.bool),
+        ),
         alignment=Alignment(
             positions=pointed, targets=targets / targets.sum(1, keepdim=True), covers=targets > targets.mean(1, True)
         ),
@@ -106,7 +110,9 @@ def without_work(batch: Batch) -> Batch:
         answer_ids=torch.full_like(batch.answer_ids, -100),
         masked_words=MaskedWords(positions=batch.masked_words.positions[:0], labels=batch.masked_words.labels[:0]),
         masked_regions=MaskedRegions(
-            positions=batch.masked_regions.positions[:0], features=batch.masked_regions.features[:0]
+            positions=batch.masked_regions.positions[:0],
+            features=batch.masked_regions.features[:0],
+            is_blanked=batch.masked_regions.is_blanked[:0],
         ),
         alignment=Alignment(
             positions=batch.alignment.positions[:0],

@@ -13,9 +13,9 @@ from tests.training.builders import SHAPE, SIZES
 from training.batches import BatchOptions
 from training.checkpoints import save_checkpoint
 from training.export_command import ExportCommand
+from training.model import num_parameters
 from training.objectives.catalog import Objectives
 from training.optimizers import Optimization
-from training.pretraining import num_parameters
 from training.recipes import Recipe
 from training.runs import begin_run
 from training.tokenizer import train_tokenizer

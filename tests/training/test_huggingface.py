@@ -21,6 +21,7 @@ from transformers import (
 from annotations.drops import DataError
 from tests.training.builders import SHAPE, SIZES, make_batch
 from training.huggingface import export_huggingface, import_huggingface, load_huggingface, to_huggingface
+from training.model import Model, build_new, num_parameters
 from training.models.two_stream import TwoStreamShape
 from training.objectives.catalog import Objectives
 from training.objectives.masked_regions import MaskedRegionsOptions
@@ -28,7 +29,6 @@ from training.objectives.masked_words import MaskedWordsOptions
 from training.objectives.matching import MatchingOptions
 from training.objectives.question_answering import QuestionAnsweringOptions
 from training.objectives.word_object_alignment import AlignmentOptions
-from training.pretraining import PretrainingModel, build_pretraining_model, num_parameters
 from training.tokenizer import load_tokenizer, train_tokenizer
 
 NONE = Objectives(masked_words=None, masked_regions=None, matching=None, question_answering=None)
@@ -60,7 +60,7 @@ TINY = LxmertConfig(
 
 
 def build(objectives=OBJECTIVES["all that it has"]):
-    return build_pretraining_model(SHAPE, objectives, SIZES, seed=0)
+    return build_new(SHAPE, objectives, SIZES, seed=0)
 
 
 def assert_same_weights(found, expected):
@@ -158,7 +158,7 @@ def test_an_export_of_full_size_has_as_many_weights_as_lxmert():
             num_attributes=400,
             num_answers=9500,
         )
-        model = PretrainingModel(TwoStreamShape(), Objectives(), sizes)
+        model = Model(TwoStreamShape(), Objectives(), sizes)
         config, state = to_huggingface(model)
         published = LxmertForPreTraining(LxmertConfig())
     assert num_parameters(model) == 228_051_752

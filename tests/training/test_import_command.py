@@ -12,7 +12,7 @@ from tests.training.task_stores import COLORS, TEXTS, task_stores
 from training.cli import main
 from training.finetune import FinetuneOptions, prepare_finetuning
 from training.import_command import ImportCommand
-from training.pretraining import PretrainingModel, num_parameters
+from training.model import Model, num_parameters
 from training.probe_command import ProbeCommand
 from training.probes.linear_probe import ProbeOptions
 from training.tokenizer import train_tokenizer
@@ -65,7 +65,7 @@ def test_published_weights_become_a_run_that_opens_with_them(published, answers,
     theirs, folder = published()
     summary = imported(folder, tmp_path / "run", answers=answers)
     run, model = load_model(tmp_path / "run")
-    assert isinstance(model, PretrainingModel)
+    assert isinstance(model, Model)
     assert summary == {"out": str(tmp_path / "run"), "parameters": num_parameters(model)}
     assert torch.equal(model.encoder.text_embedding.word.weight, theirs.lxmert.embeddings.word_embeddings.weight)
     assert torch.equal(model.answer_head.decoder.bias, theirs.answer_head.logit_fc[3].bias)

@@ -9,10 +9,10 @@ from torch import nn
 
 from tests.training.builders import SHAPE, SIZES, make_batch
 from training.loop import Loop, LoopError, make_average, seed_part
+from training.model import build_new
 from training.objectives.catalog import Objectives
 from training.objectives.word_object_alignment import AlignmentOptions
 from training.optimizers import Optimization, make_optimizer
-from training.pretraining import build_pretraining_model
 
 STEADY = Optimization(optimizer="adamw", learning_rate=0.01, schedule="constant", warmup=0)
 PER_ROW = ("sentence_ids", "image_ids", "input_ids", "text_mask", "features", "boxes", "region_mask", "class_ids")
@@ -79,7 +79,7 @@ def test_a_step_in_parts_is_the_step_in_one(parts):
 
 def test_parts_count_alike_whatever_they_have_of_a_term():
     """A mean over masked words is the mean of the parts' means: a part with one word weighs as much as one with ten."""
-    model = build_pretraining_model(SHAPE, Objectives(masked_regions=None, question_answering=None), SIZES, seed=0)
+    model = build_new(SHAPE, Objectives(masked_regions=None, question_answering=None), SIZES, seed=0)
     short, long = make_batch(num_pieces=(4,), num_regions=(3,)), make_batch(num_pieces=(11,), num_regions=(3,), seed=1)
     alone = [model(part)["masked_words"].item() for part in (short, long)]
     (report,) = run(make_loop(model, weights=model.weights), [[short, long]])
@@ -230,7 +230,7 @@ def test_bfloat16_is_close_to_float32():
     batch = make_batch()
     losses = {}
     for precision in ("float32", "bfloat16"):
-        model = build_pretraining_model(SHAPE, objectives, SIZES, seed=0)
+        model = build_new(SHAPE, objectives, SIZES, seed=0)
         loop = make_loop(model, replace(STEADY, learning_rate=1e-3), precision=precision, weights=model.weights)
         losses[precision] = [report.loss for report in run(loop, [[batch]] * 5)]
         assert all(weight.dtype == torch.float32 for weight in model.parameters())
@@ -240,7 +240,7 @@ def test_bfloat16_is_close_to_float32():
 
 def test_a_batch_that_is_seen_again_and_again_is_learnt():
     objectives = Objectives(word_object_alignment=AlignmentOptions(joint_size=4))
-    model = build_pretraining_model(SHAPE, objectives, SIZES, seed=0)
+    model = build_new(SHAPE, objectives, SIZES, seed=0)
     reports = run(make_loop(model, weights=model.weights, num_steps=150), [[make_batch()]] * 150)
     for name in ("masked_words", "region_classes", "question_answering", "word_object_alignment"):
         assert reports[-1].terms[name] < 0.5 * reports[0].terms[name], name

@@ -11,10 +11,10 @@ from transformers.models.lxmert.modeling_lxmert import LxmertAttention
 
 from tests.training.builders import make_batch
 from training.huggingface import export_huggingface, import_huggingface, to_huggingface
+from training.model import Model, build_new
 from training.models.two_stream import TwoStreamShape
 from training.objectives.catalog import Objectives
 from training.objectives.sizes import Sizes
-from training.pretraining import PretrainingModel, build_pretraining_model
 
 SIZES = Sizes(hidden_size=24, vocab_size=50, feature_dim=16, num_classes=11, num_attributes=7, num_answers=9)
 SHAPE = TwoStreamShape(
@@ -60,7 +60,7 @@ def pair(request, tmp_path_factory):
     """Our model, and the transformers' one that came of it or that it came of."""
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "exported":
-        ours = stir(build_pretraining_model(SHAPE, Objectives(), SIZES, seed=0))
+        ours = stir(build_new(SHAPE, Objectives(), SIZES, seed=0))
         export_huggingface(ours, folder)
         return ours, LxmertForPreTraining.from_pretrained(folder).eval()
     theirs = stir(LxmertForPreTraining(THEIRS))
@@ -199,9 +199,9 @@ def test_gradients_of_all_losses_together_are_the_same(pair):
             assert (found - expected).abs().max() <= CLOSE * largest, name
 
 
-def gradients(model: PretrainingModel) -> Mapping[str, torch.Tensor]:
+def gradients(model: Model) -> Mapping[str, torch.Tensor]:
     """Return the model's gradients by transformers' names."""
     with torch.device("meta"):
-        shell = PretrainingModel(model.encoder.shape, Objectives(), SIZES)
+        shell = Model(model.encoder.shape, Objectives(), SIZES)
     shell.load_state_dict({name: weight.grad for name, weight in model.named_parameters()}, assign=True)
     return to_huggingface(shell)[1]

@@ -9,11 +9,11 @@ from annotations.drops import DataError
 from stores.errors import StoreError
 from stores.manifest import differences
 from tests.training.learnable_runs import learnable_stores, tiny_preset
+from training.model import Model, num_parameters
 from training.objectives.sizes import Sizes
 from training.order import OrderError
 from training.presets import PRESETS, find_preset
 from training.pretrain import Overrides, prepare
-from training.pretraining import PretrainingModel, num_parameters
 
 NAMES = [(name, ablation) for name, preset in PRESETS.items() for ablation in (None, *preset.ablations)]
 
@@ -30,11 +30,11 @@ def test_every_preset_and_ablation_builds_a_model_and_says_what_it_is(name, abla
         num_answers=9500,
     )
     with torch.device("meta"):
-        model = PretrainingModel(preset.encoder, preset.objectives, sizes)
+        model = Model(preset.encoder, preset.objectives, sizes)
     terms = [term for head in model.objectives.values() for term in head.terms]
     assert terms
-    assert sorted(model.weights(epoch=10)) == sorted(terms)
-    assert min(model.weights(epoch=10).values()) > 0
+    assert sorted(model.weights(0, num_steps=1, epoch=10)) == sorted(terms)
+    assert min(model.weights(0, num_steps=1, epoch=10).values()) > 0
     assert preset.command.startswith("vinculum-train ")
     assert preset.hardware
     assert preset.expected
@@ -46,7 +46,7 @@ def test_lxmert_has_as_many_weights_as_published():
         hidden_size=768, vocab_size=30522, feature_dim=2048, num_classes=1600, num_attributes=400, num_answers=9500
     )
     with torch.device("meta"):
-        model = PretrainingModel(preset.encoder, preset.objectives, sizes)
+        model = Model(preset.encoder, preset.objectives, sizes)
     assert num_parameters(model.encoder) == 207_936_768
     assert num_parameters(model) == 228_051_752
 

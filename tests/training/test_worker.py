@@ -240,7 +240,7 @@ def test_a_model_that_answers_is_trained_and_goes_on(stores, tmp_path):
         answering(stores, tmp_path / name, pretrained.run, num_steps=6)
         tasks.append(replace(pretrained, run=tmp_path / name, start_from=pretrained.run, checkpoint_every=2))
     expected = train(tasks[0])
-    assert list(expected[0]["terms"]) == ["answers"]
+    assert list(expected[0]["terms"]) == ["question_answering"]
     stop_after(tasks[1], 3)
     shutil.rmtree(pretrained.run)  # it has weights of its own by now
     assert train(tasks[1]) == expected

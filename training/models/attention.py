@@ -4,6 +4,7 @@ Axes: B batch, Q queries, K keys, E hidden size, N heads, C = E / N channels of 
 """
 
 import math
+from collections.abc import Collection
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +65,16 @@ def additive_mask(mask_BK: Tensor, states: Tensor) -> Tensor:
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
     mask_B11K = torch.zeros(mask_BK.shape, dtype=dtype, device=mask_BK.device)
     return mask_B11K.masked_fill_(~mask_BK, torch.finfo(dtype).min)[:, None, None]
+
+
+def require_taps(asked: Collection[str], names: Collection[str]) -> None:
+    """Every tap that is asked for is among the names.
+
+    Raises:
+        ValueError: one is not; lists those that there are.
+    """
+    if unknown := set(asked) - set(names):
+        raise ValueError(f"taps {sorted(unknown)}: no such attention, expected some of {', '.join(names)}")
 
 
 def _merge_heads(context_BNQC: Tensor) -> Tensor:

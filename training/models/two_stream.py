@@ -8,21 +8,22 @@ Axes: B pairs, L word pieces, R regions, D feature_dim, E hidden size.
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
-from training.models.attention import Attention, additive_mask
+from training.models.attention import Attention, additive_mask, require_taps
+from training.models.embeddings import TextEmbedding
+from training.models.initialization import initialize
 from training.models.layers import NORM_EPSILON, FeedForward, Layer, Residual, SelfAttention
 from training.records import AttentionTap, Batch, EncoderOutputs
-
-INITIAL_STD = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
 class TwoStreamShape:
     """Sizes of a two-stream encoder; LXMERT's by default."""
 
+    kind: Literal["two-stream"] = "two-stream"
     vocab_size: int = 30522
     feature_dim: int = 2048
     hidden_size: int = 768
@@ -41,25 +42,6 @@ class TwoStreamShape:
     feature_norm_epsilon: float = NORM_EPSILON
     """Of the layer norm of projected features. A blanked feature is all zeros, and so is its projection as long as the
     bias is: with 1e-12, the first steps' gradient there is a thousand times that of all the rest."""
-
-
-class TextEmbedding(nn.Module):
-    """Word, position and segment of each piece."""
-
-    def __init__(self, shape: TwoStreamShape) -> None:
-        super().__init__()
-        padding_row = 0 if shape.freeze_first_rows else None
-        self.word = nn.Embedding(shape.vocab_size, shape.hidden_size, padding_idx=padding_row)
-        self.position = nn.Embedding(shape.max_positions, shape.hidden_size, padding_idx=padding_row)
-        self.segment = nn.Embedding(shape.num_segments, shape.hidden_size, padding_idx=padding_row)
-        self.norm = nn.LayerNorm(shape.hidden_size, eps=NORM_EPSILON)
-        self.dropout = nn.Dropout(shape.dropout)
-
-    def forward(self, input_ids_BL: Tensor) -> Tensor:
-        positions_L = torch.arange(input_ids_BL.shape[1], device=input_ids_BL.device)
-        segments_L = torch.zeros_like(positions_L)
-        summed_BLE = self.word(input_ids_BL) + self.position(positions_L) + self.segment(segments_L)
-        return self.dropout(self.norm(summed_BLE))
 
 
 class RegionEmbedding(nn.Module):
@@ -127,13 +109,29 @@ class TwoStreamEncoder(nn.Module):
         super().__init__()
         self.shape = shape
         sizes = (shape.hidden_size, shape.intermediate_size, shape.num_heads, shape.dropout, shape.attention_dropout)
-        self.text_embedding = TextEmbedding(shape)
+        self.text_embedding = TextEmbedding(
+            vocab_size=shape.vocab_size,
+            hidden_size=shape.hidden_size,
+            max_positions=shape.max_positions,
+            num_segments=shape.num_segments,
+            dropout=shape.dropout,
+            freeze_first_rows=shape.freeze_first_rows,
+        )
         self.region_embedding = RegionEmbedding(shape)
         self.text_layers = nn.ModuleList(Layer(*sizes) for _ in range(shape.num_text_layers))
         self.region_layers = nn.ModuleList(Layer(*sizes) for _ in range(shape.num_region_layers))
         self.cross_layers = nn.ModuleList(CrossLayer(shape) for _ in range(shape.num_cross_layers))
         self.pooler = nn.Linear(shape.hidden_size, shape.hidden_size)
         initialize(self)
+
+    @property
+    def meeting_layers(self) -> tuple[str, ...]:
+        """The layers in which words and regions attend to each other, the first first."""
+        return tuple(f"cross.{number}" for number in range(self.shape.num_cross_layers))
+
+    def taps_of(self, layer: str) -> tuple[str, ...]:
+        """Return the taps that together show all attention of a meeting layer."""
+        return tuple(f"{layer}.{name}" for name in CROSS_TAPS)
 
     @property
     def tap_names(self) -> tuple[str, ...]:
@@ -150,10 +148,9 @@ class TwoStreamEncoder(nn.Module):
         Raises:
             ValueError: a tap that there is not.
         """
-        if unknown := set(taps) - set(self.tap_names):
-            raise ValueError(f"taps {sorted(unknown)}: no such attention, expected some of {', '.join(self.tap_names)}")
+        require_taps(taps, self.tap_names)
         found: dict[str, AttentionTap] = {}
-        text = self.text_embedding(batch.input_ids)
+        text = self.text_embedding(batch.input_ids, batch.segment_ids)
         regions = self.region_embedding(batch.features, batch.boxes)
         text_mask, region_mask = additive_mask(batch.text_mask, text), additive_mask(batch.region_mask, text)
         for number, layer in enumerate(self.text_layers):
@@ -171,17 +168,6 @@ class TwoStreamEncoder(nn.Module):
             regions=regions,
             pooled=self.pooler(text[:, 0]).tanh(),
             word_embeddings=self.text_embedding.word.weight,
+            layers=self.meeting_layers,
             taps=found,
         )
-
-
-def initialize(module: nn.Module) -> None:
-    """All linear and embedding weights of `module` are N(0, 0.02), biases 0, norms 1 and 0; as BERT begins."""
-    for part in module.modules():
-        if isinstance(part, nn.Linear | nn.Embedding):
-            nn.init.normal_(part.weight, std=INITIAL_STD)
-        if isinstance(part, nn.Linear):
-            nn.init.zeros_(part.bias)
-        if isinstance(part, nn.LayerNorm):
-            nn.init.ones_(part.weight)
-            nn.init.zeros_(part.bias)

@@ -14,10 +14,9 @@ from torch import Tensor
 
 from stores.errors import StoreError
 from training.batches import BatchMaker
-from training.pretraining import PretrainingModel
+from training.model import Model
 from training.probes.linear_probe import LinearProbe, ProbeOptions, train_linear_probe
 from training.probes.pointed_words import PointedBatch, pointed_batches
-from training.tasks.model import AnsweringModel
 from training.tasks.records import Figure
 
 BATCH_SIZE = 128
@@ -39,7 +38,7 @@ class AlignmentAccuracy:
 
 
 def measure_alignment(
-    model: PretrainingModel | AnsweringModel,
+    model: Model,
     maker: BatchMaker,
     *,
     train: NDArray[np.int64],
@@ -79,7 +78,7 @@ def measure_alignment(
     )
 
 
-def _hits(model: PretrainingModel | AnsweringModel, probe: LinearProbe, pointed: PointedBatch) -> dict[str, Tensor]:
+def _hits(model: Model, probe: LinearProbe, pointed: PointedBatch) -> dict[str, Tensor]:
     """Return for every reading float [W]: 1 where its best region covers, 0 elsewhere."""
     layers = [name for name in model.encoder.tap_names if name.endswith(".text_to_regions")]
     with torch.inference_mode():
@@ -88,7 +87,7 @@ def _hits(model: PretrainingModel | AnsweringModel, probe: LinearProbe, pointed:
             name.removesuffix(".text_to_regions"): pointed.of_words(outputs.taps[name].probs.sum(1)) for name in layers
         }
         scores["linear_probe"] = probe(outputs, pointed)
-        if isinstance(model, PretrainingModel) and model.alignment is not None:
+        if model.alignment is not None:
             scores["decoder"] = pointed.of_words(model.alignment.scores(outputs))
     covers_WR = pointed.covers.float()
     hits = {name: covers_WR.gather(1, each.argmax(1, keepdim=True))[:, 0] for name, each in scores.items()}

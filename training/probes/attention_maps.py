@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.batches import BatchMaker, BatchOptions
-from training.pretraining import PretrainingModel
+from training.model import Model
 from training.records import AttentionTap
 from training.runs import Run
 from training.shards import JoinedShards
-from training.tasks.model import AnsweringModel
 from training.tokenizer import Pieces
 
 
@@ -73,7 +72,7 @@ class AttentionMaps:
 
 
 def read_attention_maps(
-    run: Run, model: PretrainingModel | AnsweringModel, shards: JoinedShards, numbers: Iterable[int]
+    run: Run, model: Model, shards: JoinedShards, numbers: Iterable[int]
 ) -> Iterator[AttentionMaps]:
     """Yield the maps of these sentences, with nothing hidden; of a sentence with two images one for each.
 
@@ -88,7 +87,7 @@ def read_attention_maps(
         batch = batch.to(next(model.parameters()).device)
         with torch.inference_mode():
             outputs = model.eval().encode(batch, taps)
-            decoder = model.alignment if isinstance(model, PretrainingModel) else None
+            decoder = model.alignment
             scores_BLR = None if decoder is None else decoder.scores(outputs)
         for row, image_id in enumerate(batch.image_ids):
             there = slice(int(batch.region_mask[row].sum()))

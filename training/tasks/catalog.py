@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from annotations.records import Sentence
+from training.objectives.question_answering import AnswerLoss
 from training.tasks import gqa, nlvr2, vqa_v2
-from training.tasks.model import AnswerLoss
 
 TaskName = Literal["vqa-v2", "gqa", "nlvr2"]
 

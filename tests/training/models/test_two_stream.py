@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.training.builders import SHAPE, make_batch, pad_batch, permute_regions, take_pair
-from training.models.two_stream import CrossLayer, RegionEmbedding, TextEmbedding, TwoStreamEncoder, TwoStreamShape
-from training.pretraining import num_parameters
+from training.model import num_parameters
+from training.models.embeddings import TextEmbedding
+from training.models.two_stream import CrossLayer, RegionEmbedding, TwoStreamEncoder, TwoStreamShape
 
 TABLES = ("word", "position", "segment")
 
@@ -39,7 +40,7 @@ def test_a_region_is_embedded_as_in_the_worked_example():
 
 
 def test_a_word_piece_is_the_norm_of_word_and_position_and_segment():
-    embedding = TextEmbedding(SHAPE).double()
+    embedding = TextEmbedding(vocab_size=20, hidden_size=8, max_positions=5, num_segments=2, dropout=0.0).double()
     word, position, segment = (getattr(embedding, name).weight.detach().numpy() for name in TABLES)
     for place, piece in enumerate([1, 17, 2]):
         summed = word[piece] + position[place] + segment[0]

@@ -25,7 +25,9 @@ def build_head(sizes=SIZES, **options):
 def test_residuals_of_a_half_and_two_cost_what_the_specification_says(feature_loss, expected):
     batch = replace(
         make_batch(num_pieces=[3], num_regions=[4]),
-        masked_regions=MaskedRegions(positions=torch.tensor([2]), features=torch.tensor([[0.5, 2.0]])),
+        masked_regions=MaskedRegions(
+            positions=torch.tensor([2]), features=torch.tensor([[0.5, 2.0]]), is_blanked=torch.tensor([True])
+        ),
     )
     head = build_head(replace(SIZES, feature_dim=2), feature_loss=feature_loss)
     torch.nn.init.zeros_(head.feature_decoder.weight)

@@ -16,6 +16,7 @@ from tests.training.builders import (
     permute_regions,
     without_work,
 )
+from training.model import num_parameters
 from training.objectives.catalog import OBJECTIVES, Objectives, build_objectives
 from training.objectives.masked_regions import MaskedRegionsOptions
 from training.objectives.masked_words import MaskedWordsOptions
@@ -23,7 +24,6 @@ from training.objectives.matching import MatchingOptions
 from training.objectives.question_answering import QuestionAnsweringOptions
 from training.objectives.sizes import Sizes
 from training.objectives.word_object_alignment import AlignmentOptions
-from training.pretraining import num_parameters
 
 VARIANTS = {
     "masked_words": [MaskedWordsOptions()],

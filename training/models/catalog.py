@@ -1,0 +1,28 @@
+"""The encoders. A new one is a file like `single_stream.py`, and a line in each of the two below."""
+
+from collections.abc import Collection
+from typing import Annotated, Protocol
+
+from pydantic import Discriminator
+
+from training.models.single_stream import SingleStreamEncoder, SingleStreamShape
+from training.models.two_stream import TwoStreamEncoder, TwoStreamShape
+from training.records import Batch, EncoderOutputs
+
+EncoderShape = Annotated[TwoStreamShape | SingleStreamShape, Discriminator("kind")]
+
+
+class Encoder(Protocol):
+    """Maps a batch to what words and regions become; an `nn.Module` with `forward(batch, taps)`."""
+
+    @property
+    def meeting_layers(self) -> tuple[str, ...]: ...
+    @property
+    def tap_names(self) -> tuple[str, ...]: ...
+    def taps_of(self, layer: str) -> tuple[str, ...]: ...
+    def __call__(self, batch: Batch, taps: Collection[str] = ()) -> EncoderOutputs: ...
+
+
+def build_encoder(shape: TwoStreamShape | SingleStreamShape) -> TwoStreamEncoder | SingleStreamEncoder:
+    """Return a new encoder of this shape."""
+    return SingleStreamEncoder(shape) if isinstance(shape, SingleStreamShape) else TwoStreamEncoder(shape)
