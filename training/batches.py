@@ -8,7 +8,7 @@ Axes: B pairs, L word pieces, R regions, D feature_dim.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -54,6 +54,14 @@ class BatchOptions:
         for name in ("mask_words", "mask_regions", "mismatch"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1")
+
+
+class Maker(Protocol):
+    """Makes the batch of any sentences of a step; what `BatchMaker` does, or what a task needs instead."""
+
+    def make(
+        self, numbers: NDArray[np.int64], *, step: int = 0, positions: NDArray[np.int64] | None = None
+    ) -> Batch: ...
 
 
 class BatchMaker:

@@ -62,8 +62,8 @@ class EvaluateCommand:
                 task_name=task,
                 split=self.split,
                 out=self.out or run.folder,
-                allowed=read_answer_vocabulary(self.answers) if self.answers else None,
                 device="cuda" if has_gpu(self.device) else "cpu",
+                **({"allowed": read_answer_vocabulary(self.answers)} if self.answers else {}),
                 **({"choices": read_choices(self.choices)} if self.choices else {}),
             )
         return {"run": str(self.source), "task": task, "split": self.split, **scores}

@@ -6,16 +6,13 @@ from pathlib import Path
 from annotations.answers import AnswerVocabulary, read_answer_vocabulary
 from annotations.drops import DataError
 from stores.manifest import fingerprint
-from training.batches import BatchOptions
 from training.checkpoints import latest_checkpoint
-from training.objectives.catalog import Objectives
-from training.objectives.question_answering import QuestionAnsweringOptions
 from training.order import TrainingOrder
 from training.pretrain import data_of, most_frequent_answers, sizes_of
 from training.recipes import Precision, Recipe, as_json
 from training.runs import Run, begin_run
 from training.shards import JoinedShards
-from training.tasks.catalog import TASKS, Task
+from training.tasks.catalog import Task, find_task
 from training.weights import load_run
 
 MAX_ANSWERS = 3129
@@ -26,7 +23,11 @@ MAX_ANSWERS = 3129
 class FinetuneOptions:
     """How a task is learnt: with the optimizer of pre-training, otherwise as LXMERT's public code does by default."""
 
+    variant: str | None = None
+    """Of the task; None: the task as it is."""
     answers: Path | None = None
+    max_pieces: int | None = None
+    """Of a sentence; None: as the pre-trained run has it."""
     batch_size: int = 32
     epochs: float = 4.0
     num_steps: int | None = None
@@ -47,9 +48,7 @@ def prepare_finetuning(
         OrderError: a step has more sentences than there are.
         ValueError: an option is out of its range.
     """
-    if task_name not in TASKS:
-        raise DataError(f"task {task_name!r}: no such task, expected one of {', '.join(TASKS)}")
-    task, pretrained, first = TASKS[task_name], load_run(start), latest_checkpoint(start)
+    task, pretrained, first = _task(task_name, options.variant), load_run(start), latest_checkpoint(start)
     with JoinedShards(regions, sentences) as shards:
         answers = _answers(task, shards, options.answers)
         sizes = sizes_of(shards, pretrained.tokenizer, answers, pretrained.recipe.encoder.hidden_size)
@@ -58,7 +57,8 @@ def prepare_finetuning(
                 f"{regions} has features of {sizes.feature_dim} dimensions, expected "
                 f"{pretrained.recipe.sizes.feature_dim} as {start} was trained on"
             )
-        numbers = shards.select(splits=("train",), sources=task.sources, num_images=task.num_images, answered=True)
+        sources = tuple(source for source in task.sources if source in shards.sources) or task.sources
+        numbers = shards.select(splits=("train",), sources=sources, num_images=task.num_images, answered=task.answered)
         order = TrainingOrder(
             sentences=numbers, lengths=shards.lengths[numbers], batch_size=options.batch_size, seed=options.seed
         )
@@ -68,17 +68,12 @@ def prepare_finetuning(
             task=task_name,
             encoder=pretrained.recipe.encoder,
             sizes=sizes,
-            objectives=Objectives(
-                masked_words=None,
-                masked_regions=None,
-                matching=None,
-                question_answering=QuestionAnsweringOptions(loss=task.loss, num_images=task.num_images),
-            ),
-            batches=BatchOptions(max_pieces=pretrained.recipe.batches.max_pieces, soft_answers=task.loss == "soft"),
+            objectives=task.objectives,
+            batches=replace(task.batches, max_pieces=options.max_pieces or pretrained.recipe.batches.max_pieces),
             optimization=replace(
                 pretrained.recipe.optimization, learning_rate=rate, schedule="linear", warmup=0.1, clip=5.0, ema=0.0
             ),
-            sources=task.sources,
+            sources=sources,
             batch_size=order.batch_size,
             num_steps=num_steps,
             precision=options.precision or pretrained.recipe.precision,
@@ -88,6 +83,13 @@ def prepare_finetuning(
     return begin_run(out, recipe, pretrained.tokenizer, answers)
 
 
+def _task(name: str, variant: str | None) -> Task:
+    try:
+        return find_task(name, variant)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+
+
 def _answers(task: Task, shards: JoinedShards, path: Path | None) -> AnswerVocabulary:
     if task.answers is not None:
         if path is not None:
@@ -95,5 +97,7 @@ def _answers(task: Task, shards: JoinedShards, path: Path | None) -> AnswerVocab
         return AnswerVocabulary(answers=task.answers)
     if path is not None:
         return read_answer_vocabulary(path)
+    if task.objectives.question_answering is None:
+        return AnswerVocabulary(answers=())
     numbers = shards.select(splits=("train",), sources=task.sources, answered=True)
     return most_frequent_answers(shards, numbers, MAX_ANSWERS)

@@ -31,9 +31,14 @@ class FinetuneCommand:
     """The store that vinculum align wrote, with these regions and the task's annotations."""
     out: Folder
     """Folder of the new run."""
+    variant: str | None = None
+    """The task with one thing changed, such as another attention supervision; an unknown one lists those that the task
+    has."""
     answers: Path | None = None
     """A JSON table of answers, such as trainval_label2ans.json; the most frequent ones of the training questions,
     unless given."""
+    max_pieces: int | None = None
+    """Word pieces of a sentence; those of the pre-trained run, unless given."""
     batch_size: int = 32
     """Sentences a step, of all workers together."""
     epochs: float = 4.0
@@ -60,7 +65,9 @@ class FinetuneCommand:
             sentences=self.sentences,
             out=self.out,
             options=FinetuneOptions(
+                variant=self.variant,
                 answers=self.answers,
+                max_pieces=self.max_pieces,
                 batch_size=self.batch_size,
                 epochs=self.epochs,
                 num_steps=self.steps,

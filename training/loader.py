@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from stores.errors import StoreError
-from training.batches import BatchMaker
+from training.batches import Maker
 from training.order import TrainingOrder
 from training.records import Batch
 
@@ -25,7 +25,7 @@ class _Failure:
 class StepBatches(Dataset[list[Batch] | _Failure]):
     """What one rank takes of any step: a pure function of the step."""
 
-    def __init__(self, maker: BatchMaker, order: TrainingOrder, parts: Sequence[NDArray[np.int64]]) -> None:
+    def __init__(self, maker: Maker, order: TrainingOrder, parts: Sequence[NDArray[np.int64]]) -> None:
         self._maker = maker
         self._order = order
         self._parts = parts

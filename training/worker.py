@@ -146,7 +146,7 @@ def order_of(run: Run, shards: JoinedShards) -> TrainingOrder:
         splits=("train",),
         sources=run.recipe.sources,
         num_images=1 if task is None else task.num_images,
-        answered=task is not None,
+        answered=task is not None and task.answered,
     )
     return TrainingOrder(
         sentences=numbers,
@@ -160,7 +160,8 @@ def _batches(run: Run, shards: JoinedShards, order: TrainingOrder, task: TrainTa
     parts = parts_of_rank(
         run.recipe.batch_size, rank=place.rank, num_ranks=place.num_ranks, accumulation=task.accumulation
     )
-    maker = BatchMaker(shards, run.tokenizer, run.recipe.batches, answers=run.answers, seed=run.recipe.seed)
+    make = BatchMaker if run.recipe.task == PRETRAINING else TASKS[run.recipe.task].maker
+    maker = make(shards, run.tokenizer, run.recipe.batches, answers=run.answers, seed=run.recipe.seed)
     return StepBatches(maker, order, parts)
 
 

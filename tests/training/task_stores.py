@@ -19,6 +19,7 @@ from training.objectives.word_object_alignment import AlignmentOptions
 from training.optimizers import Optimization
 from training.recipes import Recipe
 from training.runs import Run, begin_run
+from training.tasks.catalog import TASKS
 from training.tokenizer import train_tokenizer
 from training.weights import build_model
 
@@ -98,8 +99,10 @@ def make_task_run(
         task=task,
         encoder=replace(SHAPE, vocab_size=tokenizer.vocab_size, dropout=0.0, attention_dropout=0.0),
         sizes=replace(SIZES, vocab_size=tokenizer.vocab_size, num_answers=len(answers)),
-        objectives=Objectives(word_object_alignment=AlignmentOptions(joint_size=4)),
-        batches=BatchOptions(max_pieces=16, soft_answers=task in ("gqa", "vqa-v2")),
+        objectives=TASKS[task].objectives
+        if task in TASKS
+        else Objectives(word_object_alignment=AlignmentOptions(joint_size=4)),
+        batches=replace(TASKS[task].batches if task in TASKS else BatchOptions(), max_pieces=16),
         optimization=Optimization(),
         sources=("vqa-v2",),
         batch_size=4,

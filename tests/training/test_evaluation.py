@@ -12,12 +12,13 @@ from annotations.answers import AnswerVocabulary
 from annotations.drops import DataError
 from stores.errors import StoreError
 from tests.training.task_stores import COLORS, make_task_run, task_stores
-from training import evaluation
 from training.batches import BatchMaker, BatchOptions
 from training.evaluate_command import EvaluateCommand
-from training.evaluation import evaluate, predict
+from training.evaluation import evaluate
 from training.objectives.catalog import Objectives
 from training.shards import JoinedShards
+from training.tasks import answers
+from training.tasks.answers import predict
 from training.tasks.catalog import TASKS
 from training.tasks.gqa import Choices
 from training.weights import load_model
@@ -75,7 +76,7 @@ def scores_one_by_one(run, model, shards, numbers):
 def test_predictions_are_the_highest_scores_of_each_sentence_alone(of, task, asked, shards):
     run, model = asked(of)
     numbers = select(shards, task)
-    found = predict(run, model, shards, numbers, task=TASKS[task])
+    found = predict(run, model, shards, numbers, num_images=TASKS[task].num_images)
     best = scores_one_by_one(run, model, shards, numbers).argmax(1).tolist()
     ids = [sentence.sentence_id for sentence in sentences_of(shards, numbers)]
     assert found == {each: run.answers.answers[row] for each, row in zip(ids, best, strict=True)}
@@ -86,10 +87,10 @@ def test_predictions_are_the_highest_scores_of_each_sentence_alone(of, task, ask
 def test_predictions_depend_neither_on_the_order_of_sentences_nor_on_their_batches(task, asked, shards, monkeypatch):
     run, model = asked(task)
     numbers = select(shards, task)
-    expected = predict(run, model, shards, numbers, task=TASKS[task])
-    monkeypatch.setattr(evaluation, "BATCH_SIZE", 5)
-    assert predict(run, model, shards, numbers, task=TASKS[task]) == expected
-    assert predict(run, model, shards, numbers[::-1].copy(), task=TASKS[task]) == expected
+    expected = predict(run, model, shards, numbers, num_images=TASKS[task].num_images)
+    monkeypatch.setattr(answers, "BATCH_SIZE", 5)
+    assert predict(run, model, shards, numbers, num_images=TASKS[task].num_images) == expected
+    assert predict(run, model, shards, numbers[::-1].copy(), num_images=TASKS[task].num_images) == expected
 
 
 def test_dropout_is_off_however_the_model_comes(shards, tmp_path):
@@ -98,9 +99,9 @@ def test_dropout_is_off_however_the_model_comes(shards, tmp_path):
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.9
     numbers = select(shards, "vqa-v2")
-    expected = predict(run, model, shards, numbers, task=TASKS["vqa-v2"])
+    expected = predict(run, model, shards, numbers, num_images=TASKS["vqa-v2"].num_images)
     for _ in range(3):
-        assert predict(run, model.train(), shards, numbers, task=TASKS["vqa-v2"]) == expected
+        assert predict(run, model.train(), shards, numbers, num_images=TASKS["vqa-v2"].num_images) == expected
     assert not model.training
 
 
@@ -108,7 +109,7 @@ def test_only_allowed_answers_are_given_and_as_they_are_written_there(asked, sha
     run, model = asked("pretraining")
     numbers = select(shards, "gqa")
     allowed = AnswerVocabulary(answers=("Blue", "the grey", "two", "purple"))
-    found = predict(run, model, shards, numbers, task=TASKS["gqa"], allowed=allowed)
+    found = predict(run, model, shards, numbers, num_images=TASKS["gqa"].num_images, allowed=allowed)
     best = scores_one_by_one(run, model, shards, numbers)[:, 2:].argmax(1).tolist()
     ids = [sentence.sentence_id for sentence in sentences_of(shards, numbers)]
     assert found == {each: ("Blue", "the grey", "two")[row] for each, row in zip(ids, best, strict=True)}
@@ -119,7 +120,12 @@ def test_answers_of_which_the_run_knows_none_are_refused(asked, shards):
     run, model = asked("pretraining")
     with pytest.raises(DataError, match="knows none of the answers that are allowed"):
         predict(
-            run, model, shards, select(shards, "gqa"), task=TASKS["gqa"], allowed=AnswerVocabulary(answers=("purple",))
+            run,
+            model,
+            shards,
+            select(shards, "gqa"),
+            num_images=TASKS["gqa"].num_images,
+            allowed=AnswerVocabulary(answers=("purple",)),
         )
 
 
@@ -130,8 +136,8 @@ def test_scores_are_those_of_the_official_metric_and_files_are_written(of, task,
     run, model = asked(of)
     scores = evaluate(run, model, shards, task_name=task, split="val", out=tmp_path)
     numbers = select(shards, task)
-    predictions = predict(run, model, shards, numbers, task=TASKS[task])
-    expected = asdict(TASKS[task].score(sentences_of(shards, numbers), predictions))
+    predictions = predict(run, model, shards, numbers, num_images=TASKS[task].num_images)
+    expected = asdict(TASKS[task].measure.score(sentences_of(shards, numbers), predictions))
     assert scores == json.loads(json.dumps(expected))
     suffix = "csv" if task == "nlvr2" else "json"
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -156,7 +162,7 @@ def test_a_split_whose_answers_are_secret_has_a_submission_and_no_scores(task, a
     run, model = asked(task)
     assert evaluate(run, model, shards, task_name=task, split="test", out=tmp_path) == {}
     assert not list(tmp_path.glob("scores-*"))
-    predictions = predict(run, model, shards, select(shards, task, "test"), task=TASKS[task])
+    predictions = predict(run, model, shards, select(shards, task, "test"), num_images=TASKS[task].num_images)
     if task == "nlvr2":
         rows = list(csv.reader((tmp_path / "submission-nlvr2-test.csv").open()))
         assert [identifier for identifier, _ in rows] == [f"test-{number}-0-0" for number in range(12)]

@@ -99,7 +99,7 @@ def test_options_go_before_what_the_task_has(start, stores, tmp_path):
 @pytest.mark.parametrize(
     ("task", "options", "error", "says"),
     [
-        ("vcr", {}, DataError, "task 'vcr': no such task, expected one of vqa-v2, gqa, nlvr2"),
+        ("vcr", {}, DataError, "task 'vcr': no such task, expected one of vqa-v2, gqa, nlvr2, snli-ve"),
         ("gqa", {"batch_size": 13}, OrderError, "batch size 13 of 12 sentences"),
         ("gqa", {"epochs": 0.0}, ValueError, "num_steps is 0, expected 1 or more"),
         ("gqa", {"num_steps": 0}, ValueError, "num_steps is 0, expected 1 or more"),
@@ -166,18 +166,18 @@ def test_the_first_weights_are_the_encoder_and_the_answers_that_both_have(task, 
     path.write_text(json.dumps(["umbrella", "GREY", "the blue"]))
     run = prepare(task, start, stores, tmp_path / "out", answers=path if task == "vqa-v2" else None)
     model = build_model(run)
-    fresh = {name: weights.clone() for name, weights in model.head.state_dict().items()}
+    fresh = {name: weights.clone() for name, weights in model.answer_head.state_dict().items()}
     start_from(start, model, run)
     expected = pretrained.encoder.state_dict()
     assert all(torch.equal(weights, expected[name]) for name, weights in model.encoder.state_dict().items())
     if task == "nlvr2":
-        assert all(torch.equal(weights, fresh[name]) for name, weights in model.head.state_dict().items())
+        assert all(torch.equal(weights, fresh[name]) for name, weights in model.answer_head.state_dict().items())
         return
     old = pretrained.answer_head.decoder
     rows = [COLORS.index("gray"), COLORS.index("blue")]
-    assert torch.equal(model.head.decoder.weight[1:], old.weight[rows])
-    assert model.head.decoder.weight[0].count_nonzero() == 0
-    assert torch.equal(model.head.dense.weight, pretrained.answer_head.dense.weight)
+    assert torch.equal(model.answer_head.decoder.weight[1:], old.weight[rows])
+    assert model.answer_head.decoder.weight[0].count_nonzero() == 0
+    assert torch.equal(model.answer_head.dense.weight, pretrained.answer_head.dense.weight)
 
 
 @pytest.mark.parametrize("task", ["vqa-v2", "gqa", "nlvr2"])

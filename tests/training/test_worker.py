@@ -15,10 +15,10 @@ from tests.training.learnable_runs import begin, curve, learnable_stores, tiny_p
 from training.batches import BatchOptions
 from training.checkpoints import latest_checkpoint, list_checkpoints, read_tensors
 from training.loop import LoopError
-from training.objectives.catalog import Objectives
 from training.optimizers import Optimization
 from training.order import OrderError
 from training.runs import begin_run, open_run
+from training.tasks.catalog import TASKS
 from training.tokenizer import train_tokenizer
 from training.weights import build_model, load_model, start_from
 from training.worker import Place, TrainTask, train_run
@@ -207,7 +207,7 @@ def answering(stores, out, pretrained, *, answers=("green", "purple", "red"), **
     recipe = replace(
         run.recipe,
         task="vqa-v2",
-        objectives=Objectives(masked_words=None, masked_regions=None, matching=None, question_answering=None),
+        objectives=TASKS["vqa-v2"].objectives,
         batches=BatchOptions(max_pieces=24, soft_answers=True),
         sources=("vqa-v2",),
         sizes=replace(run.recipe.sizes, num_answers=len(answers)),
@@ -227,9 +227,9 @@ def test_a_model_that_answers_starts_with_the_encoder_and_the_answers_that_were_
         assert torch.equal(weight, old[f"encoder.{name}"]), name
     decoder = old["objectives.question_answering.head.decoder.weight"]
     before = open_run(task.run).answers.answers
-    assert torch.equal(model.head.decoder.weight[0], decoder[before.index("green")])
-    assert not model.head.decoder.weight[1].any()
-    assert torch.equal(model.head.decoder.weight[2], decoder[before.index("red")])
+    assert torch.equal(model.answer_head.decoder.weight[0], decoder[before.index("green")])
+    assert not model.answer_head.decoder.weight[1].any()
+    assert torch.equal(model.answer_head.decoder.weight[2], decoder[before.index("red")])
 
 
 def test_a_model_that_answers_is_trained_and_goes_on(stores, tmp_path):

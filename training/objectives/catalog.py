@@ -25,6 +25,8 @@ class Objectives:
     word_object_alignment: AlignmentOptions | None = None
 
 
+NO_OBJECTIVES = Objectives(masked_words=None, masked_regions=None, matching=None, question_answering=None)
+
 # Each has `terms`, the names of the loss terms that it gives.
 OBJECTIVES: dict[str, Callable[[Any, Sizes], nn.Module]] = {
     "masked_words": MaskedWordsObjective,

@@ -1,45 +1,87 @@
 """The tasks of fine-tuning. A new one is a file like `vqa_v2.py`, with its official metric, and a line in `TASKS`."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from annotations.records import Sentence
-from training.objectives.question_answering import AnswerLoss
-from training.tasks import gqa, nlvr2, vqa_v2
+from training.batches import BatchMaker, BatchOptions, Maker
+from training.objectives.catalog import NO_OBJECTIVES, Objectives
+from training.objectives.question_answering import QuestionAnsweringOptions
+from training.tasks import gqa, nlvr2, snli_ve, vqa_v2
+from training.tasks.answers import AnswerMetric
+from training.tasks.measure import Measure
 
-TaskName = Literal["vqa-v2", "gqa", "nlvr2"]
+TaskName = Literal["vqa-v2", "gqa", "nlvr2", "snli-ve"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One task: which sentences, which answers, and how it is officially scored."""
+    """One task: which sentences, what is learnt of them, and how it is officially scored."""
 
     sources: tuple[str, ...]
-    """The data sets whose sentences are asked."""
-    loss: AnswerLoss
-    score: Callable[..., Any]
-    """(sentences, predictions) -> a dataclass of figures."""
-    write_submission: Callable[[Path, Iterable[Sentence], Mapping[str, str]], None]
+    """The data sets whose sentences are asked; of those, the ones that a store has."""
+    measure: Measure
+    objectives: Objectives
+    batches: BatchOptions = field(default_factory=BatchOptions)
+    """What batches have; `max_pieces` is that of the run that is started from."""
+    maker: Callable[..., Maker] = BatchMaker
     num_images: int = 1
+    answered: bool = True
+    """Only sentences with an answer are learnt from."""
     answers: tuple[str, ...] | None = None
     """The table of answers, where the task has its own; else it is a file's, or that of the training questions."""
     learning_rate: float = 5e-5
     """Peak, as LXMERT's public code has it."""
+    variants: Mapping[str, Callable[["Task"], "Task"]] = field(default_factory=dict)
+    """The task with one thing changed, by name."""
+
+
+def _answering(loss: Literal["soft", "single"], num_images: int = 1) -> Objectives:
+    return replace(NO_OBJECTIVES, question_answering=QuestionAnsweringOptions(loss=loss, num_images=num_images))
 
 
 TASKS: dict[str, Task] = {
-    "vqa-v2": Task(sources=("vqa-v2",), loss="soft", score=vqa_v2.score, write_submission=vqa_v2.write_submission),
+    "vqa-v2": Task(
+        sources=("vqa-v2",),
+        measure=AnswerMetric(score=vqa_v2.score, write_submission=vqa_v2.write_submission),
+        objectives=_answering("soft"),
+        batches=BatchOptions(soft_answers=True),
+    ),
     "gqa": Task(
-        sources=("gqa",), loss="soft", score=gqa.score, write_submission=gqa.write_submission, learning_rate=1e-5
+        sources=("gqa",),
+        measure=AnswerMetric(score=gqa.score, write_submission=gqa.write_submission),
+        objectives=_answering("soft"),
+        batches=BatchOptions(soft_answers=True),
+        learning_rate=1e-5,
     ),
     "nlvr2": Task(
         sources=("nlvr2",),
-        loss="single",
-        score=nlvr2.score,
-        write_submission=nlvr2.write_submission,
+        measure=AnswerMetric(score=nlvr2.score, write_submission=nlvr2.write_submission, suffix="csv", num_images=2),
+        objectives=_answering("single", num_images=2),
         num_images=2,
         answers=("False", "True"),
     ),
+    "snli-ve": Task(
+        sources=("snli-ve",),
+        measure=AnswerMetric(score=snli_ve.score, write_submission=snli_ve.write_submission),
+        objectives=_answering("single"),
+        answers=snli_ve.LABELS,
+    ),
 }
+
+
+def find_task(name: str, variant: str | None = None) -> Task:
+    """Return a task, or one of its variants.
+
+    Raises:
+        ValueError: there is none of this name; lists those that there are.
+    """
+    if name not in TASKS:
+        raise ValueError(f"task {name!r}: no such task, expected one of {', '.join(TASKS)}")
+    task = TASKS[name]
+    if variant is None:
+        return task
+    if variant not in task.variants:
+        known = ", ".join(task.variants) or "none: it has no variants"
+        raise ValueError(f"variant {variant!r} of {name}: none such, expected one of {known}")
+    return task.variants[variant](task)

@@ -1,0 +1,38 @@
+"""What a task's measurement is of, and what it is: a function from a frozen model's subject to named figures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.model import Model
+from training.runs import Run
+from training.shards import JoinedShards
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """One model, and the sentences of a task's split that it is asked about."""
+
+    run: Run
+    model: Model
+    """In evaluation mode, on `device`."""
+    shards: JoinedShards
+    numbers: NDArray[np.int64]
+    """Of the sentences."""
+    task_name: str
+    split: str
+    out: Path
+    """Folder for what is written besides the scores: predictions, submissions."""
+    device: str
+
+
+class Measure(Protocol):
+    """Returns a task's figures as JSON values; empty where only a server knows what is right.
+
+    Raises DataError where the model can not be asked, or sentences lack what the metric needs.
+    """
+
+    def __call__(self, subject: Subject, **options: Any) -> dict[str, Any]: ...
