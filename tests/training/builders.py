@@ -3,16 +3,26 @@
 Axes: B pairs, L word pieces, R regions, M masked positions, P supervised pieces.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.models.two_stream import TwoStreamShape
+from training.models.single_stream import SingleStreamShape
+from training.models.two_stream import CROSS_TAPS, TwoStreamShape
 from training.objectives.sizes import Sizes
-from training.records import Alignment, Batch, EncoderOutputs, MaskedRegions, MaskedWords
+from training.records import (
+    Alignment,
+    AttentionTap,
+    Batch,
+    EncoderOutputs,
+    Grounding,
+    MaskedRegions,
+    MaskedWords,
+)
 
 SIZES = Sizes(hidden_size=8, vocab_size=30, feature_dim=6, num_classes=5, num_attributes=4, num_answers=7)
 
@@ -31,6 +41,19 @@ SHAPE = TwoStreamShape(
 )
 """An encoder that fits `SIZES`."""
 
+SINGLE_STREAM = SingleStreamShape(
+    vocab_size=30,
+    feature_dim=6,
+    hidden_size=8,
+    intermediate_size=16,
+    num_heads=2,
+    num_layers=2,
+    max_positions=16,
+    dropout=0,
+    attention_dropout=0,
+)
+"""Another one."""
+
 MASK_ID = 3
 """The piece that stands for a masked one; [PAD], [CLS] and [SEP] are 0, 1 and 2."""
 
@@ -45,7 +68,8 @@ def make_batch(
     """Return a batch of so many pieces and regions a pair, which has something for every objective.
 
     Every pair matches, has an answer, and every region its names. Pieces 1, 3, ... are masked, regions 0, 2, ... too,
-    and pieces 0, 3, ... know their regions.
+    and pieces 0, 3, ... know their regions. Pieces 1 and 2 of every sentence are a phrase, and of the first piece 2
+    is one, too.
     """
     draw = torch.Generator().manual_seed(seed)
     text_mask, region_mask = _first(num_pieces), _first(num_regions)
@@ -57,6 +81,9 @@ def make_batch(
     hidden = _positions(region_mask & (torch.arange(width) % 2 == 0))
     pointed = _positions(text_mask & (torch.arange(length) % 3 == 0))
     targets = torch.rand(len(pointed), width, generator=draw) * region_mask[pointed // length]
+    phrases = torch.tensor([*range(size), 0])
+    gold = (torch.arange(width) + torch.arange(size + 1)[:, None]) % 3 == 0
+    gold[:, 0] |= ~(gold & region_mask[phrases]).any(1)
     return Batch(
         sentence_ids=tuple(f"sentence-{row}" for row in range(size)),
         image_ids=tuple(f"image-{row}" for row in range(size)),
@@ -80,29 +107,52 @@ def make_batch(
         alignment=Alignment(
             positions=pointed, targets=targets / targets.sum(1, keepdim=True), covers=targets > targets.mean(1, True)
         ),
+        grounding=Grounding(
+            rows=phrases,
+            starts=torch.tensor([*[1] * size, 2]),
+            ends=torch.full((size + 1,), 3),
+            gold=gold & region_mask[phrases],
+        ),
     )
 
 
 def make_outputs(
-    batch: Batch, *, sizes: Sizes = SIZES, dtype: torch.dtype = torch.float32, seed: int = 0
+    batch: Batch,
+    *,
+    sizes: Sizes = SIZES,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    num_layers: int = 2,
+    num_streams: Literal[1, 2] = 1,
 ) -> EncoderOutputs:
-    """Return what some encoder could have made of `batch`: leaves that take gradients."""
+    """Return what some encoder could have made of `batch`: leaves that take gradients, as the taps' scores are."""
     draw = torch.Generator().manual_seed(seed)
 
     def leaf(*shape: int) -> Tensor:
         return torch.randn(*shape, sizes.hidden_size, generator=draw).to(dtype).requires_grad_()
 
+    def tap(queries: Tensor, keys: Tensor) -> AttentionTap:
+        scores = 2 * torch.randn(len(batch), 2, queries.shape[1], keys.shape[1], generator=draw).to(dtype)
+        scores = scores.masked_fill(~keys[:, None, None], torch.finfo(dtype).min).requires_grad_()
+        return AttentionTap(scores=scores, probs=scores.softmax(3), probs_dropped=scores.softmax(3))
+
+    text, regions = batch.text_mask, batch.region_mask
+    sides = _sides(text, regions, torch.cat([text, regions], 1))
+    layers = tuple(f"{'joint' if num_streams == 1 else 'cross'}.{number}" for number in range(num_layers))
+    names = layers if num_streams == 1 else [f"{layer}.{name}" for layer in layers for name in CROSS_TAPS]
     return EncoderOutputs(
         text=leaf(*batch.text_mask.shape),
         regions=leaf(*batch.region_mask.shape),
         pooled=leaf(len(batch)),
         word_embeddings=leaf(sizes.vocab_size),
+        layers=layers,
+        taps={name: tap(*sides(name)) for name in names},
     )
 
 
 def without_work(batch: Batch) -> Batch:
-    """Return the batch with nothing masked, no piece supervised and no answer; matching alone has something to do."""
-    assert batch.masked_words and batch.masked_regions and batch.alignment
+    """Return the batch with nothing masked, nothing pointed at and no answer; matching alone has something to do."""
+    assert batch.masked_words and batch.masked_regions and batch.alignment and batch.grounding
     return replace(
         batch,
         class_ids=torch.full_like(batch.class_ids, -1),
@@ -119,12 +169,13 @@ def without_work(batch: Batch) -> Batch:
             targets=batch.alignment.targets[:0],
             covers=batch.alignment.covers[:0],
         ),
+        grounding=Grounding(**{name: values[:0] for name, values in vars(batch.grounding).items()}),
     )
 
 
 def pad_batch(batch: Batch, *, pieces: int = 0, regions: int = 0) -> Batch:
     """Return the batch with so much more padding, full of numbers that nothing may depend on."""
-    assert batch.masked_words and batch.masked_regions and batch.alignment
+    assert batch.masked_words and batch.masked_regions and batch.alignment and batch.grounding
     length, width = batch.text_mask.shape[1], batch.region_mask.shape[1]
     text_positions = {"length": length, "padded": length + pieces}
     return replace(
@@ -151,21 +202,24 @@ def pad_batch(batch: Batch, *, pieces: int = 0, regions: int = 0) -> Batch:
             targets=F.pad(batch.alignment.targets, (0, regions)),
             covers=F.pad(batch.alignment.covers, (0, regions)),
         ),
+        grounding=replace(batch.grounding, gold=F.pad(batch.grounding.gold, (0, regions))),
     )
 
 
 def pad_outputs(outputs: EncoderOutputs, *, pieces: int = 0, regions: int = 0) -> EncoderOutputs:
-    """Return the outputs with so much more padding, of states that nothing may depend on."""
+    """Return the outputs with so much more padding, which nobody attends to; its states and attention are arbitrary."""
+    text, image = _places(outputs.text.shape[1], pieces), _places(outputs.regions.shape[1], regions)
     return replace(
         outputs,
         text=F.pad(outputs.text, (0, 0, 0, pieces), value=7),
         regions=F.pad(outputs.regions, (0, 0, 0, regions), value=7),
+        taps=_taps_at(outputs, text, image),
     )
 
 
 def permute_regions(batch: Batch, order: Sequence[int]) -> Batch:
     """Return the batch with every image's regions in this order, padding among them."""
-    assert batch.masked_regions and batch.alignment
+    assert batch.masked_regions and batch.alignment and batch.grounding
     new_place = torch.tensor(order).argsort()
     width = len(order)
     positions = batch.masked_regions.positions
@@ -179,7 +233,15 @@ def permute_regions(batch: Batch, order: Sequence[int]) -> Batch:
         alignment=replace(
             batch.alignment, targets=batch.alignment.targets[:, order], covers=batch.alignment.covers[:, order]
         ),
+        grounding=replace(batch.grounding, gold=batch.grounding.gold[:, order]),
     )
+
+
+def permute_outputs(outputs: EncoderOutputs, order: Sequence[int]) -> EncoderOutputs:
+    """Return the outputs with every image's regions in this order, padding among them."""
+    text = _places(outputs.text.shape[1], 0)
+    taps = _taps_at(outputs, text, torch.tensor(order))
+    return replace(outputs, regions=outputs.regions[:, order], taps=taps)
 
 
 def take_pair(batch: Batch, row: int) -> Batch:
@@ -220,3 +282,27 @@ def _positions(mask: Tensor) -> Tensor:
 
 def _laid_out_again(positions: Tensor, *, length: int, padded: int) -> Tensor:
     return positions // length * padded + positions % length
+
+
+def _places(length: int, padding: int) -> Tensor:
+    """Return 0, 1, ... and -1 for padding."""
+    return torch.tensor([*range(length), *[-1] * padding])
+
+
+def _taps_at(outputs: EncoderOutputs, text: Tensor, regions: Tensor) -> dict[str, AttentionTap]:
+    """Return the taps of these word pieces and regions in their order; -1 is padding."""
+    length = outputs.text.shape[1]
+    sides = _sides(text, regions, torch.cat([text, regions.where(regions < 0, regions + length)]))
+    found = {}
+    for name, tap in outputs.taps.items():
+        queries, keys = sides(name)
+        scores = tap.scores[:, :, queries][..., keys].masked_fill(keys < 0, torch.finfo(tap.scores.dtype).min)
+        probs = tap.probs[:, :, queries][..., keys] * (keys >= 0)
+        found[name] = AttentionTap(scores=scores, probs=probs, probs_dropped=probs)
+    return found
+
+
+def _sides(text: Tensor, regions: Tensor, both: Tensor) -> Callable[[str], tuple[Tensor, Tensor]]:
+    """Return what gives the queries and the keys of a tap by its name."""
+    of_two = dict(zip(CROSS_TAPS, [(text, regions), (regions, text), (text, text), (regions, regions)], strict=True))
+    return lambda name: of_two.get(name.rsplit(".", 1)[-1], (both, both))
