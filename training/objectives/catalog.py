@@ -6,9 +6,11 @@ from typing import Any
 
 from torch import nn
 
+from training.objectives.congruence import Congruence, CongruenceOptions
 from training.objectives.masked_regions import MaskedRegionsObjective, MaskedRegionsOptions
 from training.objectives.masked_words import MaskedWordsObjective, MaskedWordsOptions
 from training.objectives.matching import MatchingObjective, MatchingOptions
+from training.objectives.optimal_transport import OptimalTransport, OptimalTransportOptions
 from training.objectives.question_answering import QuestionAnsweringObjective, QuestionAnsweringOptions
 from training.objectives.sizes import Sizes
 from training.objectives.word_object_alignment import AlignmentOptions, WordObjectAlignment
@@ -23,6 +25,8 @@ class Objectives:
     matching: MatchingOptions | None = field(default_factory=MatchingOptions)
     question_answering: QuestionAnsweringOptions | None = field(default_factory=QuestionAnsweringOptions)
     word_object_alignment: AlignmentOptions | None = None
+    optimal_transport: OptimalTransportOptions | None = None
+    congruence: CongruenceOptions | None = None
 
 
 NO_OBJECTIVES = Objectives(masked_words=None, masked_regions=None, matching=None, question_answering=None)
@@ -34,6 +38,8 @@ OBJECTIVES: dict[str, Callable[[Any, Sizes], nn.Module]] = {
     "matching": MatchingObjective,
     "question_answering": QuestionAnsweringObjective,
     "word_object_alignment": WordObjectAlignment,
+    "optimal_transport": OptimalTransport,
+    "congruence": Congruence,
 }
 
 
