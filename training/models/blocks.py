@@ -47,7 +47,11 @@ def blocks_of(outputs: EncoderOutputs, layer: str, kind: TapKind = "probs") -> B
                 for name in ("text", "text_to_regions", "regions_to_text", "regions")
             }
         )
-    joint_BNTT = _values(outputs.taps[layer], kind)
+    return split(_values(outputs.taps[layer], kind), outputs)
+
+
+def split(joint_BNTT: Tensor, outputs: EncoderOutputs) -> Blocks:
+    """Return the blocks of one map over words, regions and, where there is one, the end token; views."""
     text = slice(outputs.text.shape[1])
     regions = slice(text.stop, text.stop + outputs.regions.shape[1])
     return Blocks(

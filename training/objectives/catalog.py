@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from training.objectives.attention_supervision import AttentionSupervision, AttentionSupervisionOptions
 from training.objectives.congruence import Congruence, CongruenceOptions
 from training.objectives.masked_regions import MaskedRegionsObjective, MaskedRegionsOptions
 from training.objectives.masked_words import MaskedWordsObjective, MaskedWordsOptions
@@ -25,6 +26,7 @@ class Objectives:
     matching: MatchingOptions | None = field(default_factory=MatchingOptions)
     question_answering: QuestionAnsweringOptions | None = field(default_factory=QuestionAnsweringOptions)
     word_object_alignment: AlignmentOptions | None = None
+    attention_supervision: AttentionSupervisionOptions | None = None
     optimal_transport: OptimalTransportOptions | None = None
     congruence: CongruenceOptions | None = None
 
@@ -38,6 +40,7 @@ OBJECTIVES: dict[str, Callable[[Any, Sizes], nn.Module]] = {
     "matching": MatchingObjective,
     "question_answering": QuestionAnsweringObjective,
     "word_object_alignment": WordObjectAlignment,
+    "attention_supervision": AttentionSupervision,
     "optimal_transport": OptimalTransport,
     "congruence": Congruence,
 }

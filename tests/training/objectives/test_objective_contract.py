@@ -18,6 +18,7 @@ from tests.training.builders import (
     without_work,
 )
 from training.model import num_parameters
+from training.objectives.attention_supervision import AttentionSupervisionOptions
 from training.objectives.catalog import OBJECTIVES, Objectives, build_objectives
 from training.objectives.congruence import CongruenceOptions
 from training.objectives.masked_regions import MaskedRegionsOptions
@@ -42,6 +43,14 @@ VARIANTS = {
         AlignmentOptions(decoder="paper", topk_on="pred_eval_only"),
         AlignmentOptions(topk_on="pred_restricted"),
     ],
+    "attention_supervision": [
+        AttentionSupervisionOptions(),
+        AttentionSupervisionOptions(layers="last", heads=(1,), norm="softmax", image_to_text="bce_logprob"),
+        AttentionSupervisionOptions(tap="probs_dropped", epsilon=1e-6, image_to_text="none"),
+        AttentionSupervisionOptions(mode="semi-direct"),
+        AttentionSupervisionOptions(mode="indirect"),
+        AttentionSupervisionOptions(mode="indirect", indirect_span="shifted", indirect_size=0, whole_image=True),
+    ],
     "optimal_transport": [OptimalTransportOptions(), OptimalTransportOptions(special_pieces=True)],
     "congruence": [
         CongruenceOptions(),
@@ -56,8 +65,12 @@ EVERY = [
 ]
 every_objective = pytest.mark.parametrize(("name", "options"), EVERY)
 
-NEEDS = {"masked_words": "masked_words", "masked_regions": "masked_regions", "word_object_alignment": "alignment"}
-
+NEEDS = {
+    "masked_words": "masked_words",
+    "masked_regions": "masked_regions",
+    "word_object_alignment": "alignment",
+    "attention_supervision": "grounding",
+}
 
 ALWAYS_AT_WORK = ("matching", "optimal_transport", "congruence")
 """Those that every pair tells something."""
