@@ -106,7 +106,7 @@ class AlignmentSummary:
 
 def align(job: AlignmentJob) -> AlignmentSummary:
     """Make every sentence shard that is missing; run again after any interruption, it does only what is left."""
-    _check_sources(job.annotations)
+    check_sources(job.annotations)
     regions = RegionLayouts(job.regions).manifest
     vocabulary = _vocabulary(job.regions, regions)
     vector_drops = Drops(strict=job.strict)
@@ -232,7 +232,8 @@ def _vocabulary(folder: Path, regions: Manifest) -> dict[str, list[str]]:
     return vocabulary
 
 
-def _check_sources(sources: Sequence[AnnotationSource]) -> None:
+def check_sources(sources: Sequence[AnnotationSource]) -> None:
+    """All sources are data sets that there are, at paths that there are; else a ValueError says which is not."""
     if not sources:
         raise ValueError(f"--annotations names nothing; expected NAME=PATH, NAME one of {', '.join(DATA_SETS)}")
     for source in sources:

@@ -94,7 +94,7 @@ class AlignCommand:
         )
         return AlignmentJob(
             regions=self.regions,
-            annotations=tuple(map(_source, self.annotations)),
+            annotations=tuple(map(parse_source, self.annotations)),
             vectors=self.vectors,
             out=self.out,
             store=self.store,
@@ -112,7 +112,7 @@ class AlignCommand:
         )
 
 
-def _source(text: str) -> AnnotationSource:
+def parse_source(text: str) -> AnnotationSource:
     name, equals, path = text.partition("=")
     if not equals or not path:
         names = "; ".join(f"{each}: {data_set.place}" for each, data_set in DATA_SETS.items())

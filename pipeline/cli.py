@@ -10,6 +10,7 @@ import tyro.extras
 from annotations.drops import DataError
 from detectors.images import ImageError
 from pipeline.align_command import AlignCommand
+from pipeline.boxes_command import BoxesCommand
 from pipeline.commands import DemoCommand, ExtractCommand, InspectCommand, RepairCommand, ToyworldCommand, VerifyCommand
 from pipeline.convert_command import ConvertCommand
 from pipeline.crew import CrewError
@@ -26,6 +27,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "repair": RepairCommand,
     "inspect": InspectCommand,
     "doctor": DoctorCommand,
+    "boxes": BoxesCommand,
 }
 
 DONE, ERROR, WRONG_USAGE, IN_QUARANTINE = 0, 1, 2, 3

@@ -47,6 +47,8 @@ class BatchOptions:
     """Phrases with the regions that show them, where they are asked for."""
     soft_answers: bool = False
     """Every answer's score, where a task asks for it."""
+    candidates: int = 0
+    """Other images, or other texts, that each pair is ranked against, where it is; 399 in UNITER's public code."""
 
     def __post_init__(self) -> None:
         if self.max_pieces < 3:
@@ -119,7 +121,7 @@ class BatchMaker:
 
     def _pairs(self, numbers: NDArray[np.int64], step: int, positions: NDArray[np.int64]) -> list["_Pair"]:
         """Return every sentence with each of its images, one after another."""
-        draws = [_random(self._seed, step, int(position)) for position in positions]
+        draws = [random_stream(self._seed, step, int(position)) for position in positions]
         owns = [int(numbers[position]) for position in positions]
         spoken = [self._exchange(own, numbers, draw) for own, draw in zip(owns, draws, strict=True)]
         sentences = [self.shards.read(number) for number in spoken]
@@ -306,5 +308,5 @@ def stack_regions(records: Iterable[RegionFeatures], num_regions: Sequence[int])
     }
 
 
-def _random(seed: int, step: int, position: int) -> np.random.Generator:
+def random_stream(seed: int, step: int, position: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, position, step]))

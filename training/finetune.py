@@ -27,7 +27,7 @@ class FinetuneOptions:
     """Of the task; None: the task as it is."""
     answers: Path | None = None
     max_pieces: int | None = None
-    """Of a sentence; None: as the pre-trained run has it."""
+    """Of a sentence; None: as the task has it, or the pre-trained run."""
     batch_size: int = 32
     epochs: float = 4.0
     num_steps: int | None = None
@@ -63,13 +63,14 @@ def prepare_finetuning(
             sentences=numbers, lengths=shards.lengths[numbers], batch_size=options.batch_size, seed=options.seed
         )
         num_steps = round(options.epochs * order.batches_per_epoch) if options.num_steps is None else options.num_steps
+        max_pieces = options.max_pieces or task.max_pieces or pretrained.recipe.batches.max_pieces
         rate = task.learning_rate if options.learning_rate is None else options.learning_rate
         recipe = Recipe(
             task=task_name,
             encoder=pretrained.recipe.encoder,
             sizes=sizes,
             objectives=task.objectives,
-            batches=replace(task.batches, max_pieces=options.max_pieces or pretrained.recipe.batches.max_pieces),
+            batches=replace(task.batches, max_pieces=max_pieces),
             optimization=replace(
                 pretrained.recipe.optimization, learning_rate=rate, schedule="linear", warmup=0.1, clip=5.0, ema=0.0
             ),

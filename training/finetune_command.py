@@ -38,7 +38,7 @@ class FinetuneCommand:
     """A JSON table of answers, such as trainval_label2ans.json; the most frequent ones of the training questions,
     unless given."""
     max_pieces: int | None = None
-    """Word pieces of a sentence; those of the pre-trained run, unless given."""
+    """Word pieces of a sentence; those of the task, or of the pre-trained run, unless given."""
     batch_size: int = 32
     """Sentences a step, of all workers together."""
     epochs: float = 4.0

@@ -24,6 +24,8 @@ class GroundingOptions:
 
     min_iou: float = COVERING_IOU
     """With one of the gold boxes; a phrase that no region overlaps so much is not grounded."""
+    keep_unshown: bool = False
+    """Also phrases that no region overlaps so much: for measurements, which count them as missed."""
     permuted: bool = False
     """A control: a sentence's phrases mean other regions, the same in every epoch."""
 
@@ -45,7 +47,7 @@ class Phrases:
 
 
 def make_grounding(rows: Sequence[AlignedRow], options: GroundingOptions, *, num_regions: int, seed: int) -> Grounding:
-    """Return the phrases of all rows that at least one region shows.
+    """Return the phrases of all rows that at least one region shows, or of all.
 
     Args:
         num_regions: R of the batch.
@@ -61,7 +63,7 @@ def make_grounding(rows: Sequence[AlignedRow], options: GroundingOptions, *, num
         gold_PR[start : start + len(gold), : gold.shape[1]] = gold
         start += len(gold)
     rows_P = np.repeat(np.array([each.row for each in rows], np.int64), [len(each.starts) for each in found])
-    shown_P = gold_PR.any(1)
+    shown_P = gold_PR.any(1) | options.keep_unshown
     return Grounding(
         rows=torch.from_numpy(rows_P[shown_P]),
         starts=torch.from_numpy(_joined([each.starts for each in found])[shown_P]),

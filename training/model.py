@@ -9,11 +9,18 @@ from training.models.blocks import LayerChoice, chosen_layers
 from training.models.catalog import EncoderShape, build_encoder
 from training.models.heads import AnswerHead
 from training.models.initialization import initialize
+from training.objectives.attention_supervision import AttentionSupervision
 from training.objectives.catalog import Objectives, build_objectives
+from training.objectives.matching import MatchingObjective
+from training.objectives.phrase_grounding import PhraseGrounding
 from training.objectives.question_answering import QuestionAnsweringObjective
+from training.objectives.ranking import RankingObjective, hardest_rows
 from training.objectives.sizes import Sizes
 from training.objectives.word_object_alignment import WordObjectAlignment
 from training.records import Batch, EncoderOutputs
+
+_SCORED_AT_ONCE = 256
+"""Pairs whose scores alone are asked for."""
 
 
 class Model(nn.Module):
@@ -50,6 +57,24 @@ class Model(nn.Module):
         head = dict(self.objectives.items()).get("word_object_alignment")
         return head if isinstance(head, WordObjectAlignment) else None
 
+    @property
+    def phrase_grounding(self) -> PhraseGrounding | None:
+        """The classifier of phrases and regions, where the run has one."""
+        head = dict(self.objectives.items()).get("attention_supervision")
+        return head.phrase_grounding if isinstance(head, AttentionSupervision) else None
+
+    @property
+    def ranking(self) -> RankingObjective | None:
+        """The head that ranks pairs, where the run has one."""
+        head = dict(self.objectives.items()).get("ranking")
+        return head if isinstance(head, RankingObjective) else None
+
+    @property
+    def matcher(self) -> RankingObjective | MatchingObjective | None:
+        """The head whose `scores` tell how well pairs match, where the run has one: that of ranking before another."""
+        head = self.ranking or dict(self.objectives.items()).get("matching")
+        return head if isinstance(head, RankingObjective | MatchingObjective) else None
+
     def encode(self, batch: Batch, taps: Collection[str] = ()) -> EncoderOutputs:
         """Return the encoder's outputs, with the attentions that are asked for."""
         outputs: EncoderOutputs = self.encoder(batch, taps)
@@ -67,9 +92,28 @@ class Model(nn.Module):
         return weights
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Return every objective's terms by name, not weighted."""
+        """Return every objective's terms by name, not weighted.
+
+        Of larger groups than ranking learns from, the pairs that it does not keep are scored, and have no other part.
+        """
+        if self.ranking is not None and batch.group_size > 1 + self.ranking.options.kept:
+            batch = self._hardest(self.ranking, batch)
         outputs = self.encode(batch, self._taps)
         return {name: term for head in self.objectives.values() for name, term in head(outputs, batch).items()}
+
+    def _hardest(self, ranking: RankingObjective, batch: Batch) -> Batch:
+        """Return the pairs that match, and of the others the likeliest; nothing is drawn, as there is no dropout."""
+        was_training = self.training
+        self.eval()
+        starts = range(0, len(batch), _SCORED_AT_ONCE)
+        with torch.no_grad():
+            parts = [batch.take(slice(start, start + _SCORED_AT_ONCE)) for start in starts]
+            scores_B = torch.cat([ranking.scores(self.encode(part)) for part in parts])
+        self.train(was_training)
+        torch.clear_autocast_cache()  # it holds weights that were cast without gradients, for the forward to come
+        kept = ranking.options.kept
+        rows = hardest_rows(scores_B, group_size=batch.group_size, kept=kept)
+        return batch.take(rows, group_size=1 + kept)
 
     def _looked_at(self) -> list[LayerChoice]:
         """Return which layers' attention objectives have a say in."""

@@ -50,10 +50,10 @@ class Recipe:
         for name, least in (("batch_size", 1), ("num_steps", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected {least} or more")
-        if self.batches.max_pieces > self.encoder.max_positions:
+        if self.batches.max_pieces > self.encoder.max_pieces:
             raise ValueError(
-                f"max_pieces is {self.batches.max_pieces}, expected at most the encoder's {self.encoder.max_positions} "
-                "positions"
+                f"max_pieces is {self.batches.max_pieces}, expected at most {self.encoder.max_pieces}, for which the "
+                "encoder has positions"
             )
 
 

@@ -68,7 +68,25 @@ class Grounding(_OnDevice):
     ends: Tensor
     """int64 [P]; one past its last word piece."""
     gold: Tensor
-    """bool [P, R]; several are legal, and each row has at least one."""
+    """bool [P, R]; several are legal, and each row has at least one, unless all phrases were asked for."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PhrasePairs(_OnDevice):
+    """Phrases of two captions of one image that name the same thing in different words."""
+
+    rows: Tensor
+    """int64 [Q]; the pair of the batch that both phrases are of."""
+    first_starts: Tensor
+    """int64 [Q]; of the phrase in the first caption, its first word piece, counted from [CLS], 0."""
+    first_ends: Tensor
+    """int64 [Q]; one past its last."""
+    second_starts: Tensor
+    """int64 [Q]; the same of the phrase in the second caption."""
+    second_ends: Tensor
+    """int64 [Q]."""
+    relations: Tensor
+    """int64 [Q]; a value of `annotations.datasets.vgp.TYPES`; -100 where nobody has said."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,13 +126,37 @@ class Batch(_OnDevice):
     masked_regions: MaskedRegions | None = None
     alignment: Alignment | None = None
     grounding: Grounding | None = None
+    phrase_pairs: PhrasePairs | None = None
+    caption_labels: Tensor | None = None
+    """int64 [B]; of two captions, 0: both belong to the image, 1: the first alone, 2: the second alone."""
     segment_ids: Tensor | None = None
     """int64 [B, L]; 1 for the second caption and its [SEP]; None: all are of the first."""
     images_per_sentence: int = 1
     """2 where rows 2i and 2i + 1 are one sentence with its two images."""
+    group_size: int = 1
+    """So many rows, one after another, are compared: the first is of a pair that matches, the others are that pair with
+    another image, or with another text."""
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    def take(self, rows: slice | Tensor, *, group_size: int = 1) -> Self:
+        """Return these pairs, int64 [rows]; in groups of `group_size`.
+
+        Raises:
+            ValueError: the batch has masked or pointed words or regions, which are numbered within the whole of it.
+        """
+        numbers = range(len(self))[rows] if isinstance(rows, slice) else rows.tolist()
+        taken: dict[str, Any] = {"group_size": group_size}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, _OnDevice):
+                raise ValueError(f"the batch has {each.name}, expected none where pairs are taken out of it")
+            if isinstance(value, Tensor):
+                taken[each.name] = value[rows]
+            elif isinstance(value, tuple):
+                taken[each.name] = tuple(value[number] for number in numbers)
+        return type(self)(**taken)
 
     @property
     def is_word(self) -> Tensor:

@@ -119,9 +119,17 @@ class JoinedShards:
         """Return the shard and row of one sentence, for what a batch does not take of it."""
         return int(self._table.shards[number]), int(self._table.rows[number])
 
+    def split_of(self, number: int) -> Split:
+        """Return the split that one sentence is of."""
+        return _SPLITS[self._table.splits[number]]
+
     def images_of(self, number: int) -> NDArray[np.int32]:
         """Return the numbers of a sentence's images."""
         return self._table.images[self._images_from_to(number)]
+
+    def images_of_each(self, numbers: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the number of the image of each of these sentences, which are about one image."""
+        return self._table.images[self._image_offsets[numbers]]
 
     def num_regions_of(self, number: int) -> NDArray[np.int32]:
         """Return how many regions each of a sentence's images has."""

@@ -93,7 +93,7 @@ def test_a_number_out_of_its_range_is_refused(field, value):
 
 
 def test_sentences_longer_than_the_encoder_can_read_are_refused():
-    with pytest.raises(ValueError, match="max_pieces is 24, expected at most the encoder's 16 positions"):
+    with pytest.raises(ValueError, match="max_pieces is 24, expected at most 16, for which the encoder has positions"):
         recipe_of(encoder=TwoStreamShape(max_positions=16), batches=BatchOptions(max_pieces=24))
 
 

@@ -47,6 +47,11 @@ class SingleStreamShape:
     region_positions: bool = False
     """Regions share the position after the text, the end token has the next; as VL-BERT has it. UNITER's have none."""
 
+    @property
+    def max_pieces(self) -> int:
+        """Of a sentence, for which there are positions."""
+        return self.max_positions - 2 * self.region_positions
+
 
 class RegionEmbedding(nn.Module):
     """The sum of a region's feature and its box, each projected and normed, and of a segment; a set without order."""

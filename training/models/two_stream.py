@@ -43,6 +43,11 @@ class TwoStreamShape:
     """Of the layer norm of projected features. A blanked feature is all zeros, and so is its projection as long as the
     bias is: with 1e-12, the first steps' gradient there is a thousand times that of all the rest."""
 
+    @property
+    def max_pieces(self) -> int:
+        """Of a sentence, for which there are positions."""
+        return self.max_positions
+
 
 class RegionEmbedding(nn.Module):
     """The mean of a region's feature and its box, each projected and normed; a set without order."""

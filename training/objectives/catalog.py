@@ -7,12 +7,16 @@ from typing import Any
 from torch import nn
 
 from training.objectives.attention_supervision import AttentionSupervision, AttentionSupervisionOptions
+from training.objectives.caption_match import CaptionMatchObjective, CaptionMatchOptions
 from training.objectives.congruence import Congruence, CongruenceOptions
 from training.objectives.masked_regions import MaskedRegionsObjective, MaskedRegionsOptions
 from training.objectives.masked_words import MaskedWordsObjective, MaskedWordsOptions
 from training.objectives.matching import MatchingObjective, MatchingOptions
 from training.objectives.optimal_transport import OptimalTransport, OptimalTransportOptions
+from training.objectives.phrase_relations import PhraseRelationsObjective, PhraseRelationsOptions
 from training.objectives.question_answering import QuestionAnsweringObjective, QuestionAnsweringOptions
+from training.objectives.referring import ReferringObjective, ReferringOptions
+from training.objectives.ranking import RankingObjective, RankingOptions
 from training.objectives.sizes import Sizes
 from training.objectives.word_object_alignment import AlignmentOptions, WordObjectAlignment
 
@@ -29,6 +33,10 @@ class Objectives:
     attention_supervision: AttentionSupervisionOptions | None = None
     optimal_transport: OptimalTransportOptions | None = None
     congruence: CongruenceOptions | None = None
+    ranking: RankingOptions | None = None
+    caption_match: CaptionMatchOptions | None = None
+    phrase_relations: PhraseRelationsOptions | None = None
+    referring: ReferringOptions | None = None
 
 
 NO_OBJECTIVES = Objectives(masked_words=None, masked_regions=None, matching=None, question_answering=None)
@@ -43,6 +51,10 @@ OBJECTIVES: dict[str, Callable[[Any, Sizes], nn.Module]] = {
     "attention_supervision": AttentionSupervision,
     "optimal_transport": OptimalTransport,
     "congruence": Congruence,
+    "ranking": RankingObjective,
+    "caption_match": CaptionMatchObjective,
+    "phrase_relations": PhraseRelationsObjective,
+    "referring": ReferringObjective,
 }
 
 

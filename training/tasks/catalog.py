@@ -2,16 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from training.batches import BatchMaker, BatchOptions, Maker
+from training.grounding import GroundingOptions
+from training.objectives.attention_supervision import AttentionSupervisionOptions
+from training.objectives.caption_match import CaptionMatchOptions
 from training.objectives.catalog import NO_OBJECTIVES, Objectives
+from training.objectives.phrase_relations import PhraseRelationsOptions
 from training.objectives.question_answering import QuestionAnsweringOptions
-from training.tasks import gqa, nlvr2, snli_ve, vqa_v2
+from training.objectives.referring import ReferringOptions
+from training.tasks import gqa, grounding, nlvr2, refcoco, snli_ve, vgp, vqa_v2
 from training.tasks.answers import AnswerMetric
+from training.tasks.caption_pairs import CaptionPairMaker
 from training.tasks.measure import Measure
 
-TaskName = Literal["vqa-v2", "gqa", "nlvr2", "snli-ve"]
+TaskName = Literal["vqa-v2", "gqa", "nlvr2", "snli-ve", "refcoco", "flickr30k-entities", "vgp"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +29,10 @@ class Task:
     measure: Measure
     objectives: Objectives
     batches: BatchOptions = field(default_factory=BatchOptions)
-    """What batches have; `max_pieces` is that of the run that is started from."""
+    """What batches have, but for `max_pieces`."""
     maker: Callable[..., Maker] = BatchMaker
+    max_pieces: int | None = None
+    """Of a sentence; None: as the run that is started from."""
     num_images: int = 1
     answered: bool = True
     """Only sentences with an answer are learnt from."""
@@ -39,6 +47,19 @@ class Task:
 def _answering(loss: Literal["soft", "single"], num_images: int = 1) -> Objectives:
     return replace(NO_OBJECTIVES, question_answering=QuestionAnsweringOptions(loss=loss, num_images=num_images))
 
+
+def _supervised(**options: Any) -> Callable[[Task], Task]:
+    """Return the variant whose attention is supervised so."""
+    supervision = AttentionSupervisionOptions(**options)
+    return lambda task: replace(task, objectives=replace(task.objectives, attention_supervision=supervision))
+
+
+_SUPERVISIONS = {
+    "direct": _supervised(mode="direct"),
+    "semi-direct": _supervised(mode="semi-direct"),
+    "indirect": _supervised(mode="indirect"),
+    "indirect-shifted": _supervised(mode="indirect", indirect_span="shifted"),
+}
 
 TASKS: dict[str, Task] = {
     "vqa-v2": Task(
@@ -66,6 +87,33 @@ TASKS: dict[str, Task] = {
         measure=AnswerMetric(score=snli_ve.score, write_submission=snli_ve.write_submission),
         objectives=_answering("single"),
         answers=snli_ve.LABELS,
+    ),
+    "refcoco": Task(
+        sources=("refcoco",),
+        measure=refcoco.measure,
+        objectives=replace(NO_OBJECTIVES, referring=ReferringOptions()),
+        batches=BatchOptions(grounding=GroundingOptions()),
+        answered=False,
+    ),
+    "flickr30k-entities": Task(
+        sources=("flickr30k-entities",),
+        measure=grounding.measure,
+        objectives=replace(NO_OBJECTIVES, attention_supervision=AttentionSupervisionOptions(mode="indirect")),
+        batches=BatchOptions(grounding=GroundingOptions()),
+        answered=False,
+        variants=_SUPERVISIONS,
+    ),
+    "vgp": Task(
+        sources=("vgp-entities",),
+        measure=vgp.measure,
+        objectives=replace(
+            NO_OBJECTIVES, caption_match=CaptionMatchOptions(), phrase_relations=PhraseRelationsOptions()
+        ),
+        batches=BatchOptions(mismatch=0.5, grounding=GroundingOptions()),
+        maker=CaptionPairMaker,
+        max_pieces=60,
+        answered=False,
+        variants=_SUPERVISIONS,
     ),
 }
 

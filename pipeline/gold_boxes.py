@@ -1,0 +1,59 @@
+"""The gold boxes of an annotation source, for `vinculum extract --boxes`: features of what annotators outlined.
+
+Grounding is measured and supervised on them where detection is not to matter (RefCOCO's "ground-truth boxes"; Samaran
+et al. 2021, whose regions are the whole image and the boxes of Flickr30k Entities).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from annotations.datasets.catalog import DATA_SETS
+from annotations.drops import DataError, Drops
+from annotations.records import Box, SentenceImage
+from pipeline.align import AnnotationSource, check_sources
+from stores.atomic import write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldBoxes:
+    """What was written."""
+
+    images: int
+    boxes: int
+    drops: dict[str, int]
+    """Annotations left out, by reason."""
+
+
+def write_gold_boxes(out: Path, sources: Sequence[AnnotationSource], *, whole_image: bool) -> GoldBoxes:
+    """`out` is a JSON object of image id to the distinct boxes that the sources' sentences point at, in pixels.
+
+    Boxes are in the order in which sentences name them. Images are those that have one.
+
+    Args:
+        whole_image: the first box of each image is all of it.
+
+    Raises:
+        DataError: a source can not be read, or the size of an image is asked for and not known.
+    """
+    check_sources(sources)
+    drops = Drops()
+    boxes_of: dict[str, dict[Box, None]] = {}
+    for source in sources:
+        for sentence in DATA_SETS[source.name].read_sentences(source.path, drops=drops):
+            for pointer in (*sentence.pointers, *sentence.answer_pointers):
+                image = sentence.images[pointer.image]
+                if pointer.boxes_xyxy:
+                    first = [_whole(image)] if whole_image else []
+                    boxes_of.setdefault(image.image_id, dict.fromkeys(first)).update(dict.fromkeys(pointer.boxes_xyxy))
+    if not boxes_of:
+        told = ", ".join(f"{source.name}={source.path}" for source in sources)
+        raise DataError(f"{told}: no sentence points at a box, expected a source with boxes")
+    write_json(out, {image_id: [list(box) for box in boxes] for image_id, boxes in boxes_of.items()})
+    return GoldBoxes(images=len(boxes_of), boxes=sum(map(len, boxes_of.values())), drops=dict(drops.counts))
+
+
+def _whole(image: SentenceImage) -> Box:
+    if not (image.width and image.height):
+        raise DataError(f"image {image.image_id!r}: its source does not tell its size; leave out --whole-image")
+    return 0.0, 0.0, float(image.width), float(image.height)

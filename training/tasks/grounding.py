@@ -1,0 +1,37 @@
+"""Flickr30k Entities: of how many phrases is one of the 1, 5 or 10 highest regions one that shows it?
+
+A region shows a phrase if it overlaps one of its gold boxes by half. Source: Plummer et al., ICCV 2015.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from training.batches import BatchMaker, BatchOptions
+from training.grounding import GroundingOptions
+from training.order import evaluation_batches
+from training.probes.pointing import measure_pointing
+from training.records import Batch
+from training.tasks.measure import Subject
+
+BATCH_SIZE = 64
+
+
+def measure(subject: Subject, **options: Any) -> dict[str, Any]:
+    """Return recall and share of the gold regions, of every layer's attention, its rollout, and of classifiers."""
+
+    def batches() -> Iterator[Batch]:
+        maker = BatchMaker(
+            subject.shards,
+            subject.run.tokenizer,
+            BatchOptions(
+                max_pieces=subject.run.recipe.batches.max_pieces, grounding=GroundingOptions(keep_unshown=True)
+            ),
+        )
+        for part in evaluation_batches(subject.numbers, subject.shards.lengths[subject.numbers], BATCH_SIZE):
+            yield maker.make(part)
+
+    found = measure_pointing(subject.model, batches(), subject.device)
+    figures: dict[str, Any] = json.loads(json.dumps({name: asdict(each) for name, each in found.items()}))
+    return figures
