@@ -217,9 +217,7 @@ class BatchMaker:
                 rows, self.options.targets, length=length, is_region=is_region_BR, seed=self._seed
             )
         if self.options.grounding is not None:
-            fields["grounding"] = make_grounding(
-                rows, self.options.grounding, num_regions=is_region_BR.shape[1], seed=self._seed
-            )
+            fields["grounding"] = make_grounding(rows, self.options.grounding, is_region=is_region_BR, seed=self._seed)
         return fields
 
     def _random_feature(self, numbers: NDArray[np.int64], draw: np.random.Generator) -> NDArray[np.float16]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stores.training_rows import TrainingSentence
 from training.records import Grounding
-from training.targets import COVERING_IOU, AlignedRow
+from training.targets import COVERING_IOU, AlignedRow, permutation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,21 +46,23 @@ class Phrases:
     """float16 [P, R]; IoU with the gold boxes."""
 
 
-def make_grounding(rows: Sequence[AlignedRow], options: GroundingOptions, *, num_regions: int, seed: int) -> Grounding:
+def make_grounding(
+    rows: Sequence[AlignedRow], options: GroundingOptions, *, is_region: NDArray[np.bool_], seed: int
+) -> Grounding:
     """Return the phrases of all rows that at least one region shows, or of all.
 
     Args:
-        num_regions: R of the batch.
+        is_region: bool [B, R].
         seed: of the permutations, where they are asked for.
     """
     found = [find_phrases(each) for each in rows]
-    gold_PR = np.zeros((sum(len(each.starts) for each in found), num_regions), bool)
+    gold_PR = np.zeros((sum(len(each.starts) for each in found), is_region.shape[1]), bool)
     start = 0
     for each, phrases in zip(rows, found, strict=True):
-        gold = phrases.position >= options.min_iou
+        gold = gold_PR[start : start + len(phrases.starts)]
+        gold[:, : phrases.position.shape[1]] = phrases.position >= options.min_iou
         if options.permuted:
-            gold = gold[:, np.random.default_rng([seed, each.number]).permutation(gold.shape[1])]
-        gold_PR[start : start + len(gold), : gold.shape[1]] = gold
+            gold[:] = gold[:, permutation(each.number, is_region[each.row], seed)]
         start += len(gold)
     rows_P = np.repeat(np.array([each.row for each in rows], np.int64), [len(each.starts) for each in found])
     shown_P = gold_PR.any(1) | options.keep_unshown
@@ -76,7 +78,7 @@ def find_phrases(row: AlignedRow) -> Phrases:
     """Return the phrases of a sentence; those beyond the limit of pieces are lost, or end there."""
     sentence, pieces = row.sentence, row.pieces
     words = np.flatnonzero((sentence.word_images == row.image) & ~sentence.word_in_answer)
-    runs = [run for run in _runs(sentence, words) if len(run)]
+    runs = _runs(sentence, words)
     first = np.array([sentence.word_starts[run[0]] for run in runs], np.int64)
     last = np.array([sentence.word_ends[run[-1]] for run in runs], np.int64)
     starts = np.searchsorted(pieces.ends, first, side="right")

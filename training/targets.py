@@ -88,7 +88,7 @@ def make_alignment(
     )
     targets_PR, covers_PR = made.targets, position_PR >= COVERING_IOU
     if options.permuted:
-        orders = [_permutation(each.number, is_region[each.row], seed) for each in rows]
+        orders = [permutation(each.number, is_region[each.row], seed) for each in rows]
         orders_PR = np.repeat(
             np.array(orders, np.int64).reshape(len(rows), is_region.shape[1]),
             [len(words) for words, _ in pointed],
@@ -135,8 +135,12 @@ def _has_targets(number: int, share: float) -> bool:
     return (number * 0x9E3779B97F4A7C15 % 2**64) < share * 2**64
 
 
-def _permutation(number: int, is_region_R: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
-    """Return an order of the columns that moves regions among each other and leaves padding where it is."""
+def permutation(number: int, is_region_R: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
+    """Return an order of the columns that moves regions among each other and leaves padding where it is.
+
+    Args:
+        number: of the sentence; each has an order of its own.
+    """
     order, there = np.arange(len(is_region_R)), np.flatnonzero(is_region_R)
     order[there] = np.random.default_rng([seed, number]).permutation(there)
     return order

@@ -105,7 +105,7 @@ class CaptionPairMaker:
             else make_alignment(aligned, options.targets, length=shape[1], is_region=is_region_BR, seed=self._seed),
             grounding=None
             if options.grounding is None
-            else make_grounding(aligned, options.grounding, num_regions=is_region_BR.shape[1], seed=self._seed),
+            else make_grounding(aligned, options.grounding, is_region=is_region_BR, seed=self._seed),
             caption_labels=torch.tensor([row.label for row in rows]),
             phrase_pairs=_pair_phrases(rows, [pieces for pieces, _ in encoded]),
         )
