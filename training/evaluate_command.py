@@ -39,6 +39,8 @@ class EvaluateCommand:
     """A JSON table of the answers that may be given, such as GQA's trainval_label2ans.json."""
     choices: Path | None = None
     """GQA's choices file, for validity and plausibility."""
+    max_images: int | None = None
+    """Of retrieval: search only so many images of the split, and their captions; 1000 images are 5 million pairs."""
     average: bool = False
     """Take the moving average of the weights, where the run keeps one."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -54,6 +56,8 @@ class EvaluateCommand:
             raise DataError(f"{self.source}: a run of {task}, expected --task with one of {', '.join(TASKS)}")
         if self.choices is not None and task != "gqa":
             raise DataError(f"--choices goes with GQA, the task is {task}")
+        if self.max_images is not None and task != "retrieval":
+            raise DataError(f"--max-images goes with retrieval, the task is {task}")
         with JoinedShards(self.regions, self.sentences) as shards:
             scores = evaluate(
                 run,
@@ -65,5 +69,6 @@ class EvaluateCommand:
                 device="cuda" if has_gpu(self.device) else "cpu",
                 **({"allowed": read_answer_vocabulary(self.answers)} if self.answers else {}),
                 **({"choices": read_choices(self.choices)} if self.choices else {}),
+                **({"max_images": self.max_images} if self.max_images is not None else {}),
             )
         return {"run": str(self.source), "task": task, "split": self.split, **scores}

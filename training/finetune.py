@@ -2,18 +2,26 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from annotations.answers import AnswerVocabulary, read_answer_vocabulary
 from annotations.drops import DataError
 from stores.manifest import fingerprint
 from training.checkpoints import latest_checkpoint
+from training.objectives.catalog import NO_OBJECTIVES
 from training.order import TrainingOrder
 from training.pretrain import data_of, most_frequent_answers, sizes_of
 from training.recipes import Precision, Recipe, as_json
 from training.runs import Run, begin_run
 from training.shards import JoinedShards
 from training.tasks.catalog import Task, find_task
+from training.tasks.ranking_batches import require_candidates
 from training.weights import load_run
+
+LXMERTS: dict[str, Any] = {"schedule": "linear", "warmup": 0.1, "clip": 5.0, "ema": 0.0}
+"""How LXMERT is fine-tuned."""
+
+EPOCHS = 4.0
 
 MAX_ANSWERS = 3129
 """As many as VQA's usual table has; it takes answers that were given to at least nine questions."""
@@ -29,8 +37,13 @@ class FinetuneOptions:
     max_pieces: int | None = None
     """Of a sentence; None: as the task has it, or the pre-trained run."""
     batch_size: int = 32
-    epochs: float = 4.0
+    epochs: float | None = None
     num_steps: int | None = None
+    """Instead of epochs; None of either: as the task has it, or 4 epochs."""
+    candidates: int | None = None
+    """Other images, or texts, that a pair is ranked against; None: as the task has it."""
+    hardest: int | None = None
+    """How many of them are learnt from; None: as the task has it."""
     learning_rate: float | None = None
     precision: Precision | None = None
     seed: int = 0
@@ -48,7 +61,7 @@ def prepare_finetuning(
         OrderError: a step has more sentences than there are.
         ValueError: an option is out of its range.
     """
-    task, pretrained, first = _task(task_name, options.variant), load_run(start), latest_checkpoint(start)
+    task, pretrained, first = _task(task_name, options), load_run(start), latest_checkpoint(start)
     with JoinedShards(regions, sentences) as shards:
         answers = _answers(task, shards, options.answers)
         sizes = sizes_of(shards, pretrained.tokenizer, answers, pretrained.recipe.encoder.hidden_size)
@@ -58,11 +71,12 @@ def prepare_finetuning(
                 f"{pretrained.recipe.sizes.feature_dim} as {start} was trained on"
             )
         sources = tuple(source for source in task.sources if source in shards.sources) or task.sources
+        if task.objectives.ranking is not None:
+            require_candidates(shards, task.batches.candidates)
         numbers = shards.select(splits=("train",), sources=sources, num_images=task.num_images, answered=task.answered)
         order = TrainingOrder(
             sentences=numbers, lengths=shards.lengths[numbers], batch_size=options.batch_size, seed=options.seed
         )
-        num_steps = round(options.epochs * order.batches_per_epoch) if options.num_steps is None else options.num_steps
         max_pieces = options.max_pieces or task.max_pieces or pretrained.recipe.batches.max_pieces
         rate = task.learning_rate if options.learning_rate is None else options.learning_rate
         recipe = Recipe(
@@ -72,11 +86,11 @@ def prepare_finetuning(
             objectives=task.objectives,
             batches=replace(task.batches, max_pieces=max_pieces),
             optimization=replace(
-                pretrained.recipe.optimization, learning_rate=rate, schedule="linear", warmup=0.1, clip=5.0, ema=0.0
+                pretrained.recipe.optimization, **{**LXMERTS, **task.optimization}, learning_rate=rate
             ),
             sources=sources,
             batch_size=order.batch_size,
-            num_steps=num_steps,
+            num_steps=_num_steps(task, options, order.batches_per_epoch),
             precision=options.precision or pretrained.recipe.precision,
             seed=options.seed,
             data=data_of(shards) | {"start": f"{fingerprint(as_json(pretrained.recipe))} at step {first.step}"},
@@ -84,11 +98,35 @@ def prepare_finetuning(
     return begin_run(out, recipe, pretrained.tokenizer, answers)
 
 
-def _task(name: str, variant: str | None) -> Task:
+def _task(name: str, options: FinetuneOptions) -> Task:
+    """Return the task with what the options change of it."""
     try:
-        return find_task(name, variant)
+        task = find_task(name, options.variant)
     except ValueError as error:
         raise DataError(str(error)) from None
+    if task.objectives == NO_OBJECTIVES:
+        raise DataError(
+            f"task {name!r}: is for measuring alone, expected one that can be learnt; fine-tune on another, such as "
+            f"retrieval, and then vinculum-train evaluate --task {name}"
+        )
+    batches, ranking = task.batches, task.objectives.ranking
+    if ranking is None:
+        if (options.candidates, options.hardest) != (None, None):
+            raise DataError(f"task {name!r}: ranks nothing, expected --candidates and --hardest with retrieval alone")
+        return task
+    if options.candidates is not None:
+        batches = replace(batches, candidates=options.candidates)
+    if options.hardest is not None:
+        ranking = replace(ranking, kept=options.hardest)
+    return replace(task, batches=batches, objectives=replace(task.objectives, ranking=ranking))
+
+
+def _num_steps(task: Task, options: FinetuneOptions, per_epoch: int) -> int:
+    if options.num_steps is not None:
+        return options.num_steps
+    if options.epochs is None and task.num_steps is not None:
+        return task.num_steps
+    return round((EPOCHS if options.epochs is None else options.epochs) * per_epoch)
 
 
 def _answers(task: Task, shards: JoinedShards, path: Path | None) -> AnswerVocabulary:

@@ -41,10 +41,14 @@ class FinetuneCommand:
     """Word pieces of a sentence; those of the task, or of the pre-trained run, unless given."""
     batch_size: int = 32
     """Sentences a step, of all workers together."""
-    epochs: float = 4.0
-    """Times that every question is seen."""
+    epochs: float | None = None
+    """Times that every question is seen; 4, unless given, or the steps of the task."""
     steps: int | None = None
     """Instead of epochs."""
+    candidates: int | None = None
+    """Of retrieval: other images, or texts, that each pair is compared with; 399, unless given."""
+    hardest: int | None = None
+    """Of retrieval: how many of these are learnt from, the likeliest; 31, unless given."""
     learning_rate: float | None = None
     """The schedule's peak; the task's, unless given."""
     precision: Precision | None = None
@@ -71,6 +75,8 @@ class FinetuneCommand:
                 batch_size=self.batch_size,
                 epochs=self.epochs,
                 num_steps=self.steps,
+                candidates=self.candidates,
+                hardest=self.hardest,
                 learning_rate=self.learning_rate,
                 precision=self.precision,
                 seed=self.seed,

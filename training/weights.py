@@ -36,6 +36,8 @@ def load_model(folder: Path, *, average: bool = False) -> tuple[Run, Model]:
 def start_from(folder: Path, model: Model, run: Run) -> None:
     """The model has the encoder of another run, and of its answer head the rows of the answers that both have.
 
+    A head that ranks begins with that of the other run, or with its matching.
+
     In pre-training it has all weights of the other run, which is to have the same objectives.
 
     Raises:
@@ -56,3 +58,5 @@ def start_from(folder: Path, model: Model, run: Run) -> None:
     asked, head = model.answer_head, pretrained.answer_head
     if asked is not None and head is not None and TASKS[run.recipe.task].answers is None:
         transfer_answers(asked, run.answers.answers, head, other.answers.answers)
+    if model.ranking is not None and pretrained.matcher is not None:
+        model.ranking.begin_with(pretrained.matcher)

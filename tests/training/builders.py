@@ -69,7 +69,7 @@ def make_batch(
 
     Every pair matches, has an answer, and every region its names. Pieces 1, 3, ... are masked, regions 0, 2, ... too,
     and pieces 0, 3, ... know their regions. Pieces 1 and 2 of every sentence are a phrase, and of the first piece 2
-    is one, too.
+    is one, too. For ranking, the first pair is the one that matches, and all are one group.
     """
     draw = torch.Generator().manual_seed(seed)
     text_mask, region_mask = _first(num_pieces), _first(num_regions)
@@ -113,6 +113,7 @@ def make_batch(
             ends=torch.full((size + 1,), 3),
             gold=gold & region_mask[phrases],
         ),
+        group_size=size,
     )
 
 

@@ -15,8 +15,8 @@ from training.objectives.matching import MatchingObjective, MatchingOptions
 from training.objectives.optimal_transport import OptimalTransport, OptimalTransportOptions
 from training.objectives.phrase_relations import PhraseRelationsObjective, PhraseRelationsOptions
 from training.objectives.question_answering import QuestionAnsweringObjective, QuestionAnsweringOptions
-from training.objectives.referring import ReferringObjective, ReferringOptions
 from training.objectives.ranking import RankingObjective, RankingOptions
+from training.objectives.referring import ReferringObjective, ReferringOptions
 from training.objectives.sizes import Sizes
 from training.objectives.word_object_alignment import AlignmentOptions, WordObjectAlignment
 

@@ -24,6 +24,14 @@ class MatchingObjective(nn.Module):
         self.terms = ("matching",)
         self.decoder = nn.Linear(sizes.hidden_size, 2)
 
+    def scores(self, outputs: EncoderOutputs) -> Tensor:
+        """Return how well every pair matches, float32 [B]: the logarithm of the odds, whose sigmoid is the probability.
+
+        The score of "it does" alone would rank otherwise: the other one differs from pair to pair, too.
+        """
+        scores_B2 = self.decoder(outputs.pooled).float()
+        return scores_B2[:, 1] - scores_B2[:, 0]
+
     def forward(self, outputs: EncoderOutputs, batch: Batch) -> dict[str, Tensor]:
         """Return the mean cross-entropy over the batch."""
         return {"matching": F.cross_entropy(self.decoder(outputs.pooled).float(), batch.is_matched.long())}

@@ -9,15 +9,20 @@ from training.grounding import GroundingOptions
 from training.objectives.attention_supervision import AttentionSupervisionOptions
 from training.objectives.caption_match import CaptionMatchOptions
 from training.objectives.catalog import NO_OBJECTIVES, Objectives
+from training.objectives.congruence import CongruenceOptions
 from training.objectives.phrase_relations import PhraseRelationsOptions
 from training.objectives.question_answering import QuestionAnsweringOptions
+from training.objectives.ranking import RankingOptions
 from training.objectives.referring import ReferringOptions
-from training.tasks import gqa, grounding, nlvr2, refcoco, snli_ve, vgp, vqa_v2
+from training.tasks import gqa, grounding, nlvr2, refcoco, retrieval, snli_ve, vgp, vqa_v2, winoground
 from training.tasks.answers import AnswerMetric
 from training.tasks.caption_pairs import CaptionPairMaker
 from training.tasks.measure import Measure
+from training.tasks.ranking_batches import CAPTIONS, RankingMaker
 
-TaskName = Literal["vqa-v2", "gqa", "nlvr2", "snli-ve", "refcoco", "flickr30k-entities", "vgp"]
+TaskName = Literal[
+    "vqa-v2", "gqa", "nlvr2", "snli-ve", "refcoco", "flickr30k-entities", "vgp", "retrieval", "winoground"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +33,7 @@ class Task:
     """The data sets whose sentences are asked; of those, the ones that a store has."""
     measure: Measure
     objectives: Objectives
+    """None at all, where it is for measuring alone."""
     batches: BatchOptions = field(default_factory=BatchOptions)
     """What batches have, but for `max_pieces`."""
     maker: Callable[..., Maker] = BatchMaker
@@ -40,6 +46,10 @@ class Task:
     """The table of answers, where the task has its own; else it is a file's, or that of the training questions."""
     learning_rate: float = 5e-5
     """Peak, as LXMERT's public code has it."""
+    optimization: Mapping[str, Any] = field(default_factory=dict)
+    """What is otherwise than in fine-tuning LXMERT with the optimizer of pre-training."""
+    num_steps: int | None = None
+    """Unless told otherwise; None: some epochs."""
     variants: Mapping[str, Callable[["Task"], "Task"]] = field(default_factory=dict)
     """The task with one thing changed, by name."""
 
@@ -54,12 +64,33 @@ def _supervised(**options: Any) -> Callable[[Task], Task]:
     return lambda task: replace(task, objectives=replace(task.objectives, attention_supervision=supervision))
 
 
+def _congruent(**options: Any) -> Callable[[Task], Task]:
+    """Return the variant whose attention is congruent so; ever more, as in the public code."""
+    congruence = CongruenceOptions(schedule="exponential", **options)
+    return lambda task: replace(task, objectives=replace(task.objectives, congruence=congruence))
+
+
+def _with_random_negatives(task: Task) -> Task:
+    return replace(task, batches=replace(task.batches, candidates=RankingOptions().kept))
+
+
 _SUPERVISIONS = {
     "direct": _supervised(mode="direct"),
     "semi-direct": _supervised(mode="semi-direct"),
     "indirect": _supervised(mode="indirect"),
     "indirect-shifted": _supervised(mode="indirect", indirect_span="shifted"),
 }
+
+_CONGRUENCES = {
+    "cacr": _congruent(space="block_prob"),
+    "cacr-raw": _congruent(),
+    "cacr-raw-control": _congruent(control_seed=0),
+    "iais": _congruent(space="block_prob", method="iais-singular"),
+    "iais-raw": _congruent(method="iais-singular"),
+    "iais-distributed": _congruent(space="block_prob", method="iais-distributed"),
+    "random-negatives": _with_random_negatives,
+}
+"""Without -raw: as the public code has it."""
 
 TASKS: dict[str, Task] = {
     "vqa-v2": Task(
@@ -114,6 +145,25 @@ TASKS: dict[str, Task] = {
         max_pieces=60,
         answered=False,
         variants=_SUPERVISIONS,
+    ),
+    "retrieval": Task(
+        sources=CAPTIONS,
+        measure=retrieval.measure,
+        objectives=replace(NO_OBJECTIVES, ranking=RankingOptions()),
+        batches=BatchOptions(candidates=399),
+        maker=RankingMaker,
+        max_pieces=60,
+        answered=False,
+        optimization={"optimizer": "adamw", "betas": (0.9, 0.98), "warmup": 0.002, "clip": 2.0},
+        num_steps=5000,
+        variants=_CONGRUENCES,
+    ),
+    "winoground": Task(
+        sources=("winoground",),
+        measure=winoground.measure,
+        objectives=NO_OBJECTIVES,
+        num_images=2,
+        answered=False,
     ),
 }
 

@@ -26,6 +26,7 @@ from training.objectives.masked_words import MaskedWordsOptions
 from training.objectives.matching import MatchingOptions
 from training.objectives.optimal_transport import OptimalTransportOptions
 from training.objectives.question_answering import QuestionAnsweringOptions
+from training.objectives.ranking import RankingOptions
 from training.objectives.sizes import Sizes
 from training.objectives.word_object_alignment import AlignmentOptions
 
@@ -59,6 +60,7 @@ VARIANTS = {
         CongruenceOptions(space="block_prob", method="iais-singular"),
         CongruenceOptions(space="block_prob", method="iais-distributed"),
     ],
+    "ranking": [RankingOptions()],
 }
 EVERY = [
     pytest.param(name, options, id=f"{name}-{n}") for name in OBJECTIVES for n, options in enumerate(VARIANTS[name])
@@ -72,7 +74,7 @@ NEEDS = {
     "attention_supervision": "grounding",
 }
 
-ALWAYS_AT_WORK = ("matching", "optimal_transport", "congruence")
+ALWAYS_AT_WORK = ("matching", "optimal_transport", "congruence", "ranking")
 """Those that every pair tells something."""
 
 
