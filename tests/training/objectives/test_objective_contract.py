@@ -137,6 +137,10 @@ def test_padding_gets_no_gradient(name, options):
     sum(build(name, options)(outputs, batch).values()).backward()
     for states, mask in ((outputs.text, batch.text_mask), (outputs.regions, batch.region_mask)):
         assert states.grad is None or not states.grad[~mask].any()
+    is_there = torch.cat([batch.text_mask, batch.region_mask], 1)
+    for tap in outputs.taps.values():
+        for mask in (is_there[:, None, :, None], is_there[:, None, None]):
+            assert tap.scores.grad is None or not tap.scores.grad.masked_select(~mask).any()
 
 
 @every_objective
