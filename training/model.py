@@ -110,7 +110,6 @@ class Model(nn.Module):
             parts = [batch.take(slice(start, start + _SCORED_AT_ONCE)) for start in starts]
             scores_B = torch.cat([ranking.scores(self.encode(part)) for part in parts])
         self.train(was_training)
-        torch.clear_autocast_cache()  # it holds weights that were cast without gradients, for the forward to come
         kept = ranking.options.kept
         rows = hardest_rows(scores_B, group_size=batch.group_size, kept=kept)
         return batch.take(rows, group_size=1 + kept)
