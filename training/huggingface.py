@@ -5,19 +5,15 @@ Nothing that a file contains is executed: safetensors, or `torch.load(weights_on
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LxmertConfig
-from transformers.utils import cached_file
 
 from annotations.drops import DataError
-from stores.atomic import replacing
 from training.model import Model
 from training.models.two_stream import TwoStreamShape
 from training.objectives.catalog import Objectives, build_objectives
@@ -26,11 +22,24 @@ from training.objectives.masked_words import MaskedWordsOptions
 from training.objectives.matching import MatchingOptions
 from training.objectives.question_answering import QuestionAnsweringOptions
 from training.objectives.sizes import Sizes
+from training.published_weights import (
+    BERT_LAYER,
+    Published,
+    has,
+    in_our_names,
+    read_published,
+    some,
+    split,
+    their_name,
+    without_tied,
+    write_weights,
+)
 from training.tokenizer import TextTokenizer
 
-WEIGHTS, PICKLED, CONFIG = "model.safetensors", "pytorch_model.bin", "config.json"
+TELLING = ".x_layers."
+"""In some names of every such file."""
 
-# Ours, Hugging Face's: replaced in a name in this order.
+# Ours, Hugging Face's.
 _RENAMED = (
     ("encoder.text_embedding.word.", "lxmert.embeddings.word_embeddings."),
     ("encoder.text_embedding.position.", "lxmert.embeddings.position_embeddings."),
@@ -46,14 +55,10 @@ _RENAMED = (
     ("encoder.pooler.", "lxmert.pooler.dense."),
     (".cross_attention.", ".visual_attention.att."),
     (".cross_output.", ".visual_attention.output."),
-    (".self_attention.attention.", ".attention.self."),
-    (".self_attention.", ".attention."),
     (".text_attention.attention.", ".lang_self_att.self."),
     (".text_attention.", ".lang_self_att."),
     (".region_attention.attention.", ".visn_self_att.self."),
     (".region_attention.", ".visn_self_att."),
-    (".feed_forward.dense.", ".intermediate.dense."),
-    (".feed_forward.output.", ".output."),
     (".text_feed_forward.dense.", ".lang_inter.dense."),
     (".text_feed_forward.output.", ".lang_output."),
     (".region_feed_forward.dense.", ".visn_inter.dense."),
@@ -67,10 +72,9 @@ _RENAMED = (
     ("objectives.question_answering.head.dense.", "answer_head.logit_fc.0."),
     ("objectives.question_answering.head.norm.", "answer_head.logit_fc.2."),
     ("objectives.question_answering.head.decoder.", "answer_head.logit_fc.3."),
-    (".norm.", ".LayerNorm."),
+    *BERT_LAYER,
 )
-_FUSED, _SPLIT = "query_key_value", ("query", "key", "value")
-_OURS_ALONE = "objectives.word_object_alignment."
+_PLACED = ("encoder.", *(ours for ours, _ in _RENAMED if ours.startswith("objectives.")))
 _WORDS, _TIED = "lxmert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
 
 # How others begin a name: copies on several GPUs, a fine-tuned model, LXMERT's authors, an encoder without heads.
@@ -129,34 +133,26 @@ _DECODERS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LxmertWeights:
-    """Published weights, in our layout."""
-
-    shape: TwoStreamShape
-    """Without learning of first rows, as these weights were trained."""
-    objectives: Objectives
-    """Those that the file has heads for and the config does not switch off."""
-    sizes: Sizes
-    state: dict[str, Tensor]
-    """float32; of `Model`."""
-
-
 def to_huggingface(model: Model) -> tuple[LxmertConfig, dict[str, Tensor]]:
     """Return the config and the state dict of an `LxmertForPreTraining` that computes what `model` does.
 
     Queries, keys and values are apart there. The decoder of words is tied to their embeddings, so it is not listed.
     What a run does not have, the config switches off by its `task_*` and `visual_*_loss`. Hugging Face builds the heads
     of words and matching even so; they are zeros, which score everything alike. Left behind, because Hugging Face has
-    no place for them: the decoders of word-object alignment, and which losses the objectives took, at what weights.
+    no place for them: heads of other objectives, and which losses the objectives took, at what weights.
+
+    Raises:
+        DataError: the encoder is no two-stream one.
     """
+    shape = model.encoder.shape
+    if not isinstance(shape, TwoStreamShape):
+        raise DataError(f"{shape.kind} encoder: LXMERT has no place for it, expected a two-stream one")
     state = {
         name: part
         for ours, tensor in model.state_dict().items()
-        if not ours.startswith(_OURS_ALONE)
-        for name, part in _split(ours, tensor.detach())
+        if ours.startswith(_PLACED)
+        for name, part in split(ours, tensor.detach(), _RENAMED)
     }
-    shape = model.encoder.shape
     told = {theirs: getattr(shape, ours) for ours, theirs in _SHAPE.items()} | _told_by_heads(state)
     for head in model.objectives.values():
         if isinstance(head, MaskedRegionsObjective):
@@ -165,7 +161,7 @@ def to_huggingface(model: Model) -> tuple[LxmertConfig, dict[str, Tensor]]:
     with torch.device("meta"):
         always = build_objectives(Objectives(masked_regions=None, question_answering=None), _sizes_of(config))
     for ours, tensor in always.state_dict(prefix="objectives.").items():
-        state.setdefault(_their_name(ours), torch.zeros(tensor.shape))
+        state.setdefault(their_name(ours, _RENAMED), torch.zeros(tensor.shape))
     return config, state
 
 
@@ -180,62 +176,44 @@ def export_huggingface(model: Model, folder: Path, tokenizer: TextTokenizer | No
     config.save_pretrained(folder)
     if tokenizer is not None:
         tokenizer.save(folder)
-    # Parts of one tensor share its memory, which safetensors refuses.
-    apart = {name: tensor.cpu().clone() for name, tensor in state.items()}
-    with replacing(folder / WEIGHTS) as temporary:
-        save_file(apart, temporary, metadata={"format": "pt"})
+    write_weights(folder, state)
 
 
 def import_huggingface(source: str | Path) -> Model:
-    """Return the model of published LXMERT weights; sources and errors are those of `load_huggingface`."""
-    weights = load_huggingface(source)
-    with torch.device("meta"):
-        model = Model(weights.shape, weights.objectives, weights.sizes)
-    model.load_state_dict(weights.state, assign=True)
-    return model
+    """Return the model of the LXMERT weights at `source`; see `read_published` and `lxmert_model`."""
+    return lxmert_model(read_published(source))
 
 
-def load_huggingface(source: str | Path) -> LxmertWeights:
-    """Return the weights at `source`, with the shape and the objectives they are for.
+def lxmert_model(published: Published) -> Model:
+    """Return the model of LXMERT's weights, with the objectives that the file has heads for.
 
-    Args:
-        source: a folder in Hugging Face's layout, a repository's name on its hub, or a file of weights. A file without
-            a config.json beside it is taken for one of LXMERT's authors: sizes and layers are read off the tensors,
-            heads of attention are 12 and dropout is 0.1.
+    Those that the config switches off stay behind. First rows of tables do not learn, as when these weights were
+    trained. Weights without a config.json beside them are taken for those of LXMERT's authors: sizes and layers are
+    read off the tensors, heads of attention are 12 and dropout is 0.1.
 
     Raises:
-        DataError: there is no such thing, it is damaged or holds more than tensors, or it is not LXMERT's: some
-            tensors are missing, left over or of another shape. A head may be absent, but not a part of one.
+        DataError: they are not LXMERT's: some tensors are missing, left over or of another shape. A head may be absent,
+            but not a part of one.
     """
-    config_path, path = _find(str(source))
-    found = {_without_beginning(name): tensor for name, tensor in _read_tensors(path).items()}
-    config = _read_config(config_path) if config_path else _guess_config(path, found)
+    found = {_without_beginning(name): tensor for name, tensor in published.tensors.items()}
+    config = _read_config(published.config) if published.config else _guess_config(published.path, found)
     for task, head in _TASKS.items():
-        setattr(config, task, getattr(config, task) and _has(found, head))
+        setattr(config, task, getattr(config, task) and has(found, head))
     shape = TwoStreamShape(**{ours: getattr(config, theirs) for ours, theirs in _SHAPE.items()}, freeze_first_rows=True)
-    objectives, sizes = _objectives_of(config), _sizes_of(config)
     try:
         with torch.device("meta"):
-            expected = Model(shape, objectives, sizes).state_dict()
+            model = Model(shape, _objectives_of(config), _sizes_of(config))
     except (ValueError, RuntimeError) as error:
-        raise DataError(f"{config_path or path}: describes no encoder ({error})") from error
-    _check(path, found, expected, config)
-    state = {ours: torch.cat([found[name] for name, _ in _split(ours, expected[ours])]).float() for ours in expected}
-    return LxmertWeights(shape=shape, objectives=objectives, sizes=sizes, state=state)
-
-
-def _split(ours: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
-    """Return a tensor of ours under the one name it has there, or its three parts under theirs."""
-    name = _their_name(ours)
-    if _FUSED not in name:
-        return [(name, tensor)]
-    return [(name.replace(_FUSED, part), tensor) for part, tensor in zip(_SPLIT, tensor.chunk(3), strict=True)]
-
-
-def _their_name(name: str) -> str:
-    for ours, theirs in _RENAMED:
-        name = name.replace(ours, theirs)
-    return name
+        raise DataError(f"{published.config or published.path}: describes no encoder ({error})") from error
+    state = in_our_names(
+        without_tied(published.path, found, decoder=_TIED, table=_WORDS),
+        model.state_dict(),
+        _RENAMED,
+        source=f"{published.path}: not the LXMERT weights that its config or its sizes describe",
+        left_behind=tuple(head for task, head in _TASKS.items() if not getattr(config, task)),
+    )
+    model.load_state_dict(state, assign=True)
+    return model
 
 
 def _without_beginning(name: str) -> str:
@@ -244,20 +222,16 @@ def _without_beginning(name: str) -> str:
     return name
 
 
-def _has(state: Mapping[str, Tensor], beginning: str) -> bool:
-    return any(name.startswith(beginning) for name in state)
-
-
 def _told_by_heads(state: Mapping[str, Tensor]) -> dict[str, Any]:
     counts = {field: len(state[name]) if name in state else 0 for field, name in _COUNTED_BY.items()}
-    return counts | {field: _has(state, beginning) for field, beginning in (_TASKS | _DECODERS).items()}
+    return counts | {field: has(state, beginning) for field, beginning in (_TASKS | _DECODERS).items()}
 
 
 def _guess_config(path: Path, found: Mapping[str, Tensor]) -> LxmertConfig:
     """Return the config that these tensors must have had in the program of LXMERT's authors."""
     for name, axis in _SIZED_BY.values():
         if name not in found or found[name].dim() <= axis:
-            raise DataError(f"{path}: not LXMERT's weights, has no {name}; it has {_some(sorted(found))}")
+            raise DataError(f"{path}: not LXMERT's weights, has no {name}; it has {some(sorted(found))}")
     sizes = {field: found[name].shape[axis] for field, (name, axis) in _SIZED_BY.items()}
     layers = {
         field: len({name.split(".")[3] for name in found if name.startswith(beginning)})
@@ -295,34 +269,6 @@ def _sizes_of(config: LxmertConfig) -> Sizes:
     )
 
 
-def _find(source: str) -> tuple[Path | None, Path]:
-    """Return where config, if there is one, and weights are on disk; those of the hub are brought there first."""
-    path = Path(source)
-    if path.is_file():
-        beside = path.with_name(CONFIG)
-        return (beside if beside.is_file() else None), path
-    try:
-        config = Path(str(cached_file(source, CONFIG)))
-        try:
-            return config, Path(str(cached_file(source, WEIGHTS)))
-        except OSError:
-            return config, Path(str(cached_file(source, PICKLED)))
-    except OSError as error:
-        raise DataError(f"{source}: expected {CONFIG} and {WEIGHTS} or {PICKLED} there ({error})") from error
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged file brings about has no class in common
-        raise DataError(f"{path}: damaged, or holds more than tensors, of which nothing was run ({error})") from error
-    if not isinstance(content, Mapping) or not all(isinstance(each, Tensor) for each in content.values()):
-        raise DataError(f"{path}: holds a {type(content).__name__}, expected a state dict: names and tensors alone")
-    return dict(content)
-
-
 def _read_config(path: Path) -> LxmertConfig:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -335,27 +281,3 @@ def _read_config(path: Path) -> LxmertConfig:
             "expected 'lxmert' and 'gelu'"
         )
     return config
-
-
-def _check(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor], config: LxmertConfig) -> None:
-    """Raise DataError unless `found` is what `expected` asks for, and heads that the config switches off."""
-    shapes = {name: list(part.shape) for ours, tensor in expected.items() for name, part in _split(ours, tensor)}
-    unused = tuple(head for task, head in _TASKS.items() if not getattr(config, task))
-    problems = {
-        "missing": sorted(set(shapes) - set(found)),
-        "left over": sorted(name for name in set(found) - set(shapes) - {_TIED} if not name.startswith(unused)),
-        "of another shape": [
-            f"{name} {list(found[name].shape)} instead of {shape}"
-            for name, shape in shapes.items()
-            if name in found and list(found[name].shape) != shape
-        ],
-    }
-    if any(problems.values()):
-        told = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in problems.items() if names)
-        raise DataError(f"{path}: not the LXMERT weights that its config or its sizes describe; {told}")
-    if _TIED in found and not torch.equal(found[_TIED], found[_WORDS]):
-        raise DataError(f"{path}: the decoder of words is not the table of word embeddings, expected them to be tied")
-
-
-def _some(names: Sequence[str], most: int = 12) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -20,7 +20,7 @@ from transformers import (
 
 from annotations.drops import DataError
 from tests.training.builders import SHAPE, SIZES, make_batch
-from training.huggingface import export_huggingface, import_huggingface, load_huggingface, to_huggingface
+from training.huggingface import export_huggingface, import_huggingface, to_huggingface
 from training.model import Model, build_new, num_parameters
 from training.models.two_stream import TwoStreamShape
 from training.objectives.catalog import Objectives
@@ -106,10 +106,10 @@ def test_what_is_exported_loads_there_without_a_gap_and_comes_back_as_it_was(obj
     export_huggingface(model, tmp_path)
     _, told = LxmertForPreTraining.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(told.values()), told
-    back = load_huggingface(tmp_path)
-    assert back.objectives == objectives
-    assert back.shape == replace(SHAPE, freeze_first_rows=True)
-    assert_same_weights(import_huggingface(tmp_path), model)
+    back = import_huggingface(tmp_path)
+    assert back.options == objectives
+    assert back.encoder.shape == replace(SHAPE, freeze_first_rows=True)
+    assert_same_weights(back, model)
 
 
 def test_heads_that_a_run_does_not_have_are_switched_off_and_score_everything_alike(tmp_path):
@@ -130,7 +130,7 @@ def test_decoders_of_alignment_stay_behind(tmp_path):
     model = build(Objectives(word_object_alignment=AlignmentOptions()))
     assert list(to_huggingface(model)[1]) == list(to_huggingface(build())[1])
     export_huggingface(model, tmp_path)
-    assert load_huggingface(tmp_path).objectives == Objectives()
+    assert import_huggingface(tmp_path).options == Objectives()
 
 
 def test_a_model_is_not_changed_by_its_export(tmp_path):
@@ -188,11 +188,12 @@ def test_the_authors_checkpoints_are_the_same_weights(checkpoint, folder, theirs
     state = {copies + name: tensor for name, tensor in authors_names(theirs.state_dict()).items()}
     path = checkpoint(state, _use_new_zipfile_serialization=zipped)
     (folder / "config.json").rename(folder / "elsewhere.json")
-    found = load_huggingface(path)
+    found = import_huggingface(path)
     (folder / "elsewhere.json").rename(folder / "config.json")
-    expected = load_huggingface(folder)
-    assert (found.shape, found.objectives, found.sizes) == (expected.shape, expected.objectives, expected.sizes)
-    assert_same_weights(import_huggingface(path), import_huggingface(folder))
+    expected = import_huggingface(folder)
+    assert found.encoder.shape == expected.encoder.shape
+    assert (found.options, found.sizes) == (expected.options, expected.sizes)
+    assert_same_weights(found, expected)
 
 
 def test_an_encoder_with_an_answer_head_alone_is_enough(tmp_path, checkpoint):
@@ -211,13 +212,13 @@ def test_an_encoder_with_an_answer_head_alone_is_enough(tmp_path, checkpoint):
 def test_an_encoder_alone_is_enough(tmp_path):
     torch.manual_seed(0)
     LxmertModel(TINY).save_pretrained(tmp_path)
-    assert load_huggingface(tmp_path).objectives == NONE
+    assert import_huggingface(tmp_path).options == NONE
 
 
 def test_half_precision_becomes_float32(folder):
     weights = {name: tensor.half() for name, tensor in load_file(folder / "model.safetensors").items()}
     save_file(weights, folder / "model.safetensors")
-    assert {tensor.dtype for tensor in load_huggingface(folder).state.values()} == {torch.float32}
+    assert {tensor.dtype for tensor in import_huggingface(folder).state_dict().values()} == {torch.float32}
 
 
 # Not LXMERT's
@@ -249,22 +250,22 @@ def change(folder, **tensors):
 def test_a_tensor_too_few_or_too_many_or_of_another_shape_is_named(folder, tensors, message):
     change(folder, **tensors)
     with pytest.raises(DataError, match=message):
-        load_huggingface(folder)
+        import_huggingface(folder)
 
 
 def test_a_long_list_is_cut(folder):
     save_file({"extra": torch.zeros(1)}, folder / "model.safetensors")
     with pytest.raises(DataError, match=r"\d+ missing: .* and \d+ more; 1 left over: extra$"):
-        load_huggingface(folder)
+        import_huggingface(folder)
 
 
 def test_weights_of_bert_are_not_lxmerts(tmp_path, checkpoint):
     bert = BertForPreTraining(BertConfig(vocab_size=30, hidden_size=24, num_hidden_layers=1, intermediate_size=32))
     with pytest.raises(DataError, match=r"not LXMERT's weights, has no lxmert\.encoder\.x_layers\.0\.lang_inter"):
-        load_huggingface(checkpoint(bert.state_dict()))
+        import_huggingface(checkpoint(bert.state_dict()))
     bert.save_pretrained(tmp_path / "bert")
     with pytest.raises(DataError, match="model_type 'bert' and hidden_act 'gelu', expected 'lxmert' and 'gelu'"):
-        load_huggingface(tmp_path / "bert")
+        import_huggingface(tmp_path / "bert")
 
 
 @pytest.mark.parametrize(
@@ -281,14 +282,14 @@ def test_weights_of_bert_are_not_lxmerts(tmp_path, checkpoint):
 def test_a_config_that_describes_no_lxmert_is_refused(folder, text, message):
     (folder / "config.json").write_text(text)
     with pytest.raises(DataError, match=message):
-        load_huggingface(folder)
+        import_huggingface(folder)
 
 
 def test_nothing_at_all_is_said_so(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(TINY.to_dict()))
     for source in (tmp_path, tmp_path / "absent", "not a name"):
         with pytest.raises(DataError, match=r"expected config\.json and model\.safetensors or pytorch_model\.bin"):
-            load_huggingface(source)
+            import_huggingface(source)
 
 
 # Damaged, or worse
@@ -302,7 +303,7 @@ def test_a_truncated_file_is_refused(folder, theirs, name, share):
     whole = (folder / name).read_bytes()
     (folder / name).write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(DataError, match=f"{name}: damaged"):
-        load_huggingface(folder / name)
+        import_huggingface(folder / name)
 
 
 class Malice:
@@ -321,7 +322,7 @@ def test_a_pickle_that_would_act_does_not(tmp_path, checkpoint, theirs, zipped):
     state = {**theirs.state_dict(), "lxmert.pooler.dense.bias": Malice(trace)}
     path = checkpoint(state, _use_new_zipfile_serialization=zipped)
     with pytest.raises(DataError, match="damaged, or holds more than tensors, of which nothing was run"):
-        load_huggingface(path)
+        import_huggingface(path)
     assert not trace.exists()
     torch.load(path, weights_only=False)
     assert trace.exists()  # the pickle is what it claims to be
@@ -330,4 +331,4 @@ def test_a_pickle_that_would_act_does_not(tmp_path, checkpoint, theirs, zipped):
 @pytest.mark.parametrize("content", [[1, 2], {"model": {"weight": torch.zeros(1)}}, torch.zeros(1)])
 def test_a_pickle_of_something_else_is_refused(checkpoint, content):
     with pytest.raises(DataError, match=r"holds a \w+, expected a state dict"):
-        load_huggingface(checkpoint(content))
+        import_huggingface(checkpoint(content))

@@ -135,7 +135,7 @@ def test_an_imported_run_starts_a_task(published, answers, tmp_path):
     model = build_model(run)
     start_from(tmp_path / "run", model, run)
     assert run.answers.answers == ("blue", "green", "red")
-    assert torch.equal(model.head.decoder.weight, theirs.answer_head.logit_fc[3].weight[[2, 1, 0]])
+    assert torch.equal(model.answer_head.decoder.weight, theirs.answer_head.logit_fc[3].weight[[2, 1, 0]])
 
 
 def test_a_tokenizer_of_another_size_is_refused(published, tmp_path):
