@@ -2,12 +2,12 @@
 
 Sources: Pandey et al., ACL 2023 (CACR), and Ren et al., ACL-IJCNLP 2021 (IAIS), and their public code, which is another
 thing: it takes probabilities of each block by itself instead of scores, softmaxes those once more, stops the gradient
-through the cross blocks, and means rows where the papers sum. All of it is options here; the default is the paper's
-equation 6 with the code's mean over rows. The paper's equation 7 transposes one factor too much and its algorithm 1
-means where the equations sum; the equations' meaning is taken, the mean is an option.
+through the cross blocks, and means rows where the papers sum. All of it is options here; by default, what CACR's paper
+says with its code's mean over rows. Of the paper itself, equation 7 has one index pair turned round, and algorithm 1
+means where the equations sum: the product of matrices is taken, the mean is an option.
 
 Everything is restricted to words and regions that are there before anything is made of it. Axes: B pairs, N heads (1
-where they are merged), L word pieces, R regions, Q and K rows and columns of any block, X either.
+where they are merged), L word pieces, R regions, Q and K rows and columns of any block.
 """
 
 import math
@@ -108,10 +108,11 @@ class Congruence(nn.Module):
 def congruence_of_pairs(outputs: EncoderOutputs, batch: Batch, options: CongruenceOptions) -> dict[str, Tensor]:
     """Return the divergence of every pair, matched or not, by half ("text", "regions"), each float32 [B]."""
     other_BR = None if options.control_seed is None else other_regions(batch, options.control_seed)
-    by_layer = [
-        divergences(scores, batch.is_word, batch.region_mask, options, other_BR)
-        for scores in _scores_of_layers(outputs, options.layers)
-    ]
+    with torch.autocast(batch.text_mask.device.type, enabled=False):
+        by_layer = [
+            divergences(scores, batch.is_word, batch.region_mask, options, other_BR)
+            for scores in _scores_of_layers(outputs, options.layers)
+        ]
     return {half: torch.stack([layer[half] for layer in by_layer]).mean(0) for half in _halves(options)}
 
 

@@ -436,6 +436,14 @@ def test_every_encoder_learns_from_it_what_its_pairs_alone_would(shape):
     assert model.encoder.text_embedding.word.weight.grad.any()
 
 
+def test_half_precision_changes_nothing_of_given_scores():
+    batch = make_batch()
+    outputs, head = make_outputs(batch), Congruence(CongruenceOptions(), SIZES)
+    expected = head(outputs, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert head(outputs, batch) == expected
+
+
 # the control
 
 
