@@ -19,12 +19,14 @@ def roll_out(attention_BTT: Iterable[Tensor]) -> list[Tensor]:
     """Return the rollout after each layer [B, T, T], of each layer's attention averaged over heads, the first first.
 
     A place keeps as much of itself as it takes in, as residuals do. Rows sum to 1, even of attention whose rows do not.
+    Products have the precision of what is given, whatever autocast would have.
     """
     found: list[Tensor] = []
     for layer_BTT in attention_BTT:
         kept_BTT = layer_BTT + torch.eye(layer_BTT.shape[-1], dtype=layer_BTT.dtype, device=layer_BTT.device)
         kept_BTT = kept_BTT / kept_BTT.sum(-1, keepdim=True)
-        found.append(kept_BTT @ found[-1] if found else kept_BTT)
+        with torch.autocast(layer_BTT.device.type, enabled=False):
+            found.append(kept_BTT @ found[-1] if found else kept_BTT)
     return found
 
 

@@ -89,7 +89,10 @@ def test_dropped_attention_is_rolled_out_where_it_is_asked_for():
 
 def test_half_precision_is_rolled_out_in_single_precision():
     outputs = make_outputs(make_batch(), dtype=torch.bfloat16)
-    assert {each.dtype for each in rollout_of(outputs)} == {torch.float32}
+    with torch.autocast("cpu", torch.bfloat16):
+        found = rollout_of(outputs)
+    assert {each.dtype for each in found} == {torch.float32}
+    assert found[1].sum(2).detach().numpy() == pytest.approx(1, abs=1e-6)
 
 
 def test_nothing_comes_from_padding_and_a_pair_has_the_rollout_that_it_has_alone():
