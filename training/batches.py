@@ -39,6 +39,11 @@ class BatchOptions:
     """Share of the word pieces that are to be guessed; 0.15 in pre-training."""
     mask_regions: float = 0.0
     """Share of the regions that are to be guessed; 0.15 in pre-training."""
+    one_modality: bool = False
+    """Each pair hides word pieces or regions, never both, so that what is hidden can be read off the other, as UNITER
+    has it."""
+    blank_all: bool = False
+    """What is hidden of regions is always blanked, as UNITER has it; else some are exchanged or stay, as words do."""
     mismatch: float = 0.0
     """Share of the pairs whose sentence is exchanged for another image's; 0.5 in pre-training."""
     targets: TargetOptions | None = None
@@ -126,8 +131,11 @@ class BatchMaker:
         spoken = [self._exchange(own, numbers, draw) for own, draw in zip(owns, draws, strict=True)]
         sentences = [self.shards.read(number) for number in spoken]
         pieces = self.tokenizer.encode([each.text for each in sentences], max_pieces=self.options.max_pieces - 2)
+        hides = [_hidden(draw) if self.options.one_modality else (True, True) for draw in draws]
         return [
             _Pair(
+                hides_words=hides[i][0],
+                hides_regions=hides[i][1],
                 spoken=spoken[i],
                 sentence=sentences[i],
                 pieces=pieces[i],
@@ -165,7 +173,7 @@ class BatchMaker:
             if self.options.mask_words:
                 ids_BL[row, 1:last], positions = mask_pieces(
                     each.pieces.ids,
-                    self.options.mask_words,
+                    self.options.mask_words * each.hides_words,
                     each.draw,
                     mask_id=self.tokenizer.mask_id,
                     ordinary_ids=self._ordinary_ids,
@@ -191,7 +199,10 @@ class BatchMaker:
         features_BRD = regions["features"].numpy()
         asked, hidden, zeroed = [], [], []
         for row, each in enumerate(pairs):
-            positions, blanked, exchanged = choose_regions(each.num_regions, self.options.mask_regions, each.draw)
+            share = self.options.mask_regions * each.hides_regions
+            positions, blanked, exchanged = choose_regions(each.num_regions, share, each.draw)
+            if self.options.blank_all:
+                blanked, exchanged = positions, positions[:0]
             asked.append(row * features_BRD.shape[1] + positions)
             hidden.append(features_BRD[row, positions])
             zeroed.append(np.isin(positions, blanked))
@@ -268,6 +279,8 @@ class _Pair:
     """In the region store."""
     num_regions: int
     is_matched: bool
+    hides_words: bool
+    hides_regions: bool
     draw: np.random.Generator
 
 
@@ -304,6 +317,12 @@ def stack_regions(records: Iterable[RegionFeatures], num_regions: Sequence[int])
         "region_mask": torch.from_numpy(np.arange(shape[1]) < np.array(num_regions)[:, None]),
         **{name: torch.from_numpy(array) for name, array in names.items()},
     }
+
+
+def _hidden(draw: np.random.Generator) -> tuple[bool, bool]:
+    """Return whether a pair hides words, and whether it hides regions: one of both."""
+    words = bool(draw.random() < 0.5)
+    return words, not words
 
 
 def random_stream(seed: int, step: int, position: int) -> np.random.Generator:

@@ -8,10 +8,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from training.batches import BatchOptions
+from training.grounding import GroundingOptions
 from training.models.catalog import EncoderShape
+from training.models.single_stream import SingleStreamShape
 from training.models.two_stream import TwoStreamShape
+from training.objectives.attention_supervision import AttentionSupervisionOptions, SupervisionMode
 from training.objectives.catalog import Objectives
+from training.objectives.congruence import CongruenceOptions
 from training.objectives.masked_regions import MaskedRegionsOptions
+from training.objectives.optimal_transport import OptimalTransportOptions
 from training.objectives.word_object_alignment import AlignmentOptions
 from training.optimizers import Optimization
 from training.recipes import Precision
@@ -74,6 +79,23 @@ def change_targets(**changes: Any) -> Callable[[Preset], Preset]:
     return changed
 
 
+def change_batches(**changes: Any) -> Callable[[Preset], Preset]:
+    """Return the ablation whose batches have these options, and otherwise those of the preset."""
+    return lambda preset: replace(preset, batches=replace(preset.batches, **changes))
+
+
+def _with_alignment(preset: Preset) -> Preset:
+    return change_targets()(change_objectives(word_object_alignment=AlignmentOptions())(preset))
+
+
+def _with_supervision(mode: SupervisionMode) -> Callable[[Preset], Preset]:
+    def changed(preset: Preset) -> Preset:
+        supervised = change_objectives(attention_supervision=AttentionSupervisionOptions(mode=mode))(preset)
+        return change_batches(grounding=GroundingOptions())(supervised)
+
+    return changed
+
+
 def _literal_paper(preset: Preset) -> Preset:
     decoder_and_loss = change_objective("word_object_alignment", decoder="paper", topk_on="pred_restricted")
     return change_targets(combination="paper")(decoder_and_loss(preset))
@@ -105,6 +127,14 @@ ALIGNMENT_ABLATIONS: dict[str, Callable[[Preset], Preset]] = {
     "share-0.1": change_targets(share=0.1),
     "share-0.3": change_targets(share=0.3),
     "share-0.7": change_targets(share=0.7),
+}
+
+SUPERVISION_ABLATIONS: dict[str, Callable[[Preset], Preset]] = {
+    "direct": _with_supervision("direct"),
+    "semi-direct": _with_supervision("semi-direct"),
+    "indirect": _with_supervision("indirect"),
+    "cacr": change_objectives(congruence=CongruenceOptions()),
+    "iais": change_objectives(congruence=CongruenceOptions(method="iais-singular")),
 }
 
 _PRETRAINING = BatchOptions(mask_words=0.15, mask_regions=0.15, mismatch=0.5)
@@ -172,10 +202,58 @@ TOY_QUESTIONS = replace(
 )
 """Questions and alignment alone: what the experiment needs of pre-training, in minutes."""
 
+UNITER = replace(
+    LXMERT,
+    command="vinculum-train pretrain --preset uniter --init bert-base-cased --tokenizer bert-base-cased "
+    "--regions regions --sentences sentences --out uniter",
+    hardware="the paper: 16 V100",
+    expected="the paper: 200,000 steps over 5.6 M sentences; then VQA 72.70, NLVR2 75.85, RefCOCO+ testA 81.45. "
+    "Not run by us at this scale.",
+    encoder=SingleStreamShape(),
+    objectives=Objectives(
+        masked_regions=MaskedRegionsOptions(labels="masked_kl", feature_loss="l2", attributes=False),
+        question_answering=None,
+        optimal_transport=OptimalTransportOptions(),
+    ),
+    batches=replace(_PRETRAINING, max_pieces=60, one_modality=True, blank_all=True),
+    sources=("coco-captions", "visual-genome"),
+    optimization=Optimization(optimizer="adamw", learning_rate=5e-5, schedule="linear", warmup=0.05, clip=2.0),
+    batch_size=1024,
+    tokenizer="bert-base-cased",
+    ablations={
+        "no-transport": change_objectives(optimal_transport=None),
+        "no-vision": change_objectives(masked_regions=None),
+        "no-matching": _without_matching,
+        "hard-labels": change_objective("masked_regions", labels="masked_only"),
+        "both-modalities": change_batches(one_modality=False),
+        "word-object-alignment": _with_alignment,
+        **SUPERVISION_ABLATIONS,
+    },
+)
+
+TOY_SINGLE_STREAM = replace(
+    TOY,
+    command="vinculum-train pretrain --preset toy-single-stream --regions demo/regions --sentences demo/sentences "
+    "--out toy",
+    encoder=SingleStreamShape(
+        hidden_size=64, intermediate_size=128, num_heads=4, num_layers=4, max_positions=96, num_segments=3
+    ),
+    objectives=Objectives(
+        masked_regions=MaskedRegionsOptions(weight=0.15, labels="masked_kl", feature_loss="l2", attributes=False),
+        question_answering=None,
+        optimal_transport=OptimalTransportOptions(),
+    ),
+    batches=replace(_PRETRAINING, max_pieces=24, one_modality=True, blank_all=True),
+    sources=None,
+    ablations=UNITER.ablations,
+)
+
 PRESETS: dict[str, Preset] = {
     "lxmert": LXMERT,
     "word-object-alignment": WORD_OBJECT_ALIGNMENT,
+    "uniter": UNITER,
     "toy": TOY,
+    "toy-single-stream": TOY_SINGLE_STREAM,
     "toy-questions": TOY_QUESTIONS,
 }
 

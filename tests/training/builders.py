@@ -22,6 +22,7 @@ from training.records import (
     Grounding,
     MaskedRegions,
     MaskedWords,
+    PhrasePairs,
 )
 
 SIZES = Sizes(hidden_size=8, vocab_size=30, feature_dim=6, num_classes=5, num_attributes=4, num_answers=7)
@@ -69,7 +70,8 @@ def make_batch(
 
     Every pair matches, has an answer, and every region its names. Pieces 1, 3, ... are masked, regions 0, 2, ... too,
     and pieces 0, 3, ... know their regions. Pieces 1 and 2 of every sentence are a phrase, and of the first piece 2
-    is one, too. For ranking, the first pair is the one that matches, and all are one group.
+    is one, too; piece 1 and pieces 2 and 3 are a pair of phrases. For ranking, the first pair is the one that matches,
+    and all are one group.
     """
     draw = torch.Generator().manual_seed(seed)
     text_mask, region_mask = _first(num_pieces), _first(num_regions)
@@ -113,6 +115,15 @@ def make_batch(
             ends=torch.full((size + 1,), 3),
             gold=gold & region_mask[phrases],
         ),
+        phrase_pairs=PhrasePairs(
+            rows=torch.arange(size),
+            first_starts=torch.full((size,), 1),
+            first_ends=torch.full((size,), 2),
+            second_starts=torch.full((size,), 2),
+            second_ends=torch.full((size,), 4),
+            relations=torch.arange(size) % 5,
+        ),
+        caption_labels=torch.arange(size) % 3,
         group_size=size,
     )
 
@@ -171,6 +182,7 @@ def without_work(batch: Batch) -> Batch:
             covers=batch.alignment.covers[:0],
         ),
         grounding=Grounding(**{name: values[:0] for name, values in vars(batch.grounding).items()}),
+        phrase_pairs=PhrasePairs(**{name: values[:0] for name, values in vars(batch.phrase_pairs).items()}),
     )
 
 

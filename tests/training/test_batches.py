@@ -351,6 +351,27 @@ def test_regions_that_are_not_those_of_the_alignment_are_refused(tmp_path, token
         maker.make(np.array([0]))
 
 
+def test_a_pair_may_hide_words_or_regions_but_not_both(large, tokenizer):
+    options = BatchOptions(mask_words=0.9, mask_regions=0.9, one_modality=True)
+    batch = BatchMaker(large, tokenizer, options).make(np.arange(200))
+    hides_words = set((batch.masked_words.positions // batch.input_ids.shape[1]).tolist())
+    hides_regions = set((batch.masked_regions.positions // batch.region_mask.shape[1]).tolist())
+    assert hides_words | hides_regions == set(range(200)) and not hides_words & hides_regions
+    assert len(hides_words) == pytest.approx(100, abs=30)
+
+
+def test_all_that_is_hidden_of_regions_may_be_blanked(large, tokenizer):
+    maker = BatchMaker(large, tokenizer, BatchOptions(mask_regions=0.5, blank_all=True))
+    batch = maker.make(np.arange(50))
+    assert batch.masked_regions.is_blanked.all()
+    assert not batch.features.flatten(0, 1)[batch.masked_regions.positions].any()
+    some = BatchMaker(large, tokenizer, BatchOptions(mask_regions=0.5)).make(np.arange(50))
+    share = some.masked_regions.is_blanked.float().mean().item()
+    assert share == pytest.approx(0.8, abs=0.05)
+    blanked = some.masked_regions.positions[some.masked_regions.is_blanked]
+    assert not some.features.flatten(0, 1)[blanked].any()
+
+
 @settings(deadline=None, max_examples=12)
 @given(
     layout=st.sampled_from([(1, 1), (2, 1), (4, 1), (1, 4), (2, 2), (8, 1), (3, 2)]),

@@ -63,7 +63,7 @@ def edit(folder, change):
         (lambda it: it.update(batch_size="64"), "batch_size was '64', this run has 64"),
         (lambda it: it["optimization"].update(schedule="cosine"), "optimization.schedule: .*'linear'"),
         (lambda it: it.update(num_steps=0), "num_steps is 0, expected 1 or more"),
-        (lambda it: it["batches"].update(max_pieces=65), "max_pieces is 65, expected at most the encoder's 64"),
+        (lambda it: it["batches"].update(max_pieces=65), "max_pieces is 65, expected at most 64"),
     ],
 )
 def test_a_recipe_with_a_field_too_many_too_few_or_wrong_is_refused_by_its_name(change, says, tmp_path):

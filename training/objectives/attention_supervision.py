@@ -25,13 +25,15 @@ from training.objectives.phrase_grounding import PhraseGrounding, pieces_of_phra
 from training.objectives.sizes import Sizes
 from training.records import Batch, EncoderOutputs, Grounding
 
+SupervisionMode = Literal["indirect", "direct", "semi-direct"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionSupervisionOptions:
     """What is supervised, and how."""
 
     weight: float = 1.0
-    mode: Literal["indirect", "direct", "semi-direct"] = "direct"
+    mode: SupervisionMode = "direct"
     layers: LayerChoice = "all"
     """Of the encoder's layers in which words and regions meet; of `semi-direct`, after which the rollout counts."""
     heads: tuple[int, ...] | None = None

@@ -2,12 +2,16 @@
 
 Source: Tan & Bansal, EMNLP 2019, section 3.1. The paper says squared error and cross-entropy, at masked regions. Its
 public code takes Smooth-L1, weighs cross-entropy by the detector's confidence and takes it at every region, masked or
-not, adds attributes, and divides all three by the number of all regions and by the share that is masked.
+not, adds attributes, and divides all three by the number of all regions and by the share that is masked. UNITER (Chen
+et al., ECCV 2020, section 3.2) takes squared error, and classes by cross-entropy or by divergence.
+
+Axes: X regions, C names.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,9 +25,10 @@ class MaskedRegionsOptions:
     """What is guessed, and how it counts."""
 
     weight: float = 1.0
-    labels: Literal["conf_all", "masked_only", "masked_conf"] = "conf_all"
-    """Classes and attributes of all regions by their confidence (the code), of masked ones alike (the paper), or of
-    masked ones by their confidence."""
+    labels: Literal["conf_all", "masked_only", "masked_conf", "masked_kl"] = "conf_all"
+    """Classes and attributes of all regions by their confidence (the code), of masked ones alike (the paper), of
+    masked ones by their confidence, or of masked ones by the divergence from the detector's distribution (UNITER's
+    MRC-kl), of which shards hold the likeliest name and its score: the rest is spread evenly."""
     feature_loss: Literal["smooth_l1", "l2"] = "smooth_l1"
     """Of the code, or of the paper; the mean over the feature's dimensions."""
     features: bool = True
@@ -82,7 +87,24 @@ class MaskedRegionsObjective(nn.Module):
         ids_X, confidences_X = ids_BR.masked_fill(~there_BR, -100).flatten(), (confidences_BR * there_BR).flatten()
         if self.options.labels != "conf_all" and batch.masked_regions is not None:
             ids_X, confidences_X = ids_X[batch.masked_regions.positions], confidences_X[batch.masked_regions.positions]
+        if self.options.labels == "masked_kl":
+            return divergence_from_detector(scores.float(), ids_X, confidences_X)
         losses_X = F.cross_entropy(scores.float(), ids_X, ignore_index=-100, reduction="none")
         if self.options.labels == "masked_only":
             return losses_X.sum() / (ids_X >= 0).sum().clamp(min=1)
         return (losses_X * confidences_X).sum() / batch.region_mask.sum().clamp(min=1) * self.options.normalizer
+
+
+def divergence_from_detector(scores_XC: Tensor, ids_X: Tensor, confidences_X: Tensor) -> Tensor:
+    """Return the mean KL(detector || softmax of the scores) over regions with a name, id 0 or more; 0 without any.
+
+    The detector's distribution is taken to be its confidence for that name, and the rest evenly for all others.
+    """
+    is_named_X, num_others = ids_X >= 0, max(scores_XC.shape[1] - 1, 1)
+    log_probs_XC = scores_XC.log_softmax(1)
+    named_X = log_probs_XC.gather(1, ids_X.clamp(min=0)[:, None])[:, 0]
+    others_X = (log_probs_XC.sum(1) - named_X) / num_others
+    rest_X = 1 - confidences_X
+    entropy_X = -(torch.xlogy(confidences_X, confidences_X) + torch.xlogy(rest_X, rest_X / num_others))
+    losses_X = -(confidences_X * named_X + rest_X * others_X) - entropy_X
+    return (losses_X * is_named_X).sum() / is_named_X.sum().clamp(min=1)

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy.special import log_softmax
 
 from tests.training.builders import SIZES, make_batch, make_outputs, rows_seen
-from training.objectives.masked_regions import MaskedRegionsObjective, MaskedRegionsOptions
+from training.objectives.masked_regions import MaskedRegionsObjective, MaskedRegionsOptions, divergence_from_detector
 from training.records import MaskedRegions
 
 NUM_REGIONS = 4 + 6 + 3
@@ -131,3 +132,22 @@ def test_features_may_be_stored_in_half_precision():
     found = head(outputs, replace(batch, masked_regions=half))["region_features"].item()
     assert found == pytest.approx(head(outputs, batch)["region_features"].item(), rel=1e-3)
     assert np.isfinite(found)
+
+
+def test_the_divergence_is_that_of_the_detectors_distribution_from_the_guess():
+    scores = torch.randn(4, 7, dtype=torch.float64, requires_grad=True)
+    ids, confidences = torch.tensor([2, 0, -100, 6]), torch.tensor([0.9, 1.0, 0.0, 0.3], dtype=torch.float64)
+    expected = []
+    for row in (0, 1, 3):
+        detected = torch.full((7,), (1 - confidences[row].item()) / 6, dtype=torch.float64)
+        detected[ids[row]] = confidences[row]
+        expected.append(F.kl_div(scores[row].log_softmax(0), detected, reduction="sum"))
+    loss = divergence_from_detector(scores, ids, confidences)
+    torch.testing.assert_close(loss, sum(expected) / 3)
+    loss.backward()
+    assert scores.grad.isfinite().all()
+
+
+def test_of_no_named_region_the_divergence_is_zero():
+    loss = divergence_from_detector(torch.randn(2, 3), torch.tensor([-100, -100]), torch.zeros(2))
+    assert loss.item() == 0

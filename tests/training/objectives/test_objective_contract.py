@@ -19,14 +19,17 @@ from tests.training.builders import (
 )
 from training.model import num_parameters
 from training.objectives.attention_supervision import AttentionSupervisionOptions
+from training.objectives.caption_match import CaptionMatchOptions
 from training.objectives.catalog import OBJECTIVES, Objectives, build_objectives
 from training.objectives.congruence import CongruenceOptions
 from training.objectives.masked_regions import MaskedRegionsOptions
 from training.objectives.masked_words import MaskedWordsOptions
 from training.objectives.matching import MatchingOptions
 from training.objectives.optimal_transport import OptimalTransportOptions
+from training.objectives.phrase_relations import PhraseRelationsOptions
 from training.objectives.question_answering import QuestionAnsweringOptions
 from training.objectives.ranking import RankingOptions
+from training.objectives.referring import ReferringOptions
 from training.objectives.sizes import Sizes
 from training.objectives.word_object_alignment import AlignmentOptions
 
@@ -36,6 +39,7 @@ VARIANTS = {
         MaskedRegionsOptions(),
         MaskedRegionsOptions(labels="masked_only", feature_loss="l2"),
         MaskedRegionsOptions(labels="masked_conf"),
+        MaskedRegionsOptions(labels="masked_kl"),
     ],
     "matching": [MatchingOptions()],
     "question_answering": [QuestionAnsweringOptions()],
@@ -61,6 +65,9 @@ VARIANTS = {
         CongruenceOptions(space="block_prob", method="iais-distributed"),
     ],
     "ranking": [RankingOptions()],
+    "caption_match": [CaptionMatchOptions(dropout=0.0)],
+    "phrase_relations": [PhraseRelationsOptions()],
+    "referring": [ReferringOptions()],
 }
 EVERY = [
     pytest.param(name, options, id=f"{name}-{n}") for name in OBJECTIVES for n, options in enumerate(VARIANTS[name])
@@ -72,9 +79,12 @@ NEEDS = {
     "masked_regions": "masked_regions",
     "word_object_alignment": "alignment",
     "attention_supervision": "grounding",
+    "caption_match": "caption_labels",
+    "phrase_relations": "phrase_pairs",
+    "referring": "grounding",
 }
 
-ALWAYS_AT_WORK = ("matching", "optimal_transport", "congruence", "ranking")
+ALWAYS_AT_WORK = ("matching", "optimal_transport", "congruence", "ranking", "caption_match")
 """Those that every pair tells something."""
 
 

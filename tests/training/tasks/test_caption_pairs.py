@@ -34,7 +34,9 @@ def caption_pair(image, *, split="train", label="Entailment1"):
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    images = [make_image(name, first=first) for name, first in (("aa", 0), ("bb", 1), ("cc", 900), ("dd", 901), ("ee", 3))]
+    images = [
+        make_image(name, first=first) for name, first in (("aa", 0), ("bb", 1), ("cc", 900), ("dd", 901), ("ee", 3))
+    ]
     sentences = [caption_pair(image.image_id) for image in images[:4] for _ in range(3)]
     sentences += [caption_pair("ee", split="val", label=None)]
     with JoinedShards(*join_stores(tmp_path_factory.mktemp("stores") / "joined", [images], [sentences])) as opened:
