@@ -16,6 +16,8 @@ import pytest
 from annotations.toyworld.world import write_toy_world
 
 ROOT = Path(__file__).parents[2]
+AGENTS = ("Agent", "dashboard/agent.py", "runtime_env/agent/main.py")
+"""By the titles that they give themselves, and by what is run until they do."""
 GIVE_UP_SECONDS = 120
 VICTIMS = {"worker": "ray::ShardWorker", "raylet": "raylet/raylet", "gcs": "gcs_server"}
 
@@ -54,7 +56,7 @@ class Extraction:
         status = process.wait(GIVE_UP_SECONDS)
         _, alive = psutil.wait_procs(family.values(), timeout=10)
         # Ray's two agents look for their raylet now and then, and end by themselves a minute or so later.
-        left = [name for each in alive if each.is_running() and not (name := each.name()).endswith("Agent")]
+        left = [told for each in alive if (told := _told(each)) and not any(part.endswith(AGENTS) for part in told)]
         assert not left, f"{victim} killed: {left} live on"
         return status, pid is not None
 
@@ -66,6 +68,14 @@ class Extraction:
 def _descendants(pid):
     try:
         return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _told(process):
+    """Return a process's command line, which is a title of its own choice once it has one; empty if it has ended."""
+    try:
+        return process.cmdline() if process.is_running() else []
     except psutil.NoSuchProcess:
         return []
 
