@@ -40,7 +40,9 @@ class Execution:
         """
         parts_of_rank(batch_size, rank=0, num_ranks=self.workers, accumulation=self.accumulation)
 
-    def finish(self, run: Run, *, regions: Path, sentences: Path, start_from: Path | None = None) -> dict[str, Any]:
+    def finish(
+        self, run: Run, *, regions: Path, sentences: Path, start_from: Path | None = None, init: str | None = None
+    ) -> dict[str, Any]:
         """The run has all its steps; returns where it is, and its last figures."""
         launch(
             TrainTask(
@@ -48,6 +50,7 @@ class Execution:
                 regions=regions.resolve(),
                 sentences=sentences.resolve(),
                 start_from=None if start_from is None else start_from.resolve(),
+                init=str(Path(init).resolve()) if init is not None and Path(init).exists() else init,
                 accumulation=self.accumulation,
                 loader_workers=self.loader_workers,
                 checkpoint_every=self.checkpoint_every,

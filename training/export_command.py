@@ -1,4 +1,4 @@
-"""`vinculum-train export`: a run's weights in Hugging Face's layout."""
+"""`vinculum-train export`: a run's weights for others."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,27 +7,34 @@ from typing import Annotated
 import tyro
 
 from annotations.drops import DataError
+from stores.atomic import write_json
 from training.checkpoints import STATE
-from training.huggingface import export_huggingface
+from training.layouts import USUAL, WRITERS, LayoutName
 from training.model import num_parameters
 from training.recipes import FILE_NAME, PRETRAINING
+from training.runs import ANSWERS
 from training.weights import load_model
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportCommand:
-    """Write the weights of a pre-training run so that transformers' LxmertForPreTraining.from_pretrained loads them.
+    """Write the weights of a pre-training run as a folder that others load: transformers, or vinculum-train import.
 
     vinculum-train export --run runs/lxmert --out lxmert-hf
 
-    The decoders of word-object alignment stay behind: there is no place for them. Objectives that the run does not
-    have are switched off in config.json.
+    lxmert: what transformers' LxmertForPreTraining.from_pretrained loads, of a two-stream encoder. Heads that it has no
+    place for stay behind, such as those of word-object alignment; objectives that the run does not have are switched
+    off in config.json. vinculum: the whole model and its answers, as they are, to be imported bit for bit. bert: the
+    text side of a single-stream encoder as transformers' BertModel. There is no VisualBertModel: it has no boxes and
+    other norms, and would compute something else.
     """
 
     source: Annotated[Path, tyro.conf.arg(name="run")]
     """Folder of a run, whose newest checkpoint is taken, or of one of its checkpoints."""
     out: Path
     """Folder for config.json, model.safetensors and tokenizer.json."""
+    layout: LayoutName | None = None
+    """lxmert of a two-stream encoder, vinculum of a single-stream one, unless given."""
     average: bool = False
     """Take the moving average of the weights, where the run keeps one."""
     json: bool = False
@@ -40,5 +47,8 @@ class ExportCommand:
             raise DataError(f"{self.source}: a run of {run.recipe.task!r}, expected one of pre-training")
         if any((self.out / own).exists() for own in (STATE, FILE_NAME)):
             raise DataError(f"{self.out}: a run or a checkpoint, whose own weights would go; give another --out")
-        export_huggingface(model, self.out, run.tokenizer)
-        return {"out": str(self.out), "parameters": num_parameters(model)}
+        layout = self.layout or USUAL[model.encoder.shape.kind]
+        WRITERS[layout](model, self.out, run.tokenizer)
+        if layout == "vinculum":
+            write_json(self.out / ANSWERS, list(run.answers.answers))
+        return {"out": str(self.out), "layout": layout, "parameters": num_parameters(model)}

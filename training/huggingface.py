@@ -36,9 +36,6 @@ from training.published_weights import (
 )
 from training.tokenizer import TextTokenizer
 
-TELLING = ".x_layers."
-"""In some names of every such file."""
-
 # Ours, Hugging Face's.
 _RENAMED = (
     ("encoder.text_embedding.word.", "lxmert.embeddings.word_embeddings."),

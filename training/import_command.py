@@ -1,4 +1,4 @@
-"""`vinculum-train import`: published LXMERT weights as a run of ours."""
+"""`vinculum-train import`: published weights as a run of ours."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,11 @@ from annotations.answers import AnswerVocabulary, read_answer_vocabulary
 from annotations.drops import DataError
 from training.batches import BatchOptions
 from training.checkpoints import save_checkpoint
-from training.huggingface import import_huggingface
-from training.model import num_parameters
+from training.layouts import published_model
+from training.model import Model, num_parameters
+from training.models.single_stream import SingleStreamShape
 from training.optimizers import Optimization
+from training.published_weights import read_published
 from training.recipes import PRETRAINING, Recipe
 from training.runs import begin_run
 from training.tokenizer import load_tokenizer
@@ -20,27 +22,34 @@ from training.tokenizer import load_tokenizer
 
 @dataclass(frozen=True, kw_only=True)
 class ImportCommand:
-    """Turn published LXMERT weights into a run, to fine-tune, evaluate and probe it like one's own.
+    """Turn published weights of LXMERT or UNITER into a run, to fine-tune, evaluate and probe it like one's own.
 
     vinculum-train import --source unc-nlp/lxmert-base-uncased --answers all_ans.json --out lxmert
+
+    The layout is told from the names of the weights: LXMERT's, from transformers or its authors; UNITER's, pre-trained
+    or fine-tuned, as uniter-base.pt with --tokenizer bert-base-cased; or what vinculum-train export wrote. Heads come
+    along as far as there is a place for them; the summary lists them.
     """
 
     source: str
-    """A Hugging Face name or folder, a file of weights, or the authors' `*_LXRT.pth`."""
+    """A Hugging Face name or folder, or a file of weights, such as the authors' `*_LXRT.pth` and `uniter-*.pt`."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder of the run."""
     tokenizer: str = "bert-base-uncased"
     """A Hugging Face name or folder, a tokenizer.json or a vocab.txt."""
     answers: Path | None = None
     """The JSON table of the weights' answers, such as LXMERT's all_ans.json; without it they are numbers."""
+    max_pieces: int | None = None
+    """Of a sentence, with [CLS] and [SEP]; 20 as LXMERT has it, or 62 as UNITER, unless given."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 
     def run(self) -> dict[str, object]:
         """Write the run, and return the summary."""
-        model = import_huggingface(self.source)
+        model = published_model(read_published(self.source))
         tokenizer, sizes = load_tokenizer(self.tokenizer), model.sizes
-        answers = AnswerVocabulary(answers=tuple(map(str, range(sizes.num_answers))))
+        num_answers = 0 if model.answer_head is None else sizes.num_answers
+        answers = AnswerVocabulary(answers=tuple(map(str, range(num_answers))))
         if self.answers is not None:
             answers = read_answer_vocabulary(self.answers)
         if tokenizer.vocab_size != sizes.vocab_size:
@@ -57,7 +66,7 @@ class ImportCommand:
             encoder=model.encoder.shape,
             sizes=sizes,
             objectives=model.options,
-            batches=BatchOptions(mask_words=0.15, mask_regions=0.15, mismatch=0.5),
+            batches=BatchOptions(max_pieces=self._max_pieces(model), mask_words=0.15, mask_regions=0.15, mismatch=0.5),
             optimization=Optimization(),
             sources=(),
             batch_size=256,
@@ -68,4 +77,9 @@ class ImportCommand:
         )
         run = begin_run(self.out, recipe, tokenizer, answers)
         save_checkpoint(run.folder, step=0, model=model, optimizer=None)
-        return {"out": str(self.out), "parameters": num_parameters(model)}
+        return {"out": str(self.out), "parameters": num_parameters(model), "objectives": list(model.objectives)}
+
+    def _max_pieces(self, model: Model) -> int:
+        shape = model.encoder.shape
+        usual = 62 if isinstance(shape, SingleStreamShape) else 20
+        return self.max_pieces or min(usual, shape.max_pieces)

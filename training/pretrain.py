@@ -5,14 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from annotations.answers import AnswerVocabulary, normalize_answer, read_answer_vocabulary
 from stores.errors import StoreError
 from stores.manifest import fingerprint
+from training.bert import bert_state
+from training.model import Model
 from training.objectives.sizes import Sizes
 from training.order import TrainingOrder
 from training.presets import Preset
+from training.published_weights import read_published
 from training.recipes import PRETRAINING, Precision, Recipe
 from training.runs import Run, begin_run, is_begun, open_run
 from training.shards import JoinedShards
@@ -31,6 +35,8 @@ class Overrides:
     num_steps: int | None = None
     learning_rate: float | None = None
     precision: Precision | None = None
+    init: str | None = None
+    """A published BERT, whose text layers are the first ones; None: new ones."""
     seed: int = 0
 
 
@@ -39,7 +45,7 @@ def prepare(preset: Preset, *, regions: Path, sentences: Path, out: Path, overri
 
     Raises:
         StoreError: the stores are not as they should be, or another recipe began the run.
-        DataError: the tokenizer or the answers can not be read.
+        DataError: the tokenizer, the answers or BERT can not be read, or BERT does not fit.
         OrderError: a step has more sentences than there are.
         ValueError: an option is out of its range.
     """
@@ -49,6 +55,8 @@ def prepare(preset: Preset, *, regions: Path, sentences: Path, out: Path, overri
         tokenizer = _tokenizer(preset, shards, sources, overrides.tokenizer, begun)
         answers = _answers(preset, shards, sources, overrides.answers, begun)
         recipe = _recipe(preset, shards, sources, tokenizer, answers, overrides)
+    if overrides.init is not None:
+        recipe = replace(recipe, data=recipe.data | {"init": _fitting_bert(overrides.init, recipe, tokenizer)})
     return begin_run(out, recipe, tokenizer, answers)
 
 
@@ -175,6 +183,14 @@ def _recipe(
         seed=overrides.seed,
         data=data_of(shards),
     )
+
+
+def _fitting_bert(source: str, recipe: Recipe, tokenizer: TextTokenizer) -> str:
+    """Return the SHA-256 of the BERT that the recipe's encoder can begin with."""
+    bert = read_published(source)
+    with torch.device("meta"):
+        bert_state(bert, Model(recipe.encoder, recipe.objectives, recipe.sizes), tokenizer)
+    return bert.sha256
 
 
 def _num_steps(preset: Preset, overrides: Overrides, steps_per_epoch: int) -> int:

@@ -47,6 +47,9 @@ class PretrainCommand:
     """The schedule's peak."""
     precision: Precision | None = None
     """The preset's, unless given."""
+    init: str | None = None
+    """A published BERT, by its Hugging Face name, folder or file, such as bert-base-uncased: the encoder's text layers,
+    embeddings and pooler begin with its weights. It has the same pieces as the tokenizer."""
     seed: int = 0
     """Of the first weights, the order of sentences and all that is drawn for them."""
     execution: Annotated[Execution, tyro.conf.arg(name="")] = field(default_factory=Execution)
@@ -72,7 +75,8 @@ class PretrainCommand:
                 num_steps=self.steps,
                 learning_rate=self.learning_rate,
                 precision=self.precision,
+                init=self.init,
                 seed=self.seed,
             ),
         )
-        return self.execution.finish(run, regions=self.regions, sentences=self.sentences)
+        return self.execution.finish(run, regions=self.regions, sentences=self.sentences, init=self.init)

@@ -24,13 +24,14 @@ Renaming = Sequence[tuple[str, str]]
 BERT_LAYER: Renaming = (
     (".self_attention.attention.", ".attention.self."),
     (".self_attention.", ".attention."),
+    (".query_key_value.", ".query+key+value."),
     (".feed_forward.dense.", ".intermediate.dense."),
     (".feed_forward.output.", ".output."),
     (".norm.", ".LayerNorm."),
 )
 """Of the parts of a layer, which all have from BERT."""
 
-_FUSED, _SPLIT = "query_key_value", ("query", "key", "value")
+_FUSED, _SPLIT = "query+key+value", ("query", "key", "value")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,7 +69,7 @@ def write_weights(folder: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def their_name(ours: str, renaming: Renaming) -> str:
-    """Return the name that a weight of ours has there; queries, keys and values are one in it yet."""
+    """Return the name that a weight of ours has there, or `query+key+value` in it for three."""
     for part, theirs in renaming:
         ours = ours.replace(part, theirs)
     return ours

@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from training.batches import BatchMaker
+from training.bert import begin_with_bert
 from training.checkpoints import Checkpoint, list_checkpoints, load_optimizer, load_weights, save_checkpoint
 from training.loader import Feed, StepBatches
 from training.loop import Loop, StepReport, make_average
@@ -18,6 +19,7 @@ from training.model import Model
 from training.optimizers import make_optimizer
 from training.order import TrainingOrder, parts_of_rank
 from training.progress import MetricsLog
+from training.published_weights import read_published
 from training.recipes import PRETRAINING
 from training.runs import Run, open_run
 from training.shards import JoinedShards
@@ -34,6 +36,8 @@ class TrainTask:
     sentences: Path
     start_from: Path | None = None
     """A run or checkpoint whose weights are the first ones."""
+    init: str | None = None
+    """A published BERT whose weights are the first ones of the encoder's text side."""
     accumulation: int = 1
     """Parts of a step's pairs whose gradients are added up."""
     loader_workers: int = 1
@@ -73,7 +77,7 @@ def train_run(task: TrainTask, place: Place, on_step: Callable[[StepReport], Non
     run, device = open_run(task.run), torch.device(place.device)
     with JoinedShards(task.regions, task.sentences) as shards:
         order = order_of(run, shards)
-        state = begin_state(run, place, task.start_from)
+        state = begin_state(run, place, task.start_from, task.init)
         feed = Feed(
             _batches(run, shards, order, task, place),
             range(state.first, run.recipe.num_steps),
@@ -122,8 +126,8 @@ class TrainingState:
         )
 
 
-def begin_state(run: Run, place: Place, start: Path | None) -> TrainingState:
-    """Return the state of the run's newest checkpoint, or the first one, with the weights of another run if given."""
+def begin_state(run: Run, place: Place, start: Path | None, init: str | None) -> TrainingState:
+    """Return the state of the run's newest checkpoint, or the first one, begun with a run's or BERT's weights."""
     model = build_model(run).to(place.device)
     optimizer = make_optimizer(model, run.recipe.optimization)
     average = make_average(model, run.recipe.optimization) if place.rank == 0 else None
@@ -136,6 +140,8 @@ def begin_state(run: Run, place: Place, start: Path | None) -> TrainingState:
             average.n_averaged.fill_(newest.step)  # at 0 it would begin with the weights of the next step
     elif start is not None:
         start_from(start, model, run)
+    elif init is not None:
+        begin_with_bert(read_published(init), model, run.tokenizer)
     return TrainingState(model=model, optimizer=optimizer, average=average, first=newest.step if newest else 0)
 
 

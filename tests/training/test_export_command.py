@@ -1,25 +1,30 @@
-"""From a run's folder to a folder that transformers loads."""
+"""From a run's folder to a folder that transformers loads, or that is imported again."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 import torch
-from transformers import AutoTokenizer, LxmertForPreTraining
+from transformers import AutoTokenizer, BertModel, LxmertForPreTraining
 
 from annotations.answers import AnswerVocabulary
 from annotations.drops import DataError
 from stores.errors import StoreError
-from tests.training.builders import SHAPE, SIZES
+from tests.training.builders import SHAPE, SINGLE_STREAM, SIZES
 from training.batches import BatchOptions
 from training.checkpoints import save_checkpoint
 from training.export_command import ExportCommand
+from training.import_command import ImportCommand
+from training.layouts import published_model
 from training.model import num_parameters
 from training.objectives.catalog import Objectives
+from training.objectives.word_object_alignment import AlignmentOptions
 from training.optimizers import Optimization
+from training.published_weights import read_published
 from training.recipes import Recipe
 from training.runs import begin_run
 from training.tokenizer import train_tokenizer
-from training.weights import build_model
+from training.weights import build_model, load_model
 
 TOKENIZER = train_tokenizer(["a red cube", "a green ball"], vocab_size=30)
 RECIPE = Recipe(
@@ -57,10 +62,92 @@ def test_a_run_or_a_checkpoint_of_it_loads_in_transformers(tmp_path, place, aver
     run, model = make_run(tmp_path / "run")
     out = tmp_path / "out"
     summary = ExportCommand(source=run / place, out=out, average=average).run()
-    assert summary == {"out": str(out), "parameters": num_parameters(model)}
+    assert summary == {"out": str(out), "layout": "lxmert", "parameters": num_parameters(model)}
     loaded = LxmertForPreTraining.from_pretrained(out)
     assert loaded.cls.seq_relationship.weight.unique().tolist() == [expected]
     assert len(AutoTokenizer.from_pretrained(out)) == TOKENIZER.vocab_size
+
+
+SINGLE = replace(RECIPE, encoder=replace(SINGLE_STREAM, vocab_size=TOKENIZER.vocab_size))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "layout"),
+    [(SINGLE, None), (replace(SINGLE, encoder=replace(SINGLE.encoder, end_token=True)), None), (RECIPE, "vinculum")],
+    ids=["single stream", "end token", "two streams"],
+)
+def test_what_goes_out_whole_comes_back_bit_for_bit(tmp_path, recipe, layout):
+    objectives = replace(recipe.objectives, word_object_alignment=AlignmentOptions())
+    folder, _ = make_run(tmp_path / "run", replace(recipe, objectives=objectives))
+    summary = ExportCommand(source=folder, out=tmp_path / "out", layout=layout).run()
+    assert summary["layout"] == "vinculum"
+    table = tmp_path / "out/answers.json"
+    ImportCommand(
+        source=str(tmp_path / "out"), tokenizer=str(tmp_path / "out"), answers=table, out=tmp_path / "b"
+    ).run()
+    (first, model), (second, back) = load_model(folder), load_model(tmp_path / "b")
+    assert (back.encoder.shape, back.options, back.sizes) == (model.encoder.shape, model.options, model.sizes)
+    assert list(back.state_dict()) == list(model.state_dict())
+    assert all(torch.equal(tensor, back.state_dict()[name]) for name, tensor in model.state_dict().items())
+    assert second.answers == first.answers
+    assert second.tokenizer.backend.to_str() == first.tokenizer.backend.to_str()
+
+
+def test_the_text_side_goes_out_as_bert(tmp_path):
+    folder, model = make_run(tmp_path / "run", SINGLE)
+    assert ExportCommand(source=folder, out=tmp_path / "out", layout="bert").run()["layout"] == "bert"
+    loaded = BertModel.from_pretrained(tmp_path / "out")
+    assert torch.equal(loaded.pooler.dense.weight, model.encoder.pooler.weight)
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "out")) == TOKENIZER.vocab_size
+
+
+@pytest.mark.parametrize(
+    ("recipe", "layout", "message"),
+    [
+        (SINGLE, "lxmert", "single-stream encoder: LXMERT has no place for it, expected a two-stream one"),
+        (RECIPE, "bert", "two-stream encoder: BERT has no place for it, expected a single-stream one"),
+    ],
+)
+def test_a_layout_that_has_no_place_for_an_encoder_is_refused(tmp_path, recipe, layout, message):
+    folder, _ = make_run(tmp_path / "run", recipe)
+    with pytest.raises(DataError, match=message):
+        ExportCommand(source=folder, out=tmp_path / "out", layout=layout).run()
+    assert not (tmp_path / "out").exists()
+
+
+def damage_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "config.json").write_text("{"), r"config\.json: the file: Invalid JSON"),
+        (
+            lambda folder: damage_config(folder, model_type="bert"),
+            r"config\.json: model_type: Input should be 'vinculum'",
+        ),
+        (lambda folder: damage_config(folder, encoder={"kind": "three-stream"}), r"config\.json: encoder: Input tag"),
+        (lambda folder: damage_config(folder, sizes={**asdict(SINGLE.sizes), "num_answers": 3}), "of another shape: "),
+        (lambda folder: damage_config(folder, sizes={**asdict(SINGLE.sizes), "num_answers": -3}), "describes no model"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"cut"), r"model\.safetensors: damaged"),
+    ],
+)
+def test_a_damaged_folder_is_refused(tmp_path, damage, message):
+    folder, _ = make_run(tmp_path / "run", SINGLE)
+    ExportCommand(source=folder, out=tmp_path / "out").run()
+    damage(tmp_path / "out")
+    with pytest.raises(DataError, match=message):
+        published_model(read_published(tmp_path / "out"))
+
+
+def test_weights_of_ours_without_their_config_are_refused(tmp_path):
+    folder, _ = make_run(tmp_path / "run", SINGLE)
+    ExportCommand(source=folder, out=tmp_path / "out").run()
+    (tmp_path / "out/config.json").unlink()
+    with pytest.raises(DataError, match=r"config\.json: no such file, expected it beside the weights"):
+        published_model(read_published(tmp_path / "out/model.safetensors"))
 
 
 def test_a_run_of_another_task_is_refused(tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +19,7 @@ from transformers import (
 
 from annotations.drops import DataError
 from tests.training.builders import SHAPE, SIZES, make_batch
+from tests.training.malice import Malice
 from training.huggingface import export_huggingface, import_huggingface, to_huggingface
 from training.model import Model, build_new, num_parameters
 from training.models.two_stream import TwoStreamShape
@@ -304,16 +304,6 @@ def test_a_truncated_file_is_refused(folder, theirs, name, share):
     (folder / name).write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(DataError, match=f"{name}: damaged"):
         import_huggingface(folder / name)
-
-
-class Malice:
-    """Unpickling it makes a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -4,11 +4,12 @@ import json
 
 import pytest
 import torch
-from transformers import LxmertConfig, LxmertForPreTraining
+from transformers import BertConfig, BertModel, LxmertConfig, LxmertForPreTraining
 
 from annotations.drops import DataError
 from stores.errors import StoreError
 from tests.training.task_stores import COLORS, TEXTS, task_stores
+from tests.training.uniter_files import uniter_state, vqa_head
 from training.cli import main
 from training.finetune import FinetuneOptions, prepare_finetuning
 from training.import_command import ImportCommand
@@ -58,7 +59,8 @@ def answers(tmp_path):
 
 
 def imported(folder, out, **more):
-    return ImportCommand(source=str(folder), tokenizer=str(folder), out=out, **more).run()
+    tokenizer = folder if folder.is_dir() else folder.parent / "tokenizer.json"
+    return ImportCommand(source=str(folder), tokenizer=str(tokenizer), out=out, **more).run()
 
 
 def test_published_weights_become_a_run_that_opens_with_them(published, answers, tmp_path):
@@ -66,7 +68,11 @@ def test_published_weights_become_a_run_that_opens_with_them(published, answers,
     summary = imported(folder, tmp_path / "run", answers=answers)
     run, model = load_model(tmp_path / "run")
     assert isinstance(model, Model)
-    assert summary == {"out": str(tmp_path / "run"), "parameters": num_parameters(model)}
+    assert summary == {
+        "out": str(tmp_path / "run"),
+        "parameters": num_parameters(model),
+        "objectives": ["masked_words", "masked_regions", "matching", "question_answering"],
+    }
     assert torch.equal(model.encoder.text_embedding.word.weight, theirs.lxmert.embeddings.word_embeddings.weight)
     assert torch.equal(model.answer_head.decoder.bias, theirs.answer_head.logit_fc[3].bias)
     assert run.answers.answers == COLORS
@@ -157,3 +163,46 @@ def test_weights_without_an_answer_head_are_imported_and_can_not_answer(publishe
     imported(folder, tmp_path / "run")
     _, model = load_model(tmp_path / "run")
     assert model.answer_head is None
+
+
+def save_uniter(path, **heads):
+    """Save a UNITER whose pieces are the tokenizer's."""
+    torch.save(uniter_state(pieces=TOKENIZER.vocab_size) | heads, path)
+    TOKENIZER.save(path.parent)
+    return path
+
+
+def test_uniter_is_told_by_its_names_and_becomes_a_run(tmp_path):
+    path = save_uniter(tmp_path / "uniter-base.pt")
+    arguments = ["import", "--source", path, "--tokenizer", tmp_path / "tokenizer.json", "--out", tmp_path / "run"]
+    assert main([str(each) for each in arguments]) == 0
+    run, model = load_model(tmp_path / "run")
+    assert run.recipe.encoder.kind == "single-stream"
+    assert run.recipe.batches.max_pieces == run.recipe.encoder.max_pieces == 24  # else UNITER's 62
+    assert run.answers.answers == ()
+    theirs = uniter_state(pieces=TOKENIZER.vocab_size)
+    assert torch.equal(model.encoder.pooler.weight, theirs["uniter.pooler.dense.weight"])
+    assert torch.equal(model.objectives["matching"].decoder.weight, theirs["itm_output.weight"])
+
+
+def test_a_uniter_that_answers_is_asked(tmp_path):
+    path = save_uniter(tmp_path / "uniter-vqa.pt", **vqa_head())
+    table = tmp_path / "answers.json"
+    table.write_text(json.dumps([*COLORS, "yes", "no"]))
+    imported(path, tmp_path / "run", answers=table, max_pieces=16)
+    regions, sentences = task_stores(tmp_path / "stores")
+    arguments = ["evaluate", "--run", tmp_path / "run", "--task", "vqa-v2", "--device", "cpu", "--json"]
+    assert main([str(each) for each in [*arguments, "--regions", regions, "--sentences", sentences]]) == 0
+    predictions = json.loads((tmp_path / "run/predictions-vqa-v2-val.json").read_text())
+    assert len(set(predictions.values())) > 0 and set(predictions.values()) <= {*COLORS, "yes", "no"}
+
+
+def test_what_is_nobody_s_layout_is_said_so(tmp_path, capsys):
+    BertModel(BertConfig(vocab_size=30, hidden_size=8, num_attention_heads=2, num_hidden_layers=1)).save_pretrained(
+        tmp_path
+    )
+    assert main(["import", "--source", str(tmp_path), "--out", str(tmp_path / "run")]) == 1
+    told = capsys.readouterr().err
+    assert "expected weights of LXMERT or UNITER, or what vinculum-train export wrote" in told
+    assert "those of BERT go to vinculum-train pretrain --init" in told
+    assert not (tmp_path / "run").exists()
