@@ -52,6 +52,9 @@ class BatchOptions:
     """Phrases with the regions that show them, where they are asked for."""
     soft_answers: bool = False
     """Every answer's score, where a task asks for it."""
+    swap_phrases: bool = False
+    """Of a group of texts, the first that does not match says the same with two phrases exchanged, where that is not
+    as true."""
     candidates: int = 0
     """Other images, or other texts, that each pair is ranked against, where it is; 399 in UNITER's public code."""
 

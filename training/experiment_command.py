@@ -1,5 +1,6 @@
 """`vinculum-train experiment`."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,9 @@ import tyro
 from ray.exceptions import RayTaskError
 
 from stores.atomic import replacing, write_json
-from training.experiment import ARMS, Trial, compare, prepare_trial, run_trial, table
+from training.experiments.catalog import EXPERIMENTS, ExperimentName, run_alone, train_base_alone
+from training.experiments.comparison import compare, table
+from training.experiments.trial import Trial
 from training.launch import cluster
 
 Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
@@ -17,7 +20,7 @@ Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentCommand:
-    """Train the same small model with and without alignment supervision, over seeds, and print a table of differences.
+    """Train the same small model in several arms, over seeds, and print a table of paired differences.
 
     vinculum-train experiment --regions regions --sentences sentences --out experiment
 
@@ -27,15 +30,18 @@ class ExperimentCommand:
     regions: Folder
     """The store that vinculum extract wrote."""
     sentences: Folder
-    """With GQA's questions; of vinculum toyworld, or of GQA itself."""
+    """Of vinculum toyworld; what an experiment needs of it is in the file of its name in training/experiments."""
     out: Folder
     """Folder for a run of every arm and seed, comparisons.json and table.md."""
-    arms: tuple[str, ...] = tuple(ARMS)
-    """The first is what the others are compared with."""
+    name: ExperimentName = "alignment"
+    """Does alignment supervision help to answer; which attention supervision helps; does congruent attention tell
+    captions of the same words apart."""
+    arms: tuple[str, ...] | None = None
+    """The first is what the others are compared with; all, unless given."""
     seeds: int = 5
     """Seeds 0, 1, 2 ...; every arm has the same."""
-    steps: int = 1500
-    """Of every trial; equal for all."""
+    steps: int | None = None
+    """Of every trial; equal for all, and the experiment's own unless given."""
     address: str | None = None
     """A Ray cluster; without it the running Ray job's, or this machine."""
     json: bool = False
@@ -45,33 +51,43 @@ class ExperimentCommand:
         """Run what is missing, print the table, and return where it is."""
         if self.seeds < 2:
             raise ValueError(f"--seeds is {self.seeds}, expected at least 2: one tells nothing of the spread")
-        for arm in self.arms:
-            if arm not in ARMS:
-                raise ValueError(f"arm {arm!r}: no such arm, expected some of {', '.join(ARMS)}")
+        experiment = EXPERIMENTS[self.name]
+        arms = tuple(experiment.arms) if self.arms is None else self.arms
+        for arm in arms:
+            if arm not in experiment.arms:
+                raise ValueError(f"arm {arm!r}: no such arm, expected some of {', '.join(experiment.arms)}")
         trials = [
             Trial(
+                experiment=self.name,
                 arm=arm,
                 seed=seed,
                 regions=self.regions.resolve(),
                 sentences=self.sentences.resolve(),
-                out=self.out.resolve() / f"{arm}-{seed}",
-                num_steps=self.steps,
+                out=self.out.resolve(),
+                num_steps=experiment.num_steps if self.steps is None else self.steps,
             )
             for seed in range(self.seeds)
-            for arm in self.arms
+            for arm in arms
         ]
-        prepare_trial(trials[0])  # stores and steps that no trial can have end here
+        experiment.prepare(trials[0])  # stores and steps that no trial can have end here
         with cluster(self.address):
-            remote = ray.remote(num_cpus=1)(run_trial)
             try:
-                figures = ray.get([remote.remote(trial) for trial in trials])
+                _on_cluster(train_base_alone, trials[:: len(arms)])
+                figures = _on_cluster(run_alone, trials)
             except RayTaskError as error:
                 raise error.cause from None  # which says what is wrong; Ray adds where its worker was
         results = {(trial.arm, trial.seed): each for trial, each in zip(trials, figures, strict=True)}
-        comparisons = compare(results, self.arms)
-        text = table(comparisons, self.arms, self.seeds)
+        comparisons = compare(results, arms)
+        text = table(comparisons, arms, self.seeds)
         write_json(self.out / "comparisons.json", [asdict(each) for each in comparisons])
         with replacing(self.out / "table.md") as temporary:
             temporary.write_text(text, encoding="utf-8")
         print(text)
         return {"out": str(self.out), "trials": len(trials)}
+
+
+def _on_cluster(work: Callable[[Trial], Any], trials: Sequence[Trial]) -> list[Any]:
+    """Return what the work gives for each trial, in their order; a CPU each."""
+    remote = ray.remote(num_cpus=1)(work)
+    results: list[Any] = ray.get([remote.remote(trial) for trial in trials])
+    return results

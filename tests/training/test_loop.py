@@ -82,7 +82,7 @@ def test_parts_count_alike_whatever_they_have_of_a_term():
     model = build_new(SHAPE, Objectives(masked_regions=None, question_answering=None), SIZES, seed=0)
     short, long = make_batch(num_pieces=(4,), num_regions=(3,)), make_batch(num_pieces=(11,), num_regions=(3,), seed=1)
     alone = [model(part)["masked_words"].item() for part in (short, long)]
-    (report,) = run(make_loop(model, weights=model.weights), [[short, long]])
+    (report,) = run(make_loop(model, weights=lambda step: model.weights(step, num_steps=10, epoch=0)), [[short, long]])
     assert report.terms["masked_words"] == pytest.approx(sum(alone) / 2, rel=1e-5)
 
 
@@ -231,7 +231,7 @@ def test_bfloat16_is_close_to_float32():
     losses = {}
     for precision in ("float32", "bfloat16"):
         model = build_new(SHAPE, objectives, SIZES, seed=0)
-        loop = make_loop(model, replace(STEADY, learning_rate=1e-3), precision=precision, weights=model.weights)
+        loop = make_loop(model, replace(STEADY, learning_rate=1e-3), precision=precision, weights=lambda step: model.weights(step, num_steps=10, epoch=0))
         losses[precision] = [report.loss for report in run(loop, [[batch]] * 5)]
         assert all(weight.dtype == torch.float32 for weight in model.parameters())
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
@@ -241,6 +241,6 @@ def test_bfloat16_is_close_to_float32():
 def test_a_batch_that_is_seen_again_and_again_is_learnt():
     objectives = Objectives(word_object_alignment=AlignmentOptions(joint_size=4))
     model = build_new(SHAPE, objectives, SIZES, seed=0)
-    reports = run(make_loop(model, weights=model.weights, num_steps=150), [[make_batch()]] * 150)
+    reports = run(make_loop(model, weights=lambda step: model.weights(step, num_steps=10, epoch=0), num_steps=150), [[make_batch()]] * 150)
     for name in ("masked_words", "region_classes", "question_answering", "word_object_alignment"):
         assert reports[-1].terms[name] < 0.5 * reports[0].terms[name], name

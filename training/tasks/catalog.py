@@ -58,6 +58,10 @@ def _answering(loss: Literal["soft", "single"], num_images: int = 1) -> Objectiv
     return replace(NO_OBJECTIVES, question_answering=QuestionAnsweringOptions(loss=loss, num_images=num_images))
 
 
+def _with_swapped_captions(task: Task) -> Task:
+    return replace(task, batches=replace(task.batches, swap_phrases=True))
+
+
 def _supervised(**options: Any) -> Callable[[Task], Task]:
     """Return the variant whose attention is supervised so."""
     supervision = AttentionSupervisionOptions(**options)
@@ -74,14 +78,20 @@ def _with_random_negatives(task: Task) -> Task:
     return replace(task, batches=replace(task.batches, candidates=RankingOptions().kept))
 
 
-_SUPERVISIONS = {
+def _with_permuted_regions(task: Task) -> Task:
+    grounding = replace(task.batches.grounding or GroundingOptions(), permuted=True)
+    return replace(task, batches=replace(task.batches, grounding=grounding))
+
+
+_SUPERVISIONS: dict[str, Callable[[Task], Task]] = {
     "direct": _supervised(mode="direct"),
     "semi-direct": _supervised(mode="semi-direct"),
     "indirect": _supervised(mode="indirect"),
     "indirect-shifted": _supervised(mode="indirect", indirect_span="shifted"),
+    "direct-permuted": lambda task: _with_permuted_regions(_supervised(mode="direct")(task)),
 }
 
-_CONGRUENCES = {
+_CONGRUENCES: dict[str, Callable[[Task], Task]] = {
     "cacr": _congruent(space="block_prob"),
     "cacr-raw": _congruent(),
     "cacr-raw-control": _congruent(control_seed=0),
@@ -89,6 +99,7 @@ _CONGRUENCES = {
     "iais-raw": _congruent(method="iais-singular"),
     "iais-distributed": _congruent(space="block_prob", method="iais-distributed"),
     "random-negatives": _with_random_negatives,
+    "swapped": _with_swapped_captions,
 }
 """Without -raw: as the public code has it."""
 

@@ -14,10 +14,15 @@ from numpy.typing import NDArray
 from annotations.answers import AnswerVocabulary
 from stores.errors import StoreError
 from training.batches import BatchOptions, random_stream
+from training.grounding import find_phrases
 from training.records import Batch
 from training.shards import JoinedShards
+from training.targets import AlignedRow
 from training.tasks.pairing import pair_up, read_images, read_texts
 from training.tokenizer import TextTokenizer
+
+SYMMETRIC = frozenset(("and", "or", "with", "near", "next", "to", "beside", "is", "are", ","))
+"""Words between two phrases that say the same of both: "a dog and a cat" is "a cat and a dog"."""
 
 CAPTIONS = ("flickr30k-entities", "coco-captions")
 """The data sets whose sentences are whole captions of one image."""
@@ -59,7 +64,7 @@ class RankingMaker:
         shown, of_image = np.unique([images for _, images in groups], return_inverse=True)
         is_first_GN = np.zeros((len(groups), 1 + self.options.candidates), bool)
         is_first_GN[:, 0] = True
-        return pair_up(
+        batch = pair_up(
             read_texts(self.shards, self.tokenizer, spoken, max_pieces=self.options.max_pieces),
             read_images(self.shards, self._captions[self._starts[shown]]),
             torch.from_numpy(of_text.reshape(-1)),
@@ -67,6 +72,27 @@ class RankingMaker:
             is_matched=torch.from_numpy(is_first_GN.reshape(-1)),
             group_size=is_first_GN.shape[1],
         )
+        if self.options.swap_phrases:
+            for group, (texts, _) in enumerate(groups):
+                if texts[0] != texts[1]:
+                    self._swap(batch, group * batch.group_size, int(texts[0]))
+        return batch
+
+    def _swap(self, batch: Batch, row: int, number: int) -> None:
+        """The pair after `row` has its text with the first two phrases exchanged, where that says something else."""
+        sentence = self.shards.read(number)
+        (pieces,) = self.tokenizer.encode([sentence.text], max_pieces=self.options.max_pieces - 2)
+        phrases = find_phrases(AlignedRow(row=row, number=number, image=0, sentence=sentence, pieces=pieces))
+        if len(phrases.starts) < 2:
+            return
+        (start, other), (end, after) = phrases.starts[:2].tolist(), phrases.ends[:2].tolist()
+        between = sentence.text[pieces.ends[end - 2] : pieces.starts[other - 1]]
+        if end > other or not set(between.split()) - SYMMETRIC:
+            return
+        ids = batch.input_ids[row]
+        parts = ids[:start], ids[other:after], ids[end:other], ids[start:end], ids[after:]
+        batch.input_ids[row + 1] = torch.cat(parts)
+        batch.text_mask[row + 1] = batch.text_mask[row]
 
     def _group(self, number: int, step: int, position: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the sentences and the places of the images of a group, each int64 [N]."""

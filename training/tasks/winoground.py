@@ -77,7 +77,7 @@ def measure(subject: Subject, **options: Any) -> dict[str, Any]:
 def score(examples: list[Example], scores_XCI: NDArray[np.float32]) -> WinogroundScores:
     """Return the figures of these scores of each caption with each image, float32 [X, 2, 2]; 0 belongs to 0."""
     return WinogroundScores(
-        **vars(_figures(scores_XCI)),
+        **vars(figures_of(scores_XCI)),
         per_tag=_figures_by([each.tag for each in examples], scores_XCI),
         per_collapsed_tag=_figures_by([each.collapsed_tag for each in examples], scores_XCI),
     )
@@ -109,7 +109,8 @@ def score_examples(subject: Subject) -> tuple[list[Example], NDArray[np.float32]
     return list(examples.values()), scores_XCI
 
 
-def _figures(scores_XCI: NDArray[np.float32]) -> WinogroundFigures:
+def figures_of(scores_XCI: NDArray[np.float32]) -> WinogroundFigures:
+    """Return text, image and group score of these scores of each caption with each image, float32 [X, 2, 2]."""
     own_XC = np.diagonal(scores_XCI, axis1=1, axis2=2)
     with_other_image_XC, other_caption_XI = scores_XCI[:, [0, 1], [1, 0]], scores_XCI[:, [1, 0], [0, 1]]
     right_2X = np.stack([(own_XC > other_caption_XI).all(axis=1), (own_XC > with_other_image_XC).all(axis=1)])
@@ -120,4 +121,4 @@ def _figures(scores_XCI: NDArray[np.float32]) -> WinogroundFigures:
 def _figures_by(tags: list[str | None], scores_XCI: NDArray[np.float32]) -> dict[str, WinogroundFigures]:
     """Return the figures of the examples of each tag; those that have none are in none of them."""
     of = np.array([tag or "" for tag in tags])
-    return {tag: _figures(scores_XCI[of == tag]) for tag in sorted({tag for tag in tags if tag})}
+    return {tag: figures_of(scores_XCI[of == tag]) for tag in sorted({tag for tag in tags if tag})}

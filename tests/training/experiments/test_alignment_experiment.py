@@ -9,8 +9,10 @@ import torch
 from stores.errors import StoreError
 from tests.training.joined_stores import Spoken, Word, join_stores, make_image
 from training.checkpoints import list_checkpoints
-from training.experiment import ARMS, RESULT, Comparison, Trial, compare, prepare_trial, read_result, run_trial, table
 from training.experiment_command import ExperimentCommand
+from training.experiments.alignment import ARMS, prepare_trial, run_trial
+from training.experiments.comparison import Comparison, compare, table
+from training.experiments.trial import RESULT, Trial, read_result
 from training.presets import find_preset
 from training.probes.linear_probe import ProbeOptions
 from training.weights import load_model
@@ -130,7 +132,13 @@ def stores(tmp_path_factory):
 
 def trial_of(stores, out, **changes):
     regions, sentences = stores
-    options = {"arm": "code", "seed": 0, "num_steps": 4, "probe": ProbeOptions(num_steps=4, batch_size=16)}
+    options = {
+        "experiment": "alignment",
+        "arm": "code",
+        "seed": 0,
+        "num_steps": 4,
+        "probe": ProbeOptions(num_steps=4, batch_size=16),
+    }
     return Trial(regions=regions, sentences=sentences, out=out, **options | changes)
 
 
@@ -138,7 +146,7 @@ def trial_of(stores, out, **changes):
 def done(stores, tmp_path_factory):
     """A trial that ran, and its figures."""
     before = torch.get_num_threads()
-    trial = trial_of(stores, tmp_path_factory.mktemp("trials") / "code-0")
+    trial = trial_of(stores, tmp_path_factory.mktemp("trials"))
     figures = run_trial(trial)
     torch.set_num_threads(before)
     return trial, figures
@@ -155,28 +163,28 @@ def test_a_trial_trains_and_measures_answers_and_alignment(done):
     assert figures["first_region"] == 1
     assert "validity" not in figures  # there was no file of choices
     assert not [name for name in figures if "detailed" in name or "semantic" in name]
-    assert json.loads((trial.out / RESULT).read_text()) == figures == read_result(trial.out)
-    assert (trial.out / "scores-gqa-val.json").exists()
+    assert json.loads((trial.folder / RESULT).read_text()) == figures == read_result(trial.folder)
+    assert (trial.folder / "scores-gqa-val.json").exists()
 
 
 def test_of_a_trial_the_weights_stay_and_the_optimizer_goes(done):
     trial, _ = done
-    (checkpoint,) = list_checkpoints(trial.out)
+    (checkpoint,) = list_checkpoints(trial.folder)
     assert checkpoint.step == 4
     assert not (checkpoint.folder / "optimizer.safetensors").exists()
-    load_model(trial.out)
+    load_model(trial.folder)
 
 
 def test_a_trial_that_is_done_is_not_run_again(done, one_thread):
     trial, _ = done
-    (checkpoint,) = list_checkpoints(trial.out)
+    (checkpoint,) = list_checkpoints(trial.folder)
     before = (checkpoint.folder / "model.safetensors").stat().st_mtime_ns
-    kept = (trial.out / RESULT).read_text()
-    (trial.out / RESULT).write_text('{"accuracy": 0.125}')
+    kept = (trial.folder / RESULT).read_text()
+    (trial.folder / RESULT).write_text('{"accuracy": 0.125}')
     try:
         assert run_trial(trial) == {"accuracy": 0.125}
     finally:
-        (trial.out / RESULT).write_text(kept)
+        (trial.folder / RESULT).write_text(kept)
     assert (checkpoint.folder / "model.safetensors").stat().st_mtime_ns == before
 
 
@@ -193,7 +201,7 @@ class KilledError(Exception):
 @pytest.mark.parametrize(("killed_after", "checkpoint"), [(3, 2), (4, 4)])
 def test_a_trial_that_was_killed_goes_on_to_the_same_figures(killed_after, checkpoint, done, tmp_path, one_thread):
     trial, figures = done
-    half = trial_of((trial.regions, trial.sentences), tmp_path / "code-0")
+    half = trial_of((trial.regions, trial.sentences), tmp_path)
     prepare_trial(half)
 
     def kill(report):
@@ -201,10 +209,12 @@ def test_a_trial_that_was_killed_goes_on_to_the_same_figures(killed_after, check
             raise KilledError
 
     torch.set_num_threads(1)
-    task = TrainTask(run=half.out, regions=half.regions, sentences=half.sentences, loader_workers=0, checkpoint_every=2)
+    task = TrainTask(
+        run=half.folder, regions=half.regions, sentences=half.sentences, loader_workers=0, checkpoint_every=2
+    )
     with pytest.raises(KilledError):
         train_run(task, Place(), kill)
-    assert list_checkpoints(half.out)[-1].step == checkpoint
+    assert list_checkpoints(half.folder)[-1].step == checkpoint
     assert run_trial(half) == figures
 
 

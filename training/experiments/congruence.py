@@ -1,0 +1,167 @@
+"""Does congruent attention tell "X above Y" from "Y above X"? Sources: Pandey et al., ACL 2023; Ren et al., ACL 2021.
+
+Every seed has one pre-trained run, which all its arms fine-tune to rank captions and images against three others drawn
+at random: those name other things, so that the words alone, in any order, tell them apart. What is tested are pairs of
+captions of the same words. The control takes every word for those of other regions; the arm with swapped captions among
+the texts that do not match says how far the same model gets if it is told. Arms learn equally long.
+
+Flat attention is congruent with flat attention: beside the divergence, on pairs that match and that do not, is the
+entropy of attention among words.
+
+Axes: X examples, B pairs.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.batches import BatchMaker, BatchOptions
+from training.evaluation import evaluate
+from training.experiments.base import base_of
+from training.experiments.trial import RESULT, Trial, read_result
+from training.finetune import FinetuneOptions
+from training.model import Model
+from training.models.blocks import blocks_of
+from training.objectives.congruence import CongruenceOptions, congruence_of_pairs, text_entropy_of_pairs
+from training.order import evaluation_batches
+from training.records import EncoderOutputs
+from training.runs import Run
+from training.shards import JoinedShards
+from training.tasks.measure import Subject
+from training.tasks.winoground import WinogroundFigures, figures_of, score_examples
+from training.weights import load_model
+
+ARMS: dict[str, str | None] = {
+    "none": None,
+    "iais": "iais",
+    "cacr": "cacr",
+    "iais-raw": "iais-raw",
+    "cacr-raw": "cacr-raw",
+    "cacr-raw-control": "cacr-raw-control",
+    "swapped": "swapped",
+}
+"""Variants of the task `retrieval`, by the arm's name."""
+
+PREDICATES = ("above", "below", "left of", "right of", "in front of", "behind", "under", "inside", " in ", " on ")
+"""Of the toy world's relations, whatever article is around them."""
+
+CANDIDATES = 3
+MAX_IMAGES = 100
+"""Of the gallery that retrieval is measured on."""
+
+
+def run_trial(trial: Trial) -> dict[str, float]:
+    """Train and measure one arm with one seed, as far as that is not done; return its figures."""
+    trial.finetune(
+        "retrieval",
+        base_of(trial),
+        trial.folder,
+        FinetuneOptions(
+            variant=ARMS[trial.arm],
+            num_steps=trial.num_steps,
+            learning_rate=1e-3,
+            seed=trial.seed,
+            batch_size=16,
+            candidates=CANDIDATES,
+        ),
+    )
+    if (trial.folder / RESULT).exists():
+        return read_result(trial.folder)
+    run, model = load_model(trial.folder)
+    with JoinedShards(trial.regions, trial.sentences) as shards:
+        found = evaluate(
+            run, model, shards, task_name="retrieval", split="val", out=trial.folder, max_images=MAX_IMAGES
+        )
+        figures: dict[str, Any] = {"retrieval": found}
+        figures |= _on_swaps(run, model, shards, trial)
+        figures |= _attention(run, model, shards)
+    return trial.write(figures)
+
+
+def _on_swaps(run: Run, model: Model, shards: JoinedShards, trial: Trial) -> dict[str, Any]:
+    """Return Winoground's figures over all examples and by relation, and how they go with where nouns point."""
+    subject = Subject(
+        run=run,
+        model=model,
+        shards=shards,
+        numbers=shards.select(splits=("test",), sources=("winoground",), num_images=2),
+        task_name="winoground",
+        split="test",
+        out=trial.folder,
+        device="cpu",
+    )
+    examples, scores_XCI = score_examples(subject)
+    texts = {shards.read(number).sentence_id: shards.read(number).text for number in subject.numbers.tolist()}
+    relation_X = np.array([_relation(texts[f"{each.example_id}-0"]) for each in examples])
+    figures: dict[str, Any] = {"swaps": _shares(figures_of(scores_XCI))}
+    for relation in sorted(set(relation_X.tolist())):
+        of = relation_X == relation
+        figures[f"swaps {relation} (of {of.sum()})"] = {"group": figures_of(scores_XCI[of]).group.value}
+    solved_X = np.array([figures_of(each[None]).group.value for each in scores_XCI])
+    pointing_X = _pointing_of(subject, [each.example_id for each in examples])
+    figures["swaps pointing"] = float(np.nanmean(pointing_X))
+    known_X = ~np.isnan(pointing_X)
+    if pointing_X[known_X].std() and solved_X[known_X].std():
+        figures["swaps pointing with group"] = float(np.corrcoef(pointing_X[known_X], solved_X[known_X])[0, 1])
+    return figures
+
+
+def _pointing_of(subject: Subject, example_ids: list[str]) -> NDArray[np.float64]:
+    """Return for every example the share of its captions' nouns that attend most to a region of that class.
+
+    In the last layer, heads' mean, on the image that a caption is true of; nan where no word names a class.
+    """
+    shards, model = subject.shards, subject.model
+    classes = shards.regions.manifest.configuration["detector"]["vocabulary"]["classes"]
+    layer = model.encoder.meeting_layers[-1]
+    maker = BatchMaker(shards, subject.run.tokenizer, BatchOptions(max_pieces=subject.run.recipe.batches.max_pieces))
+    shares: dict[str, list[float]] = {}
+    for part in evaluation_batches(subject.numbers, shards.lengths[subject.numbers], 64):
+        batch = maker.make(part)
+        with torch.inference_mode():
+            outputs = model.encode(batch, model.encoder.taps_of(layer))
+        best_BL = blocks_of(outputs, layer).text_to_regions.mean(1).argmax(2)
+        for place, number in enumerate(part.tolist()):
+            sentence = shards.read(number)
+            example_id, _, caption = sentence.sentence_id.rpartition("-")
+            row = 2 * place + int(caption)
+            (pieces,) = subject.run.tokenizer.encode([sentence.text], max_pieces=maker.options.max_pieces - 2)
+            for piece, (start, end) in enumerate(zip(pieces.starts.tolist(), pieces.ends.tolist(), strict=True)):
+                word = sentence.text[start:end]
+                if word in classes:
+                    seen = int(batch.class_ids[row, best_BL[row, piece + 1]])
+                    shares.setdefault(example_id, []).append(float(classes[seen] == word))
+    return np.array([np.mean(shares.get(example_id, [np.nan])) for example_id in example_ids])
+
+
+def _attention(run: Run, model: Model, shards: JoinedShards) -> dict[str, float]:
+    """Return how flat attention among words is, and how congruent, of captions that match their image or do not."""
+    maker = BatchMaker(shards, run.tokenizer, BatchOptions(max_pieces=run.recipe.batches.max_pieces, mismatch=0.5))
+    forms = {"raw": CongruenceOptions(), "code": CongruenceOptions(space="block_prob")}
+    taps = model.encoder.taps_of(model.encoder.meeting_layers[-1])
+    found: dict[str, list[torch.Tensor]] = {}
+    numbers = shards.select(splits=("val",), sources=("flickr30k-entities",))
+    for part in evaluation_batches(numbers, shards.lengths[numbers], 64):
+        batch = maker.make(part)
+        with torch.inference_mode():
+            outputs: EncoderOutputs = model.encode(batch, taps)
+            values = {"text entropy": text_entropy_of_pairs(outputs, batch, CongruenceOptions(space="block_prob"))}
+            for form, options in forms.items():
+                values |= {
+                    f"congruence {half} {form}": each
+                    for half, each in congruence_of_pairs(outputs, batch, options).items()
+                }
+        for name, values_B in values.items():
+            for kind, of_B in (("matched", batch.is_matched), ("mismatched", ~batch.is_matched)):
+                found.setdefault(f"{name} {kind}", []).append(values_B[of_B])
+    return {name: float(torch.cat(parts).nanmean()) for name, parts in found.items()}
+
+
+def _relation(text: str) -> str:
+    return next((each.strip() for each in PREDICATES if each in text), "other")
+
+
+def _shares(figures: WinogroundFigures) -> dict[str, Any]:
+    return {"text": figures.text.value, "image": figures.image.value, "group": figures.group.value}

@@ -1,0 +1,83 @@
+"""A trial of an experiment: one arm with one seed, from its data to its figures."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stores.atomic import write_json
+from training.checkpoints import OPTIMIZER, list_checkpoints
+from training.finetune import FinetuneOptions, prepare_finetuning
+from training.probes.linear_probe import ProbeOptions
+from training.worker import Place, TrainTask, train_run
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One arm with one seed."""
+
+    experiment: str
+    """In `training/experiments/catalog.py`."""
+    arm: str
+    seed: int
+    regions: Path
+    sentences: Path
+    out: Path
+    """Folder of the experiment."""
+    num_steps: int
+    probe: ProbeOptions = field(default_factory=ProbeOptions)
+
+    @property
+    def folder(self) -> Path:
+        """Of the trial's run."""
+        return self.out / f"{self.arm}-{self.seed}"
+
+    def train(self, folder: Path, start: Path | None = None) -> None:
+        """The run in `folder`, which was begun, has all its steps; its first weights are those of `start`, or new."""
+        train_run(
+            TrainTask(
+                run=folder,
+                regions=self.regions,
+                sentences=self.sentences,
+                start_from=start,
+                loader_workers=0,
+                keep=1,
+                log_every=50,
+            ),
+            Place(),
+        )
+        for checkpoint in list_checkpoints(folder):  # what is done goes on no more
+            (checkpoint.folder / OPTIMIZER).unlink(missing_ok=True)
+
+    def finetune(self, task: str, start: Path, folder: Path, options: FinetuneOptions) -> None:
+        """`folder` is that of a finished run that fine-tunes the one in `start`."""
+        prepare_finetuning(task, start, regions=self.regions, sentences=self.sentences, out=folder, options=options)
+        self.train(folder, start)
+
+    def write(self, figures: Mapping[str, Any]) -> dict[str, float]:
+        """The trial is done; returns its figures as they are read again."""
+        write_json(self.folder / RESULT, flat(figures))
+        return read_result(self.folder)
+
+
+def read_result(folder: Path) -> dict[str, float]:
+    """Return the figures of a trial that is done."""
+    figures: dict[str, float] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    return figures
+
+
+def flat(figures: Mapping[str, Any], name: str = "") -> dict[str, float]:
+    """Return the figures that have a value, by their path; of the many finer types of questions none."""
+    found: dict[str, float] = {}
+    for key, value in figures.items():
+        path = f"{name} {key}".strip()
+        if isinstance(value, dict) and "value" in value:
+            found |= {path: value["value"]} if value["value"] is not None else {}
+        elif isinstance(value, dict) and key not in ("per_detailed_type", "per_semantic_type"):
+            found |= flat(value, path)
+        elif isinstance(value, float):
+            found[path] = value
+    return found
