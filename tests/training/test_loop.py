@@ -33,6 +33,11 @@ class AnswerGuess(nn.Module):
         return {"error": (guessed - batch.answer_ids).square().mean(), "size": guessed.square().mean()}
 
 
+def all_alike(model):
+    """Return the weights of a model's terms, which are the same at every step."""
+    return lambda step: model.weights(step, num_steps=1, epoch=0)
+
+
 def make_loop(model, options=STEADY, **more):
     return Loop(
         model=model,
@@ -82,7 +87,7 @@ def test_parts_count_alike_whatever_they_have_of_a_term():
     model = build_new(SHAPE, Objectives(masked_regions=None, question_answering=None), SIZES, seed=0)
     short, long = make_batch(num_pieces=(4,), num_regions=(3,)), make_batch(num_pieces=(11,), num_regions=(3,), seed=1)
     alone = [model(part)["masked_words"].item() for part in (short, long)]
-    (report,) = run(make_loop(model, weights=lambda step: model.weights(step, num_steps=10, epoch=0)), [[short, long]])
+    (report,) = run(make_loop(model, weights=all_alike(model)), [[short, long]])
     assert report.terms["masked_words"] == pytest.approx(sum(alone) / 2, rel=1e-5)
 
 
@@ -231,7 +236,7 @@ def test_bfloat16_is_close_to_float32():
     losses = {}
     for precision in ("float32", "bfloat16"):
         model = build_new(SHAPE, objectives, SIZES, seed=0)
-        loop = make_loop(model, replace(STEADY, learning_rate=1e-3), precision=precision, weights=lambda step: model.weights(step, num_steps=10, epoch=0))
+        loop = make_loop(model, replace(STEADY, learning_rate=1e-3), precision=precision, weights=all_alike(model))
         losses[precision] = [report.loss for report in run(loop, [[batch]] * 5)]
         assert all(weight.dtype == torch.float32 for weight in model.parameters())
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
@@ -241,6 +246,6 @@ def test_bfloat16_is_close_to_float32():
 def test_a_batch_that_is_seen_again_and_again_is_learnt():
     objectives = Objectives(word_object_alignment=AlignmentOptions(joint_size=4))
     model = build_new(SHAPE, objectives, SIZES, seed=0)
-    reports = run(make_loop(model, weights=lambda step: model.weights(step, num_steps=10, epoch=0), num_steps=150), [[make_batch()]] * 150)
+    reports = run(make_loop(model, weights=all_alike(model), num_steps=150), [[make_batch()]] * 150)
     for name in ("masked_words", "region_classes", "question_answering", "word_object_alignment"):
         assert reports[-1].terms[name] < 0.5 * reports[0].terms[name], name

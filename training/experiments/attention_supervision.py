@@ -13,7 +13,7 @@ from typing import Any
 
 from training.batches import BatchMaker, BatchOptions
 from training.evaluation import evaluate
-from training.experiments.base import base_of
+from training.experiments.pretrained import base_of
 from training.experiments.trial import RESULT, Trial, read_result
 from training.finetune import FinetuneOptions
 from training.probes.alignment import measure_alignment

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from training.experiments import alignment, attention_supervision, congruence
-from training.experiments.base import prepare_base, train_base
+from training.experiments.pretrained import prepare_base, train_base
 from training.experiments.trial import Trial
 
 ExperimentName = Literal["alignment", "attention-supervision", "congruence"]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from training.batches import BatchMaker, BatchOptions
 from training.evaluation import evaluate
-from training.experiments.base import base_of
+from training.experiments.pretrained import base_of
 from training.experiments.trial import RESULT, Trial, read_result
 from training.finetune import FinetuneOptions
 from training.model import Model

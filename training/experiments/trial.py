@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from stores.atomic import write_json
 from training.checkpoints import OPTIMIZER, list_checkpoints
 from training.finetune import FinetuneOptions, prepare_finetuning
 from training.probes.linear_probe import ProbeOptions
+from training.runs import open_run
 from training.worker import Place, TrainTask, train_run
 
 RESULT = "result.json"
@@ -37,18 +38,10 @@ class Trial:
 
     def train(self, folder: Path, start: Path | None = None) -> None:
         """The run in `folder`, which was begun, has all its steps; its first weights are those of `start`, or new."""
-        train_run(
-            TrainTask(
-                run=folder,
-                regions=self.regions,
-                sentences=self.sentences,
-                start_from=start,
-                loader_workers=0,
-                keep=1,
-                log_every=50,
-            ),
-            Place(),
-        )
+        checkpoints = list_checkpoints(folder)
+        if not checkpoints or checkpoints[-1].step < open_run(folder).recipe.num_steps:
+            task = TrainTask(run=folder, regions=self.regions, sentences=self.sentences, start_from=start)
+            train_run(replace(task, loader_workers=0, keep=1, log_every=50), Place())
         for checkpoint in list_checkpoints(folder):  # what is done goes on no more
             (checkpoint.folder / OPTIMIZER).unlink(missing_ok=True)
 
