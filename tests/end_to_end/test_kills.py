@@ -54,9 +54,7 @@ class Extraction:
             os.kill(pid, signal.SIGKILL)
         family |= {each.pid: each for each in _descendants(process.pid)}
         status = process.wait(GIVE_UP_SECONDS)
-        _, alive = psutil.wait_procs(family.values(), timeout=10)
-        # Ray's two agents look for their raylet now and then, and end by themselves a minute or so later.
-        left = [told for each in alive if (told := _told(each)) and not any(part.endswith(AGENTS) for part in told)]
+        left = _who_stays(family.values())
         assert not left, f"{victim} killed: {left} live on"
         return status, pid is not None
 
@@ -70,6 +68,19 @@ def _descendants(pid):
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+
+
+def _who_stays(family):
+    """Return the command lines of those who do not end in half a minute, in which one that was starting has started.
+
+    Ray's two agents look for their raylet now and then, and end by themselves a minute or so later.
+    """
+    until = time.monotonic() + 30
+    while True:
+        left = [told for each in family if (told := _told(each)) and not any(part.endswith(AGENTS) for part in told)]
+        if not left or time.monotonic() > until:
+            return left
+        time.sleep(0.5)
 
 
 def _told(process):
