@@ -1,0 +1,129 @@
+"""RefCOCO, phrases and pairs of captions: from a run's first weights through fine-tuning to a split's figures."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from annotations.drops import DataError
+from tests.training.builders import SINGLE_STREAM, SIZES
+from tests.training.grounded_stores import IMAGES, TEXTS, grounded_stores
+from tests.training.small_runs import make_run
+from training.batches import BatchMaker, BatchOptions
+from training.evaluation import evaluate
+from training.finetune import FinetuneOptions, prepare_finetuning
+from training.shards import JoinedShards
+from training.weights import load_model
+from training.worker import Place, TrainTask, train_run
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    return grounded_stores(tmp_path_factory.mktemp("grounded") / "joined")
+
+
+@pytest.fixture(scope="module")
+def shards(stores):
+    with JoinedShards(*stores) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    shape = replace(SINGLE_STREAM, max_positions=64, num_segments=3, end_token=True, region_positions=True)
+    return make_run(tmp_path_factory.mktemp("runs") / "start", TEXTS, shape=shape, alignment=False)
+
+
+def finetune(task, start, stores, out, variant=None, *, num_steps=60):
+    regions, sentences = stores
+    options = FinetuneOptions(
+        variant=variant, num_steps=num_steps, batch_size=12, learning_rate=1e-2, max_pieces=24, seed=0
+    )
+    run = prepare_finetuning(task, start, regions=regions, sentences=sentences, out=out, options=options)
+    losses = []
+    train_run(
+        TrainTask(run=out, regions=regions, sentences=sentences, start_from=start, loader_workers=0),
+        Place(),
+        lambda report: losses.append(report.loss),
+    )
+    return run, losses
+
+
+@pytest.fixture(scope="module")
+def referring(start, stores, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "refcoco"
+    _, losses = finetune("refcoco", start, stores, out)
+    return out, losses
+
+
+def test_referring_is_learnt(referring):
+    _, losses = referring
+    assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])  # of 4 regions, 1.39 by chance
+
+
+def test_the_chosen_region_is_right_where_it_overlaps_the_box_by_half(referring, shards, tmp_path):
+    run, model = load_model(referring[0])
+    scores = evaluate(run, model, shards, task_name="refcoco", split="test", out=tmp_path)
+    chosen = json.loads((tmp_path / "predictions-refcoco-test.json").read_text())
+    numbers = shards.select(splits=("test",), sources=("refcoco",))
+    maker = BatchMaker(shards, run.tokenizer, BatchOptions(max_pieces=24))
+    right = {"refcoco+ testA": [], "refcoco+ testB": []}
+    for number in numbers:
+        batch = maker.make(np.array([number]))
+        with torch.inference_mode():
+            best = model.objectives["referring"].scores(model.encode(batch), batch).argmax().item()
+        sentence = shards.sentences.read(*shards.place(int(number))).sentence
+        region = ("first", "second", "third", "last").index(sentence.text.split()[1])
+        assert chosen[sentence.sentence_id] == pytest.approx(IMAGES[0].boxes_xyxy[best].tolist())
+        # Neighbouring regions overlap by half of either's union or less; the last expression's box no region has.
+        overlap = shards.read(int(number)).position[0] if region < 3 else [0] * 4
+        right[f"refcoco+ {sentence.details['official_split']}"].append(overlap[best] >= 0.5)
+    assert {part: figures["accuracy"] for part, figures in scores.items()} == {
+        part: {"value": np.mean(hits), "of": 2} for part, hits in right.items()
+    }
+    assert scores["refcoco+ testA"]["best"]["value"] == 1.0
+    assert scores["refcoco+ testB"]["best"]["value"] == 0.5
+
+
+def test_a_run_that_has_not_learnt_to_choose_is_refused(start, shards, tmp_path):
+    run, model = load_model(start)
+    with pytest.raises(DataError, match="has not learnt to choose regions, expected a run of the task refcoco"):
+        evaluate(run, model, shards, task_name="refcoco", split="val", out=tmp_path)
+    with pytest.raises(DataError, match="has not learnt about two captions, expected a run of the task vgp"):
+        evaluate(run, model, shards, task_name="vgp", split="val", out=tmp_path)
+
+
+@pytest.mark.parametrize("variant", [None, "direct", "semi-direct", "indirect", "indirect-shifted", "direct-permuted"])
+def test_pairs_of_captions_are_learnt_with_every_supervision(variant, start, stores, shards, tmp_path):
+    _, losses = finetune("vgp", start, stores, tmp_path / "run", variant, num_steps=25)
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    scores = evaluate(*load_model(tmp_path / "run"), shards, task_name="vgp", split="val", out=tmp_path)
+    assert scores["caption_match"]["of"] == 8
+    assert sum(each["of"] for each in scores["per_label"].values()) == 8
+    both = scores["per_label"].get("both", {"of": 0})["of"]
+    assert scores["relations"]["of"] == both
+    assert set(scores["per_relation"]) <= {"Entailment1", "Entailment2", "Equivalence"}
+    pointing = scores["pointing"]
+    assert {"attention joint.0", "rollout joint.1", "chance", "best"} <= set(pointing)
+    assert ("grounding" in pointing) == (variant in ("indirect", "indirect-shifted"))
+    assert pointing["best"]["recall"]["1"] == {"value": 1.0, "of": 8 + both}
+    assert json.loads((tmp_path / "scores-vgp-val.json").read_text()) == scores
+
+
+def test_attention_learns_to_point_where_it_is_supervised(start, stores, shards, tmp_path):
+    finetune("flickr30k-entities", start, stores, tmp_path / "run", "direct", num_steps=80)
+    scores = evaluate(
+        *load_model(tmp_path / "run"), shards, task_name="flickr30k-entities", split="train", out=tmp_path
+    )
+    # Of the 24 phrases of three images, 3 mean what no region shows.
+    assert scores["best"]["recall"]["1"] == {"value": 21 / 24, "of": 24}
+    assert scores["attention joint.1"]["recall"]["1"]["value"] > 0.8
+    assert scores["chance"]["recall"]["1"]["value"] == pytest.approx(21 / 24 / 4)
+
+
+def test_a_start_of_another_feature_size_is_refused(stores, tmp_path):
+    other = make_run(tmp_path / "other", TEXTS, sizes=replace(SIZES, feature_dim=9, vocab_size=60), alignment=False)
+    with pytest.raises(DataError):
+        finetune("refcoco", other, stores, tmp_path / "out")
