@@ -17,8 +17,8 @@ from training.model import Model, num_parameters
 from training.probes.attention_maps import read_attention_maps
 from training.progress import read_metrics
 from training.report_curves import HEIGHT, WIDTH, plot_terms
-from training.report_sentences import ALIGNMENT, choose_sentences, find_sentences, make_exhibit
-from training.report_tables import figure_tables, recipe_differences
+from training.report_sentences import choose_sentences, find_sentences, make_exhibit
+from training.report_tables import describe_encoder, figure_tables, recipe_differences
 from training.runs import Run
 from training.shards import JoinedShards
 from training.targets import COVERING_IOU
@@ -36,7 +36,7 @@ class ReportOptions:
     sentence_ids: tuple[str, ...] = ()
     """Instead of a choice."""
     layer: int | None = None
-    """The cross layer shown first, counted from 1; the last but one unless given."""
+    """The one shown first, counted from 1, of those in which words and regions meet; the last but one unless given."""
 
     def __post_init__(self) -> None:
         if self.num_sentences < 0:
@@ -61,6 +61,10 @@ class LoadedRun:
     @property
     def num_parameters(self) -> int:
         return num_parameters(self.model)
+
+    @property
+    def encoder(self) -> str:
+        return describe_encoder(self.run.recipe.encoder)
 
 
 def write_report(
@@ -88,6 +92,7 @@ def write_report(
         )
         data: dict[str, Any] = {
             "runs": [each.name for each in loaded],
+            "covering_iou": COVERING_IOU,
             "sentences": _exhibits(loaded, shards, numbers),
             "pictures": _pictures(shards, numbers),
         }
@@ -105,9 +110,7 @@ def write_report(
             tables=figure_tables([each.run.folder for each in loaded]),
             layers=range(1, max(each.num_layers for each in loaded) + 1),
             layer=layer,
-            alignment=ALIGNMENT
-            if any(ALIGNMENT in maps for each in data["sentences"] for maps in each["maps"])
-            else "",
+            has_alignment=any(each.model.alignment is not None for each in loaded),
             covering_iou=COVERING_IOU,
             num_shown=len(numbers),
             split="" if options.sentence_ids else options.split,
@@ -131,7 +134,7 @@ def _first_layer(runs: Sequence[LoadedRun], asked: int | None) -> int:
         return max(1, min(each.num_layers for each in runs) - 1)
     if not 1 <= asked <= max(each.num_layers for each in runs):
         has = ", ".join(f"{each.name} has {each.num_layers}" for each in runs)
-        raise ValueError(f"--layer is {asked}, expected a cross layer counted from 1: {has}")
+        raise ValueError(f"--layer is {asked}, expected one where words and regions meet, counted from 1: {has}")
     return asked
 
 

@@ -33,7 +33,8 @@ class ReportCommand:
     sentence_ids: tuple[str, ...] = ()
     """Sentences to show, instead of a choice."""
     layer: int | None = None
-    """Cross layer shown first, counted from 1; the last but one unless given. The page can show every one."""
+    """Shown first, counted from 1, of those in which words and regions meet; the last but one unless given. The page
+    can show every one, and every head."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from annotations.aligned import AlignedSentence
 from annotations.records import Split
@@ -16,14 +15,12 @@ from detectors.records import RegionFeatures
 from stores.errors import StoreError
 from stores.pages.regions import named_regions
 from training.probes.attention_maps import AttentionMaps
+from training.report_maps import pack_maps
 from training.shards import JoinedShards
 from training.targets import COVERING_IOU
 
 MAX_READ = 500
 """Sentences of a source among which is chosen; where there are more, as many spread evenly."""
-
-ALIGNMENT = "alignment"
-"""The name of the alignment decoder's map; those of attention are layers, `1` the first."""
 
 
 def choose_sentences(shards: JoinedShards, split: Split, count: int) -> list[int]:
@@ -82,6 +79,7 @@ def make_exhibit(
     words = find_words(sentence.text)
     spans = list(zip(words.starts, words.ends, strict=True))
     known = [_pointed(aligned, [start < b and a < end for a, b in _spans(aligned)], False) for start, end in spans]
+    phrases = _phrases(sentence.text, spans, known)
     answer = _pointed(aligned, [True] * len(aligned.words), True)
     answers = [each.text for each in sentence.answers[:1]]
     return {
@@ -95,10 +93,13 @@ def make_exhibit(
         "text": _cut(sentence.text, spans),
         "answer": answers[0] if answers else "",
         "words": [
-            *({"says": sentence.text[start:end], **each} for (start, end), each in zip(spans, known, strict=True)),
-            *([{"says": "[CLS]", **answer}] if answer["gold"] else []),
+            *(
+                {"says": sentence.text[start:end], "phrase": phrase, **each}
+                for (start, end), phrase, each in zip(spans, phrases, known, strict=True)
+            ),
+            *([{"says": "[CLS]", "phrase": [len(spans)], **answer}] if answer["gold"] else []),
         ],
-        "maps": [_named_maps(each, spans, with_answer=bool(answer["gold"])) for each in maps],
+        "maps": [pack_maps(each, spans, with_answer=bool(answer["gold"])) for each in maps],
     }
 
 
@@ -143,6 +144,17 @@ def _pointed(aligned: AlignedSentence, overlaps: Sequence[bool], in_answer: bool
     }
 
 
+def _phrases(text: str, spans: Sequence[tuple[int, int]], known: Sequence[dict[str, Any]]) -> list[list[int]]:
+    """Return for each word those of its phrase: neighbours of the same gold boxes, with only space between them."""
+    phrases: list[list[int]] = []
+    for number, (start, _) in enumerate(spans):
+        gold = known[number]["gold"]
+        joins = gold and number and known[number - 1]["gold"] == gold and not text[spans[number - 1][1] : start].strip()
+        phrases.append(phrases[-1] if joins else [])
+        phrases[-1].append(number)
+    return phrases
+
+
 def _cut(text: str, spans: Sequence[tuple[int, int]]) -> list[Any]:
     """Return the text cut at its words: strings, and numbers of words."""
     pieces: list[Any] = []
@@ -157,22 +169,3 @@ def _side_by_side(regions: RegionFeatures, configuration: dict[str, Any]) -> lis
     """Return an order of the regions in which those of one class stand together, from left to right."""
     names = [each["name"] for each in named_regions(regions, configuration)]
     return sorted(range(len(names)), key=lambda row: (names[row], float(np.nan_to_num(regions.boxes_xyxy[row, 0]))))
-
-
-def _named_maps(maps: AttentionMaps, spans: Sequence[tuple[int, int]], *, with_answer: bool) -> dict[str, Any]:
-    """Return the rows of words of every map that a run has, and the strongest region of each row."""
-    named = {str(number): attention for number, attention in enumerate(maps.attention, start=1)}
-    if maps.alignment is not None:
-        named[ALIGNMENT] = maps.alignment
-    made = {}
-    for name, map_LR in named.items():
-        rows = [maps.of_word(map_LR, start, end) for start, end in spans] + [map_LR[0]] * with_answer
-        made[name] = {
-            "rows": [None if row is None else _rounded(row) for row in rows],
-            "top": [None if row is None else int(row.argmax()) for row in rows],
-        }
-    return made
-
-
-def _rounded(row_R: NDArray[np.float32]) -> list[float]:
-    return [round(float(value), 4) for value in row_R]

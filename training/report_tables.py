@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from annotations.drops import DataError
+from training.models.catalog import EncoderShape
+from training.models.single_stream import SingleStreamShape
+from training.models.two_stream import TwoStreamShape
 from training.recipes import Recipe, as_json
 
 FIGURE_FILES = ("probe.json", "scores-*.json")
@@ -15,6 +18,7 @@ FIGURE_FILES = ("probe.json", "scores-*.json")
 
 MAX_SHOWN = 60
 _ABSENT = object()
+_LAYERS = {"cross": "cross layer", "joint": "layer"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,19 @@ def figure_tables(folders: Sequence[Path]) -> tuple[Table, ...]:
         ]
         tables.append(Table(name=name.removesuffix(".json"), rows=tuple(rows)))
     return tuple(tables)
+
+
+def describe_encoder(shape: EncoderShape) -> str:
+    """Return an encoder's sizes in few words."""
+    match shape:
+        case SingleStreamShape():
+            layers = f"one stream, {shape.num_layers} layers"
+        case TwoStreamShape():
+            layers = (
+                f"two streams, {shape.num_text_layers} text, {shape.num_region_layers} region, "
+                f"{shape.num_cross_layers} cross layers"
+            )
+    return f"{layers}; width {shape.hidden_size}, {shape.num_heads} heads"
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -133,5 +150,6 @@ def _told(value: Any) -> str:
 
 
 def _words(name: str) -> str:
-    """Return a name as people say it; cross layers are counted from 1, as the papers count them."""
-    return re.sub(r"^cross\.(\d+)$", lambda match: f"cross layer {int(match[1]) + 1}", name).replace("_", " ")
+    """Return a name as people say it; layers are counted from 1, as the papers count them."""
+    named = re.sub(r"\b(cross|joint)\.(\d+)$", lambda match: f"{_LAYERS[match[1]]} {int(match[2]) + 1}", name)
+    return named.replace("_", " ")

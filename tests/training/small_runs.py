@@ -9,6 +9,7 @@ from annotations.answers import AnswerVocabulary
 from tests.training.builders import SHAPE, SIZES
 from training.batches import BatchOptions
 from training.checkpoints import save_checkpoint
+from training.models.catalog import EncoderShape
 from training.objectives.catalog import Objectives
 from training.objectives.word_object_alignment import AlignmentOptions
 from training.optimizers import Optimization
@@ -18,7 +19,9 @@ from training.tokenizer import train_tokenizer
 from training.weights import build_model
 
 
-def make_run(folder: Path, texts: Sequence[str], *, alignment: bool = True, **changes: Any) -> Path:
+def make_run(
+    folder: Path, texts: Sequence[str], *, shape: EncoderShape = SHAPE, alignment: bool = True, **changes: Any
+) -> Path:
     """Return the folder of a run whose tokenizer knows the texts; `changes` are of its recipe.
 
     Its features have 6 numbers, as those of `joined_stores`, and its sentences at most 16 pieces.
@@ -27,7 +30,7 @@ def make_run(folder: Path, texts: Sequence[str], *, alignment: bool = True, **ch
     options = AlignmentOptions(joint_size=4) if alignment else None
     recipe = Recipe(
         task="pretraining",
-        encoder=replace(SHAPE, vocab_size=tokenizer.vocab_size, dropout=0.0, attention_dropout=0.0),
+        encoder=replace(shape, vocab_size=tokenizer.vocab_size, dropout=0.0, attention_dropout=0.0),
         sizes=replace(SIZES, vocab_size=tokenizer.vocab_size, num_answers=2),
         objectives=Objectives(word_object_alignment=options),
         batches=BatchOptions(max_pieces=16),

@@ -1,7 +1,12 @@
-"""The report in a real browser: words light up their regions in every run; nothing in a caption becomes markup."""
+"""The report in a real browser: what words look at, and regions, by layer and head, in every run.
+
+Nothing in a caption becomes markup; nothing is asked of a network.
+"""
 
 import json
+import re
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -10,6 +15,7 @@ from playwright.sync_api import sync_playwright
 
 from stores.manifest import fingerprint
 from stores.plan import ImageSource, PlannedShard, write_plan
+from tests.training.builders import SINGLE_STREAM
 from tests.training.joined_stores import Spoken, Word, join_stores, make_image
 from tests.training.small_runs import make_run
 from training.cli import main
@@ -57,6 +63,13 @@ SENTENCES = [
         ),
         Spoken(text=LONG + "dog", image_ids=["b"], words=[word("dog", [1, 0, 0, 0])], split="train", source="long"),
         Spoken(text="It points at nothing.", image_ids=["a"], split="val"),
+        Spoken(
+            text="By the tree dog runs",
+            image_ids=["a"],
+            words=[word("tree", [0, 0.4, 0, 1]), word("dog", [0, 0.4, 0, 1])],
+            split="train",
+            source="phrases",
+        ),
     ]
 ]
 TEXTS = [TEXT, "What?", "a dog is near a tree"]
@@ -86,8 +99,8 @@ def place(tmp_path_factory):
     return folder
 
 
-def report(place, *arguments):
-    named = (f"with={place / 'with'}", f"{OTHER}={place / 'without'}")
+def report(place, *arguments, runs=(("with", "with"), (OTHER, "without"))):
+    named = [f"{name}={place / folder}" for name, folder in runs]
     stores = ("--regions", str(place / "regions"), "--sentences", str(place / "sentences"))
     return main(["report", "--runs", *named, *stores, "--out", str(place / "report.html"), *arguments])
 
@@ -99,6 +112,16 @@ def page(place):
 
 
 @pytest.fixture(scope="module")
+def page_of_both_encoders(place):
+    make_run(
+        place / "stream", TEXTS, shape=SINGLE_STREAM, alignment=False, data={"regions": fingerprint(CONFIGURATION)}
+    )
+    shown = ("--sentence-ids", "0-00005", "0-00004", "0-00001", "--layer", "2", "--out", str(place / "both.html"))
+    assert report(place, *shown, runs=(("stream", "stream"), ("with", "with"))) == 0
+    return place / "both.html"
+
+
+@pytest.fixture(scope="module")
 def browser():
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
@@ -106,16 +129,30 @@ def browser():
         launched.close()
 
 
-@pytest.fixture
-def shown(page, browser):
-    tab = browser.new_page(viewport={"width": 1400, "height": 1000})
+@contextmanager
+def looked_at(page, browser, **options):
+    tab = browser.new_page(**{"viewport": {"width": 1400, "height": 1000}, **options})
     faults = []
     tab.on("pageerror", lambda error: faults.append(str(error)))
+    tab.on("console", lambda message: message.type == "error" and faults.append(message.text))
     tab.on("request", lambda request: request.url.startswith(("file:", "data:")) or faults.append(request.url))
     tab.goto(page.absolute().as_uri())
+    tab.wait_for_selector("#sentences:not([aria-busy=true])")
     yield tab
     tab.close()
     assert faults == []
+
+
+@pytest.fixture
+def shown(page, browser):
+    with looked_at(page, browser) as tab:
+        yield tab
+
+
+@pytest.fixture
+def both(page_of_both_encoders, browser):
+    with looked_at(page_of_both_encoders, browser) as tab:
+        yield tab
 
 
 def maps_of(place, name, number):
@@ -124,8 +161,25 @@ def maps_of(place, name, number):
         return next(read_attention_maps(run, model, shards, [number]))
 
 
+def shares(values):
+    """Return float [K] over its sum, as a page's weights."""
+    return pytest.approx(dict(enumerate((values / values.sum()).tolist())), abs=2e-3)
+
+
 def card(tab, sentence_id="0-00000"):
     return tab.locator(f".sentence[data-id='{sentence_id}']")
+
+
+def reading(card, kind, run=0):
+    return card.locator(f".reading[data-reading='{kind}'][data-run='{run}']")
+
+
+def gold(card):
+    return card.locator(".reading[data-reading='gold']")
+
+
+def cell(card, layer, head, run=0):
+    return card.locator(f".of-run[data-run='{run}'] .head-cell[data-layer='{layer}'][data-head='{head}']")
 
 
 def lit(panel):
@@ -133,25 +187,40 @@ def lit(panel):
     return {int(box.get_attribute("data-region")): float(box.get_attribute("data-weight")) for box in boxes}
 
 
+def coloured(panel):
+    words = panel.locator(".coloured [data-of]").all()
+    return {int(word.get_attribute("data-of")): float(word.get_attribute("data-weight")) for word in words}
+
+
+def percent(panel, of):
+    return int(re.search(rf"(\d+) % {of}", panel.locator(".told").text_content())[1]) / 100
+
+
+def chosen_words(card):
+    return card.locator(".words .word.lit").all_text_contents()
+
+
 def verdicts(panel):
     return panel.locator("td.verdict").all_text_contents()
 
 
 @needs_chromium
-@pytest.mark.parametrize("how", ["hover", "focus"])
+@pytest.mark.parametrize("how", ["click", "press"])
 @pytest.mark.parametrize(("view", "layer"), [("1", 0), ("2", 1)])
 def test_a_word_lights_its_regions_and_its_row_in_every_run(shown, place, how, view, layer):
     shown.locator(f"#views input[value='{view}']").check(force=True)
-    getattr(card(shown).locator(".word", has_text="dog"), how)()
-    for panel, name in zip(card(shown).locator(".panel").all(), ["with", "without"], strict=True):
+    getattr(card(shown).locator(".words .word", has_text="dog"), how)(*(["Enter"] if how == "press" else []))
+    for run, name in enumerate(["with", "without"]):
         maps = maps_of(place, name, 0)
-        row = maps.of_word(maps.attention[layer], 2, 5)
-        assert lit(panel) == pytest.approx(dict(enumerate(row.tolist())), abs=1e-4)
-        assert panel.locator("tr.lit th").text_content() == "dog"
-        photo, gold = panel.locator(".photo").bounding_box(), panel.locator(".box.gold").bounding_box()
-        assert (gold["x"] - photo["x"]) / photo["width"] == pytest.approx(0.5, abs=0.02)
-        assert gold["width"] / photo["width"] == pytest.approx(0.5, abs=0.02)
+        panel = reading(card(shown), "attention", run)
+        assert lit(panel) == shares(maps.attention.text_to_regions[layer].mean(0)[maps.pieces_of(2, 5)].sum(0))
+        assert card(shown).locator(".panel").nth(run).locator("tr.lit th").text_content() == "dog"
+        photo, box = panel.locator(".photo").bounding_box(), panel.locator(".box.gold").bounding_box()
+        assert (box["x"] - photo["x"]) / photo["width"] == pytest.approx(0.5, abs=0.02)
+        assert box["width"] / photo["width"] == pytest.approx(0.5, abs=0.02)
         assert panel.locator(".box.outline").count() == 4
+    assert lit(gold(card(shown))) == {0: 0.5, 3: 0.5}
+    assert gold(card(shown)).locator(".told").text_content() == "2 regions show it: IoU ≥ 0.5 with a gold box."
 
 
 @needs_chromium
@@ -159,7 +228,7 @@ def test_maps_mark_regions_that_cover_and_tell_of_each_word_whether_its_stronges
     assert shown.locator("#views input:checked").get_attribute("value") == "1"  # the last but one of two
     for panel, name in zip(card(shown).locator(".panel").all(), ["with", "without"], strict=True):
         maps = maps_of(place, name, 0)
-        best = int(maps.of_word(maps.attention[0], 2, 5).argmax())
+        best = int(maps.attention.text_to_regions[0].mean(0)[maps.pieces_of(2, 5)].sum(0).argmax())
         assert verdicts(panel) == ["", "✓" if best in (0, 3) else "✗", "", "", NOTHING]
         covering = panel.locator("td.covers")
         assert [each.get_attribute("data-region") for each in covering.all()] == ["3", "0"]
@@ -173,35 +242,156 @@ def test_maps_mark_regions_that_cover_and_tell_of_each_word_whether_its_stronges
 @needs_chromium
 def test_a_run_without_an_alignment_decoder_says_so(shown, place):
     shown.locator("#views input[value=alignment]").check(force=True)
-    first, second = card(shown).locator(".panel").all()
-    card(shown).locator(".word", has_text="tree").hover()
+    card(shown).locator(".words .word", has_text="tree").click()
     maps = maps_of(place, "with", 0)
-    assert lit(first) == pytest.approx(dict(enumerate(maps.of_word(maps.alignment, 13, 17).tolist())), abs=1e-4)
-    assert second.locator(".chart").text_content() == "This run has no alignment decoder."
-    assert lit(second) == {}
+    assert lit(reading(card(shown), "attention", 0)) == shares(maps.alignment[maps.pieces_of(13, 17)].sum(0))
+    assert lit(reading(card(shown), "attention", 1)) == {}
+    assert card(shown).locator(".chart").nth(1).text_content() == "This run has no alignment decoder."
     assert "has no such map" in shown.locator("#verdicts li").nth(1).text_content()
+    card(shown).locator("select").select_option("2")
+    told = reading(card(shown), "attention", 0).locator(".told").text_content()
+    assert told == "The alignment decoder has no way back, from regions to words."
+    assert cell(card(shown), "alignment", 0).get_attribute("aria-label") == "alignment decoder: nothing"
 
 
 @needs_chromium
-def test_a_cell_outlines_its_region_on_every_picture(shown):
-    cell = card(shown).locator(".panel").first.locator("tr[data-word='3'] td[data-region='2']")
-    cell.hover()
-    assert card(shown).locator(".box.traced").count() == 2
+def test_a_cell_of_a_map_outlines_its_region_on_every_picture(shown):
+    pointed = card(shown).locator(".panel").first.locator("tr[data-word='3'] td[data-region='2']")
+    pointed.hover()
+    assert card(shown).locator(".box.aimed").count() == 3
     assert card(shown).locator("th.traced").all_text_contents() == ["brown dog", "brown dog"]
-    assert card(shown).locator("tr.lit th").all_text_contents() == ["the", "the"]
-    assert cell.get_attribute("title").startswith("brown dog: 0.")
+    assert pointed.get_attribute("title").startswith("brown dog: 0.")
+    pointed.click()
+    assert chosen_words(card(shown)) == ["the"]
     shown.mouse.move(1, 1)
-    assert card(shown).locator(".box.traced").count() == 0
+    assert card(shown).locator(".box.aimed").count() == 0
 
 
 @needs_chromium
 def test_the_answer_stands_for_itself_where_it_points(shown, place):
     asked = card(shown, "0-00002")
-    asked.locator(".answer .word").hover()
+    asked.locator(".answer .word").click()
     maps = maps_of(place, "with", 2)
-    assert lit(asked.locator(".panel").first) == pytest.approx(dict(enumerate(maps.attention[0][0].tolist())), abs=1e-4)
+    assert lit(reading(asked, "attention")) == shares(maps.attention.text_to_regions[0].mean(0)[0])
     assert asked.locator(".panel").first.locator("tbody th").all_text_contents() == ["What", "[CLS]"]
     assert "the picture can no longer be read" in asked.locator(".gone").first.text_content()
+    asked.locator("select").select_option("2")
+    expected = maps.attention.regions_to_text[0].mean(0)[2]
+    expected = np.array([expected[maps.pieces_of(0, 4)].sum(), expected[0]])
+    assert coloured(reading(asked, "attention")) == shares(expected)
+    assert coloured(gold(asked)) == {0: 0, 1: 1}
+
+
+@needs_chromium
+def test_a_click_chooses_a_phrase_and_another_the_word_alone(both, place):
+    asked = card(both, "0-00005")
+    asked.locator(".words .word", has_text="runs").click()
+    asked.locator(".words .word", has_text="dog").click()
+    assert chosen_words(asked) == ["tree", "dog"]
+    maps = maps_of(place, "stream", 5)
+    pieces = np.concatenate([maps.pieces_of(7, 11), maps.pieces_of(12, 15)])
+    attention = maps.attention.text_to_regions[1].mean(0)[pieces].sum(0)
+    assert lit(reading(asked, "attention")) == shares(attention)
+    assert lit(reading(asked, "rollout")) == shares(maps.rollout.text_to_regions[1][pieces].sum(0))
+    assert lit(gold(asked)) == {3: 1}
+    found = percent(reading(asked, "attention"), "of the attention goes to regions")
+    assert found == pytest.approx(attention.sum() / len(pieces), abs=0.01)
+    assert lit(reading(asked, "rollout", run=1)) == {}
+    assert "Two streams have no rollout" in reading(asked, "rollout", run=1).locator(".told").text_content()
+    asked.locator(".words .word", has_text="dog").click()
+    assert chosen_words(asked) == ["dog"]
+    alone = maps.attention.text_to_regions[1].mean(0)[maps.pieces_of(12, 15)].sum(0)
+    assert lit(reading(asked, "attention")) == shares(alone)
+
+
+@needs_chromium
+def test_a_head_is_chosen_for_a_run_in_all_sentences_and_cells_tell_what_of_it_is_on_gold(both, place):
+    asked, other = card(both, "0-00005"), card(both, "0-00004")
+    asked.locator(".words .word", has_text="dog").click()
+    maps = maps_of(place, "stream", 5)
+    head = maps.attention.text_to_regions[0, 1][np.concatenate([maps.pieces_of(7, 11), maps.pieces_of(12, 15)])].sum(0)
+    on_gold = f"{head[3] / head.sum():.2f}"
+    assert cell(asked, 1, 2).get_attribute("aria-label") == f"layer 1, head 2: {on_gold} on gold"
+    assert "share on gold regions; 0.25 by chance" in asked.locator(".measures").first.text_content()
+    before = lit(reading(asked, "attention", run=1))
+    cell(asked, 1, 2).click()
+    assert lit(reading(asked, "attention")) == shares(head)
+    assert lit(reading(asked, "attention", run=1)) == before
+    pressed = [each.get_attribute("title") for each in asked.locator(".head-cell[aria-pressed=true]").all()]
+    assert [each.partition(":")[0] for each in pressed] == ["layer 1, head 2", "layer 2, mean of heads"]
+    both.wait_for_selector("#sentences:not([aria-busy=true])")
+    assert reading(other, "attention").locator("figcaption").text_content() == "attention layer 1, head 2"
+    assert reading(other, "rollout").locator("figcaption").text_content() == "rollout after layer 1, mean of heads"
+    assert both.locator("#views input:checked").count() == 0
+    assert "stream layer 1, head 2: " in both.locator("#verdicts li").first.text_content()
+    both.locator("#views input[value='2']").check(force=True)
+    assert asked.locator(".head-cell[aria-pressed=true]").count() == 2
+    assert cell(asked, 2, 0).get_attribute("aria-pressed") == "true"
+
+
+@needs_chromium
+def test_arrows_go_from_head_to_head_in_a_grid_that_is_one_stop(both):
+    asked = card(both, "0-00005")
+    assert asked.locator(".of-run[data-run='0'] .head-cell[tabindex='0']").count() == 1
+    cell(asked, 2, 0).focus()
+    for key in ("ArrowUp", "ArrowRight", "ArrowRight", "ArrowRight", "Enter"):
+        both.keyboard.press(key)
+    assert cell(asked, 1, 2).get_attribute("aria-pressed") == "true"
+    assert both.evaluate("document.activeElement.dataset.head") == "2"
+    assert asked.locator(".of-run[data-run='0'] .head-cell[tabindex='0']").count() == 1
+
+
+@needs_chromium
+def test_a_region_colours_the_words_that_it_looks_at(both, place):
+    asked = card(both, "0-00005")
+    photo = gold(asked).locator(".photo")
+    at = photo.bounding_box()
+    photo.click(position={"x": 0.97 * at["width"], "y": 0.97 * at["height"]})  # only region 3 reaches so far
+    assert asked.locator("select").input_value() == "3"
+    assert asked.locator(".box.asked").count() == 5
+    assert chosen_words(asked) == []
+    maps = maps_of(place, "stream", 5)
+    rows = {"attention": maps.attention.regions_to_text[1].mean(0)[3], "rollout": maps.rollout.regions_to_text[1][3]}
+    for kind, row in rows.items():
+        words = np.array([row[maps.pieces_of(*span)].sum() for span in [(0, 2), (3, 6), (7, 11), (12, 15), (16, 20)]])
+        assert coloured(reading(asked, kind)) == shares(words)
+        assert percent(reading(asked, kind), f"of the {kind} goes to words") == pytest.approx(words.sum(), abs=0.01)
+        assert lit(reading(asked, kind)) == {}
+    assert coloured(gold(asked)) == {0: 0, 1: 0, 2: 0.5, 3: 0.5, 4: 0}
+    assert gold(asked).locator(".told").text_content() == "It shows “tree dog”."
+    assert "share on gold words; 0.40 by chance" in asked.locator(".measures").first.text_content()
+    asked.locator("thead [data-region='1']").first.click()
+    assert asked.locator("select").input_value() == "1"
+    assert gold(asked).locator(".told").text_content() == "No word of this sentence means it."
+    asked.locator("select").select_option("")
+    assert chosen_words(asked) == ["tree", "dog"]
+
+
+@needs_chromium
+def test_another_click_on_a_picture_chooses_the_next_region_there(both):
+    asked = card(both, "0-00005")
+    photo = gold(asked).locator(".photo")
+    at = photo.bounding_box()
+    found = []
+    for _ in range(5):
+        photo.click(position={"x": 0.499 * at["width"], "y": 0.499 * at["height"]})
+        found.append(asked.locator("select").input_value())
+    assert sorted(found[:3]) == ["0", "1", "2"]
+    assert found[3:] == found[:2]
+
+
+@needs_chromium
+def test_of_a_sentence_that_points_at_nothing_cells_tell_how_much_is_on_one_region(both, place):
+    asked = card(both, "0-00004")
+    asked.locator(".words .word", has_text="points").click()
+    maps = maps_of(place, "stream", 4)
+    head = maps.attention.text_to_regions[1, 0][maps.pieces_of(3, 9)].sum(0)
+    told = f"layer 2, head 1: {head.max() / head.sum():.2f} on one region"
+    assert cell(asked, 2, 1).get_attribute("aria-label") == told
+    assert "largest share of one region, as there is no gold" in asked.locator(".measures").first.text_content()
+    assert lit(gold(asked)) == {}
+    assert gold(asked).locator(".told").text_content() == "These words point at nothing."
+    assert verdicts(asked.locator(".panel").first) == [""] * 4
 
 
 @needs_chromium
@@ -228,33 +418,34 @@ def test_recipes_curves_and_figures_are_told(shown):
 
 @needs_chromium
 def test_nothing_that_a_caption_brings_becomes_markup(shown):
-    card(shown, "0-00001").locator(".word").first.hover()
+    card(shown, "0-00001").locator(".word").first.click()
+    card(shown, "0-00001").locator("select").select_option("3")
     assert shown.title() == f"with, {OTHER} · vinculum"
     assert shown.locator("script").count() == 2
-    assert shown.locator("main img").count() == 2  # the one picture that there is, for both runs
+    assert shown.locator("main img").count() == 3  # the one picture that there is, for both runs and gold
     assert HOSTILE in card(shown, "0-00001").locator(".words").text_content()
+    assert HOSTILE in reading(card(shown, "0-00001"), "attention").locator(".coloured").text_content()
+    assert HOSTILE.partition(",")[0] in gold(card(shown, "0-00001")).locator("figcaption").text_content()
     assert HOSTILE in card(shown, "0-00001").locator(".badge").first.text_content()
     assert shown.locator("h1 b").count() == 0
 
 
 @needs_chromium
-@pytest.mark.parametrize("width", [700, 1400])
-def test_the_page_is_as_wide_as_its_window(page, browser, width):
-    tab = browser.new_page(viewport={"width": width, "height": 1000})
-    tab.goto(page.absolute().as_uri())
-    assert tab.evaluate("document.documentElement.scrollWidth") == width
-    tab.close()
+@pytest.mark.parametrize("width", [390, 700, 1400])
+def test_the_page_is_as_wide_as_its_window(page_of_both_encoders, browser, width):
+    with looked_at(page_of_both_encoders, browser, viewport={"width": width, "height": 1000}) as tab:
+        assert tab.evaluate("document.documentElement.scrollWidth") == width
 
 
 @needs_chromium
 def test_a_word_beyond_the_limit_of_pieces_is_told(place, browser):
     assert report(place, "--sentence-ids", "0-00003", "--out", str(place / "cut.html"), "--layer", "2") == 0
-    tab = browser.new_page()
-    tab.goto((place / "cut.html").absolute().as_uri())
-    last = card(tab, "0-00003").locator(".panel").first.locator("tbody tr").last
-    assert last.locator("td.cut").text_content() == "beyond the run's limit of word pieces"
-    assert tab.locator("#views input:checked").get_attribute("value") == "2"
-    tab.close()
+    with looked_at(place / "cut.html", browser) as tab:
+        last = card(tab, "0-00003").locator(".panel").first.locator("tbody tr").last
+        assert last.locator("td.cut").text_content() == "beyond the run's limit of word pieces"
+        told = reading(card(tab, "0-00003"), "attention").locator(".told").text_content()
+        assert told == "These words are beyond the run's limit of word pieces."
+        assert tab.locator("#views input:checked").get_attribute("value") == "2"
 
 
 def test_sentences_are_chosen_always_the_same_from_all_sources_and_only_those_that_point(place):
@@ -289,7 +480,10 @@ def test_curves_of_many_lines_are_means_and_end_at_the_edges():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--layer", "3"], "--layer is 3, expected a cross layer counted from 1: with has 2, <b>without has 2"),
+        (
+            ["--layer", "3"],
+            "--layer is 3, expected one where words and regions meet, counted from 1: with has 2, <b>without has 2",
+        ),
         (["--sentences-shown", "-1"], "--sentences-shown is -1, expected at least 0"),
         (["--split", "test"], "has no sentence for test"),
         (["--sentence-ids", "none"], "has no sentence 'none' about one image"),
