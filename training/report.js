@@ -71,7 +71,7 @@ function lookOfRegion(card, { map, plane }, region) {
 }
 
 function look(card, run, reading) {
-  if (!reading) return null;
+  if (!reading || !card.sentence.words.length) return null;
   return card.region === null ? lookOfWords(card, run, reading, card.words) : lookOfRegion(card, reading, card.region);
 }
 
@@ -119,7 +119,7 @@ function plural(count, one, many = `${one}s`) {
   return `${count} ${count === 1 ? one : many}`;
 }
 
-// 0 is the card, the largest weight the darkest.
+// 0 is the card, the largest weight the strongest colour.
 function heat(weight, largest) {
   const part = Math.min(weight / largest, 1);
   return part < 0.5
@@ -167,7 +167,7 @@ function spoken(card) {
   if (sentence.answer) {
     const answer = make("span", "answer", `→ ${sentence.answer} `);
     const last = sentence.words.length - 1;
-    if (sentence.words[last].says === "[CLS]" && !sentence.text.includes(last)) answer.append(wordButton(card, last));
+    if (sentence.words[last]?.says === "[CLS]" && !sentence.text.includes(last)) answer.append(wordButton(card, last));
     line.append(answer);
   }
   return line;
@@ -554,8 +554,8 @@ function drawLook(card, panel, found, { gold, largest, why }) {
 
 function colouredWords(sentence, weights, largest) {
   const words = make("div", "coloured");
-  const said = new Set(sentence.text);
-  const unsaid = weights.map((_, word) => word).filter((word) => !said.has(word)); // [CLS], for an answer
+  const there = new Set(sentence.text);
+  const unsaid = weights.map((_, word) => word).filter((word) => !there.has(word)); // [CLS], for an answer
   for (const piece of [...sentence.text, ...unsaid.flatMap((word) => [" ", word])]) {
     if (typeof piece === "string") {
       words.append(piece);

@@ -6,6 +6,7 @@ Axes: C layers, N heads, L word pieces, W words, R regions, K of any.
 """
 
 import base64
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ def pack(values: NDArray[np.float32]) -> dict[str, str]:
 
     The largest alone has 255, so that rounding makes no tie with it. What is read back is at most 1/255 of it off.
     """
-    rows = values.reshape(-1, values.shape[-1])
+    rows = values.reshape(math.prod(values.shape[:-1]), values.shape[-1])
     largest = rows.max(axis=1, initial=0)
     parts = rows / np.where(largest > 0, largest, 1)[:, None]
     codes = np.minimum(np.rint(parts * STEPS), STEPS - 1)

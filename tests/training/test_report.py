@@ -70,6 +70,7 @@ SENTENCES = [
             split="train",
             source="phrases",
         ),
+        Spoken(text="?!", image_ids=["a"], answers={"tree": 1.0}, split="train", source="phrases"),
     ]
 ]
 TEXTS = [TEXT, "What?", "a dog is near a tree"]
@@ -116,7 +117,7 @@ def page_of_both_encoders(place):
     make_run(
         place / "stream", TEXTS, shape=SINGLE_STREAM, alignment=False, data={"regions": fingerprint(CONFIGURATION)}
     )
-    shown = ("--sentence-ids", "0-00005", "0-00004", "0-00001", "--layer", "2", "--out", str(place / "both.html"))
+    shown = ("--sentence-ids", "0-00005", "0-00004", "0-00006", "--layer", "2", "--out", str(place / "both.html"))
     assert report(place, *shown, runs=(("stream", "stream"), ("with", "with"))) == 0
     return place / "both.html"
 
@@ -392,6 +393,16 @@ def test_of_a_sentence_that_points_at_nothing_cells_tell_how_much_is_on_one_regi
     assert lit(gold(asked)) == {}
     assert gold(asked).locator(".told").text_content() == "These words point at nothing."
     assert verdicts(asked.locator(".panel").first) == [""] * 4
+
+
+@needs_chromium
+def test_a_sentence_without_words_says_so_and_breaks_nothing(both):
+    asked = card(both, "0-00006")
+    for choice in ("2", ""):
+        asked.locator("select").select_option(choice)
+        for kind in ("attention", "rollout"):
+            assert reading(asked, kind).locator(".told").text_content() == "This sentence has no words."
+    assert cell(asked, 1, 1).get_attribute("aria-label") == "layer 1, head 1: nothing"
 
 
 @needs_chromium
