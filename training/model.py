@@ -32,7 +32,7 @@ class Model(nn.Module):
         self.objectives = build_objectives(objectives, sizes)
         self.options = objectives
         self.sizes = sizes
-        initialize(self.objectives)
+        initialize(self.objectives, shape.initial_std)
         self._taps = tuple(
             tap
             for choice in self._looked_at()

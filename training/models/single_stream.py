@@ -42,6 +42,7 @@ class SingleStreamShape:
     """The last is that of regions and of the end token; 3 where a sentence may be two captions."""
     dropout: float = 0.1
     attention_dropout: float = 0.1
+    initial_std: float = INITIAL_STD
     end_token: bool = False
     """A learned token ends the sequence, as VL-BERT has it."""
     region_positions: bool = False
@@ -98,10 +99,10 @@ class SingleStreamEncoder(nn.Module):
             self.end = nn.Parameter(torch.empty(shape.hidden_size))
         self.layers = nn.ModuleList(Layer(*sizes) for _ in range(shape.num_layers))
         self.pooler = nn.Linear(shape.hidden_size, shape.hidden_size)
-        initialize(self)
-        nn.init.normal_(self.region_embedding.blank, std=INITIAL_STD)
+        initialize(self, shape.initial_std)
+        nn.init.normal_(self.region_embedding.blank, std=shape.initial_std)
         if shape.end_token:
-            nn.init.normal_(self.end, std=INITIAL_STD)
+            nn.init.normal_(self.end, std=shape.initial_std)
 
     @property
     def meeting_layers(self) -> tuple[str, ...]:

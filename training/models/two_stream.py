@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from training.models.attention import Attention, additive_mask, require_taps
 from training.models.embeddings import TextEmbedding
-from training.models.initialization import initialize
+from training.models.initialization import INITIAL_STD, initialize
 from training.models.layers import NORM_EPSILON, FeedForward, Layer, Residual, SelfAttention
 from training.records import AttentionTap, Batch, EncoderOutputs
 
@@ -36,6 +36,7 @@ class TwoStreamShape:
     num_segments: int = 2
     dropout: float = 0.1
     attention_dropout: float = 0.1
+    initial_std: float = INITIAL_STD
     freeze_first_rows: bool = False
     """Row 0 of the embedding tables gets no gradient from look-ups, as in the public code, where it is taken for
     padding; position 0 is [CLS]'s. For weights that were trained so."""
@@ -127,7 +128,7 @@ class TwoStreamEncoder(nn.Module):
         self.region_layers = nn.ModuleList(Layer(*sizes) for _ in range(shape.num_region_layers))
         self.cross_layers = nn.ModuleList(CrossLayer(shape) for _ in range(shape.num_cross_layers))
         self.pooler = nn.Linear(shape.hidden_size, shape.hidden_size)
-        initialize(self)
+        initialize(self, shape.initial_std)
 
     @property
     def meeting_layers(self) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ from training.shards import JoinedShards
 from training.weights import load_model
 from training.worker import Place, TrainTask, train_run
 
+SHAPE = replace(SINGLE_STREAM, max_positions=64, num_segments=3, end_token=True, region_positions=True)
+
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
@@ -32,8 +34,7 @@ def shards(stores):
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    shape = replace(SINGLE_STREAM, max_positions=64, num_segments=3, end_token=True, region_positions=True)
-    return make_run(tmp_path_factory.mktemp("runs") / "start", TEXTS, shape=shape, alignment=False)
+    return make_run(tmp_path_factory.mktemp("runs") / "start", TEXTS, shape=SHAPE, alignment=False)
 
 
 def finetune(task, start, stores, out, variant=None, *, num_steps=60):
@@ -52,15 +53,18 @@ def finetune(task, start, stores, out, variant=None, *, num_steps=60):
 
 
 @pytest.fixture(scope="module")
-def referring(start, stores, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "refcoco"
+def referring(stores, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    # With weights as small as BERT's, a layer of width 8 adds next to nothing.
+    start = make_run(folder / "start", TEXTS, shape=replace(SHAPE, initial_std=0.2), alignment=False)
+    out = folder / "refcoco"
     _, losses = finetune("refcoco", start, stores, out)
     return out, losses
 
 
 def test_referring_is_learnt(referring):
     _, losses = referring
-    assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])  # of 4 regions, 1.39 by chance
+    assert np.mean(losses[-5:]) < 0.75 * np.mean(losses[:5])
 
 
 def test_the_chosen_region_is_right_where_it_overlaps_the_box_by_half(referring, shards, tmp_path):
