@@ -45,6 +45,8 @@ class FinetuneOptions:
     hardest: int | None = None
     """How many of them are learnt from; None: as the task has it."""
     learning_rate: float | None = None
+    warmup: float | None = None
+    """Share of the steps in which the learning rate rises; None: as the task has it."""
     precision: Precision | None = None
     seed: int = 0
 
@@ -78,16 +80,17 @@ def prepare_finetuning(
             sentences=numbers, lengths=shards.lengths[numbers], batch_size=options.batch_size, seed=options.seed
         )
         max_pieces = options.max_pieces or task.max_pieces or pretrained.recipe.batches.max_pieces
-        rate = task.learning_rate if options.learning_rate is None else options.learning_rate
+        asked: dict[str, Any] = {
+            "learning_rate": task.learning_rate if options.learning_rate is None else options.learning_rate,
+            **({} if options.warmup is None else {"warmup": options.warmup}),
+        }
         recipe = Recipe(
             task=task_name,
             encoder=pretrained.recipe.encoder,
             sizes=sizes,
             objectives=task.objectives,
             batches=replace(task.batches, max_pieces=max_pieces),
-            optimization=replace(
-                pretrained.recipe.optimization, **{**LXMERTS, **task.optimization}, learning_rate=rate
-            ),
+            optimization=replace(pretrained.recipe.optimization, **(LXMERTS | task.optimization | asked)),
             sources=sources,
             batch_size=order.batch_size,
             num_steps=_num_steps(task, options, order.batches_per_epoch),

@@ -51,6 +51,8 @@ class FinetuneCommand:
     """Of retrieval: how many of these are learnt from, the likeliest; 31, unless given."""
     learning_rate: float | None = None
     """The schedule's peak; the task's, unless given."""
+    warmup: float | None = None
+    """Share of the steps in which the learning rate rises; the task's, unless given."""
     precision: Precision | None = None
     """The pre-trained run's, unless given."""
     seed: int = 0
@@ -78,6 +80,7 @@ class FinetuneCommand:
                 candidates=self.candidates,
                 hardest=self.hardest,
                 learning_rate=self.learning_rate,
+                warmup=self.warmup,
                 precision=self.precision,
                 seed=self.seed,
             ),

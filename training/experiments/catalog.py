@@ -35,14 +35,14 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "attention-supervision": Experiment(
         arms=attention_supervision.ARMS,
-        num_steps=800,
+        num_steps=1500,
         prepare=prepare_base,
         run_trial=attention_supervision.run_trial,
         train_base=train_base,
     ),
     "congruence": Experiment(
         arms=congruence.ARMS,
-        num_steps=1200,
+        num_steps=1500,
         prepare=prepare_base,
         run_trial=congruence.run_trial,
         train_base=train_base,

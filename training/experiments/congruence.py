@@ -62,6 +62,7 @@ def run_trial(trial: Trial) -> dict[str, float]:
             variant=ARMS[trial.arm],
             num_steps=trial.num_steps,
             learning_rate=1e-3,
+            warmup=0.1,
             seed=trial.seed,
             batch_size=16,
             candidates=CANDIDATES,

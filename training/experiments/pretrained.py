@@ -6,9 +6,7 @@ from training.experiments.trial import Trial
 from training.presets import find_preset
 from training.pretrain import Overrides, prepare
 
-PRESET = "toy-single-stream"
-NUM_STEPS = 800
-SOURCES = ("flickr30k-entities",)
+PRESET = "toy-grounded"
 
 
 def base_of(trial: Trial) -> Path:
@@ -23,7 +21,7 @@ def prepare_base(trial: Trial) -> None:
         regions=trial.regions,
         sentences=trial.sentences,
         out=base_of(trial),
-        overrides=Overrides(num_steps=NUM_STEPS, seed=trial.seed, sources=SOURCES),
+        overrides=Overrides(seed=trial.seed),
     )
 
 
