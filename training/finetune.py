@@ -90,7 +90,7 @@ def prepare_finetuning(
             sizes=sizes,
             objectives=task.objectives,
             batches=replace(task.batches, max_pieces=max_pieces),
-            optimization=replace(pretrained.recipe.optimization, **(LXMERTS | task.optimization | asked)),
+            optimization=replace(pretrained.recipe.optimization, **(LXMERTS | dict(task.optimization) | asked)),
             sources=sources,
             batch_size=order.batch_size,
             num_steps=_num_steps(task, options, order.batches_per_epoch),

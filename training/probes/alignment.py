@@ -1,6 +1,6 @@
 """Alignment accuracy: of the words that point at something, how many find a region that shows it?
 
-Read from the alignment decoder, from every cross layer's attention summed over its heads, and from a linear probe. The
+Read from the alignment decoder, from every layer's attention summed over its heads, and from a linear probe. The
 decoder of a model that was never trained with an alignment loss is noise, and is not reported; attention and probe can
 be compared between all.
 """
@@ -15,6 +15,7 @@ from torch import Tensor
 from stores.errors import StoreError
 from training.batches import BatchMaker
 from training.model import Model
+from training.models.blocks import blocks_of
 from training.probes.linear_probe import LinearProbe, ProbeOptions, train_linear_probe
 from training.probes.pointed_words import PointedBatch, pointed_batches
 from training.tasks.records import Figure
@@ -27,7 +28,7 @@ class AlignmentAccuracy:
     """Shares of words whose best region covers what they mean, each with the number of words."""
 
     attention: dict[str, Figure]
-    """By cross layer, `cross.0` the first: text to regions, summed over heads."""
+    """By layer in which words and regions meet, `cross.0` or `joint.0` the first; summed over heads."""
     linear_probe: Figure
     chance: Figure
     """Of a region drawn at random."""
@@ -70,7 +71,7 @@ def measure_alignment(
         )
     figures = {name: Figure(value=hits / num_words, of=num_words) for name, hits in right.items()}
     return AlignmentAccuracy(
-        attention={name: each for name, each in figures.items() if name.startswith("cross.")},
+        attention={layer: figures[layer] for layer in model.encoder.meeting_layers},
         linear_probe=figures["linear_probe"],
         chance=figures["chance"],
         first_region=figures["first_region"],
@@ -80,12 +81,10 @@ def measure_alignment(
 
 def _hits(model: Model, probe: LinearProbe, pointed: PointedBatch) -> dict[str, Tensor]:
     """Return for every reading float [W]: 1 where its best region covers, 0 elsewhere."""
-    layers = [name for name in model.encoder.tap_names if name.endswith(".text_to_regions")]
+    layers = model.encoder.meeting_layers
     with torch.inference_mode():
-        outputs = model.encode(pointed.batch, layers)
-        scores = {
-            name.removesuffix(".text_to_regions"): pointed.of_words(outputs.taps[name].probs.sum(1)) for name in layers
-        }
+        outputs = model.encode(pointed.batch, [tap for layer in layers for tap in model.encoder.taps_of(layer)])
+        scores = {layer: pointed.of_words(blocks_of(outputs, layer).text_to_regions.sum(1)) for layer in layers}
         scores["linear_probe"] = probe(outputs, pointed)
         if model.alignment is not None:
             scores["decoder"] = pointed.of_words(model.alignment.scores(outputs))

@@ -32,7 +32,8 @@ class PlantedModel(nn.Module):
         draw = torch.Generator().manual_seed(0)
         self.encoder = nn.Module()
         self.encoder.shape = SHAPE  # hidden size 8
-        self.encoder.tap_names = ()
+        self.encoder.meeting_layers = ()
+        self.alignment = None
         self.pieces = nn.Parameter(torch.randn(vocab_size, 8, generator=draw))
         self.things = nn.Parameter(torch.randn(4, 8, generator=draw))
         self.noise = noise
