@@ -245,7 +245,7 @@ TOY_SINGLE_STREAM = replace(
         optimal_transport=OptimalTransportOptions(),
     ),
     batches=replace(_PRETRAINING, max_pieces=24, one_modality=True, blank_all=True),
-    sources=None,
+    sources=("coco-captions", "visual-genome", "flickr30k-entities"),
     ablations=UNITER.ablations,
 )
 
