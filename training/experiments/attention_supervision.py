@@ -1,6 +1,6 @@
 """Which attention supervision helps, and is "indirect" the worst? Source: Samaran et al., ACL-IJCNLP SRW 2021.
 
-Every seed has one pre-trained run, which all its arms fine-tune on pairs of captions. Attention points better where it
+Every seed has one run that has learnt which captions match, and all its arms fine-tune it on pairs of captions. Attention points better where it
 is supervised, by construction, and a classifier's states are easier to probe; what is tested are tasks that no arm was
 supervised for: referring expressions after few steps, and questions. The permuted arm has the same loss with other
 regions of the image: what it gains too is not owed to grounding. Arms learn equally long, and `caption_match` tells
@@ -13,7 +13,7 @@ from typing import Any
 
 from training.batches import BatchMaker, BatchOptions
 from training.evaluation import evaluate
-from training.experiments.pretrained import base_of
+from training.experiments.pretrained import matching_of
 from training.experiments.trial import RESULT, Trial, read_result
 from training.finetune import FinetuneOptions
 from training.probes.alignment import measure_alignment
@@ -43,7 +43,7 @@ def run_trial(trial: Trial) -> dict[str, float]:
     """Train and measure one arm with one seed, as far as that is not done; return its figures."""
     trial.finetune(
         "vgp",
-        base_of(trial),
+        matching_of(trial),
         trial.folder,
         FinetuneOptions(
             variant=ARMS[trial.arm], num_steps=trial.num_steps, learning_rate=1e-3, seed=trial.seed, batch_size=32

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from training.experiments import alignment, attention_supervision, congruence
-from training.experiments.pretrained import prepare_base, train_base
+from training.experiments.pretrained import prepare_base, train_base, train_matching
 from training.experiments.trial import Trial
 
 ExperimentName = Literal["alignment", "attention-supervision", "congruence"]
@@ -38,7 +38,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         num_steps=1500,
         prepare=prepare_base,
         run_trial=attention_supervision.run_trial,
-        train_base=train_base,
+        train_base=train_matching,
     ),
     "congruence": Experiment(
         arms=congruence.ARMS,

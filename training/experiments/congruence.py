@@ -11,6 +11,7 @@ entropy of attention among words.
 Axes: X examples, B pairs.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,8 @@ from numpy.typing import NDArray
 
 from training.batches import BatchMaker, BatchOptions
 from training.evaluation import evaluate
-from training.experiments.pretrained import base_of
+from training.experiments.pretrained import RANKING, base_of
 from training.experiments.trial import RESULT, Trial, read_result
-from training.finetune import FinetuneOptions
 from training.model import Model
 from training.models.blocks import blocks_of
 from training.objectives.congruence import CongruenceOptions, congruence_of_pairs, text_entropy_of_pairs
@@ -47,7 +47,6 @@ ARMS: dict[str, str | None] = {
 PREDICATES = ("above", "below", "left of", "right of", "in front of", "behind", "under", "inside", " in ", " on ")
 """Of the toy world's relations, whatever article is around them."""
 
-CANDIDATES = 3
 MAX_IMAGES = 100
 """Of the gallery that retrieval is measured on."""
 
@@ -58,15 +57,7 @@ def run_trial(trial: Trial) -> dict[str, float]:
         "retrieval",
         base_of(trial),
         trial.folder,
-        FinetuneOptions(
-            variant=ARMS[trial.arm],
-            num_steps=trial.num_steps,
-            learning_rate=1e-3,
-            warmup=0.1,
-            seed=trial.seed,
-            batch_size=16,
-            candidates=CANDIDATES,
-        ),
+        replace(RANKING, variant=ARMS[trial.arm], num_steps=trial.num_steps, seed=trial.seed),
     )
     if (trial.folder / RESULT).exists():
         return read_result(trial.folder)

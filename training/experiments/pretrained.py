@@ -1,21 +1,35 @@
-"""What an experiment's arms start from: of each seed one pre-trained run."""
+"""What an experiment's arms start from: of each seed one pre-trained run.
 
+Models of this size do not learn from nothing, in a few thousand steps, whether a caption matches its image. So words
+learn to find their regions first, by word-object alignment; what attention does is left to itself.
+"""
+
+from dataclasses import replace
 from pathlib import Path
 
 from training.experiments.trial import Trial
+from training.finetune import FinetuneOptions
 from training.presets import find_preset
 from training.pretrain import Overrides, prepare
 
 PRESET = "toy-grounded"
 
+RANKING = FinetuneOptions(num_steps=1500, learning_rate=1e-3, warmup=0.1, batch_size=16, candidates=3)
+"""How a caption's image is told from three others drawn at random, and an image's caption."""
+
 
 def base_of(trial: Trial) -> Path:
-    """Return the folder of the run that all arms of the trial's seed start from."""
+    """Return the folder of the run of the trial's seed whose words find their regions."""
     return trial.out / f"base-{trial.seed}"
 
 
+def matching_of(trial: Trial) -> Path:
+    """Return the folder of the run of the trial's seed that has learnt, after that, which captions match."""
+    return trial.out / f"matching-{trial.seed}"
+
+
 def prepare_base(trial: Trial) -> None:
-    """The run that all arms of the trial's seed start from is begun, or was before; errors are those of `prepare`."""
+    """That first run is begun, or was before; errors are those of `prepare`."""
     prepare(
         find_preset(PRESET),
         regions=trial.regions,
@@ -26,6 +40,12 @@ def prepare_base(trial: Trial) -> None:
 
 
 def train_base(trial: Trial) -> None:
-    """That run is finished."""
+    """It is finished."""
     prepare_base(trial)
     trial.train(base_of(trial))
+
+
+def train_matching(trial: Trial) -> None:
+    """Both are finished."""
+    train_base(trial)
+    trial.finetune("retrieval", base_of(trial), matching_of(trial), replace(RANKING, seed=trial.seed))
