@@ -6,9 +6,10 @@ of this module and those that the caller admits, so all that can be built is con
 
 import math
 import pickle
+import struct
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Any, BinaryIO
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,14 +37,18 @@ def load_restricted(
         raise
     except (
         *(pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError),
-        *(OverflowError, MemoryError, RecursionError),
+        *(OverflowError, MemoryError, RecursionError, struct.error, AssertionError, NameError),
     ) as error:
         raise DataError(
             f"{place}: not a whole pickle of plain values ({type(error).__name__}: {error}); fetch it again"
         ) from error
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    """The one in Python: that in C makes room for as many objects to remember as a pickle says, which may be 64 GB."""
+
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
+
     def __init__(self, file: BinaryIO, place: str, allowed: Mapping[tuple[str, str], Any], encoding: str) -> None:
         super().__init__(file, encoding=encoding)
         self._place = place
@@ -56,6 +61,13 @@ class _Unpickler(pickle.Unpickler):
                 "refused and nothing of it was run"
             )
         return self._allowed[module, name]
+
+    def load_bytearray8(self) -> None:
+        """Read first: the inherited one makes room for as many bytes as a pickle says."""
+        (size,) = struct.unpack("<Q", self.read(8))  # type: ignore[attr-defined]  # its stub lacks what load() sets
+        self.append(bytearray(self.read(size)))  # type: ignore[attr-defined]  # the same
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 
 
 class _DataType:

@@ -1,6 +1,7 @@
 import builtins
 import os
 import pickle
+import tracemalloc
 from collections import OrderedDict
 from contextlib import suppress
 from io import BytesIO
@@ -116,6 +117,27 @@ def test_an_array_that_claims_more_than_it_holds_is_refused():
 def test_a_damaged_pickle_is_a_clear_error(content):
     with pytest.raises(DataError, match=r"refs\.p: not a whole pickle of plain values"):
         load(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "loaded"),
+    [
+        (b"\x80\x02K\x01r\xff\xff\xff\x7f.", 1),  # remembered as number 2147483647
+        (b"\x80\x05\x96\x02\x00\x00\x00\x00\x00\x00\x00ab.", bytearray(b"ab")),
+        (b"\x80\x05\x96\x02\x00\x00\x00\x02\x00\x00\x00ab.", None),  # 8 GB that are not there
+    ],
+)
+def test_no_room_is_made_for_what_a_pickle_only_claims(content, loaded):
+    tracemalloc.start()
+    try:
+        if loaded is None:
+            with pytest.raises(DataError, match="not a whole pickle"):
+                load(content)
+        else:
+            assert load(content) == loaded
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
 
 
 @given(content=st.binary(max_size=60), at=st.integers(0, 60))
