@@ -21,7 +21,7 @@ from training.targets import AlignedRow
 from training.tasks.pairing import pair_up, read_images, read_texts
 from training.tokenizer import TextTokenizer
 
-SYMMETRIC = frozenset(("and", "or", "with", "near", "next", "to", "beside", "is", "are", ","))
+SYMMETRIC = frozenset(("and", "or", "with", "near", "next", "to", "beside", "is", "are", ",", "a", "an", "the"))
 """Words between two phrases that say the same of both: "a dog and a cat" is "a cat and a dog"."""
 
 CAPTIONS = ("flickr30k-entities", "coco-captions")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stores.errors import StoreError
 from tests.training.caption_stores import caption_stores
-from tests.training.joined_stores import Spoken, join_stores, make_image
+from tests.training.joined_stores import Spoken, Word, join_stores, make_image
 from training.batches import BatchMaker, BatchOptions
 from training.order import parts_of_rank
 from training.shards import JoinedShards
@@ -133,3 +133,43 @@ def test_captions_of_two_data_sets_are_candidates_for_each_other(tokenizer, tmp_
         batch = maker.make(np.array([0, 1]))
         assert batch.image_ids == ("a", "b", "b", "b")
         assert batch.sentence_ids == ("0-00000", "0-00000", "0-00001", "0-00000")
+
+
+@pytest.mark.parametrize(
+    ("text", "phrases", "exchanged"),
+    [
+        ("a red cube above the big ball", ("a red cube", "the big ball"), "the big ball above a red cube"),
+        ("here a cube is on the ball !", ("a cube", "the ball"), "here the ball is on a cube !"),
+        ("a cube on a ball on a stool", ("a cube", "a ball", "a stool"), "a ball on a cube on a stool"),
+        ("the cube is to the left of the ball", ("cube", "ball"), "the ball is to the left of the cube"),
+        ("a red cube and the ball", ("a red cube", "the ball"), None),
+        ("the cube is near the ball", ("cube", "ball"), None),
+        ("a cube , a ball", ("a cube", "a ball"), None),
+        ("a cube above something", ("a cube",), None),
+        ("a cube above a ball", (), None),
+    ],
+)
+def test_the_first_caption_among_the_others_says_the_same_words_of_other_things(text, phrases, exchanged, tmp_path):
+    boxes = [[0.9 if region == place else 0.0 for region in range(3)] for place in range(3)]
+    words = [Word(says=says, position=box, semantic=[0.1] * 3) for says, box in zip(phrases, boxes, strict=False)]
+    spoken = [
+        Spoken(text=text, image_ids=["a"], source="flickr30k-entities", words=words),
+        Spoken(text="a stool", image_ids=["b"], source="flickr30k-entities"),
+    ]
+    images = [make_image(each, num_boxes=3) for each in "ab"]
+    tokenizer = train_tokenizer([text, "a stool"], vocab_size=90)
+    with JoinedShards(*join_stores(tmp_path / "stores", [images], [spoken])) as shards:
+        options = BatchOptions(max_pieces=24, candidates=1, swap_phrases=True)
+        maker = RankingMaker(shards, tokenizer, options)
+        of_images = maker.make(np.array([0]), step=0)
+        of_texts = maker.make(np.array([0]), step=1)
+        plain = RankingMaker(shards, tokenizer, BatchOptions(max_pieces=24, candidates=1)).make(np.array([0]), step=1)
+    assert of_images.image_ids == ("a", "b")
+    assert torch.equal(of_images.input_ids[0], of_images.input_ids[1])
+    assert of_texts.image_ids == ("a", "a")
+    assert torch.equal(of_texts.input_ids[0], plain.input_ids[0])
+    (said,) = tokenizer.encode([exchanged or "a stool"], max_pieces=22)
+    length = int(of_texts.text_mask[1].sum())
+    assert of_texts.input_ids[1, 1 : length - 1].tolist() == said.ids.tolist()
+    assert of_texts.is_matched.tolist() == [True, False]
+
