@@ -19,7 +19,7 @@ def _word(says: str, region: int, *, shown: bool = True) -> Word:
     return Word(says=says, position=position, semantic=[0.0] * 4, gold=[box])  # type: ignore[list-item]
 
 
-def _expression(image: int, split: str, region: int) -> Spoken:
+def expression(image: int, split: str, region: int) -> Spoken:
     return Spoken(
         text=f"the {PLACES[region]} one",
         image_ids=[f"image-{image}"],
@@ -30,7 +30,7 @@ def _expression(image: int, split: str, region: int) -> Spoken:
     )
 
 
-def _caption(image: int, split: str, region: int) -> Spoken:
+def caption(image: int, split: str, region: int) -> Spoken:
     other = (region + 1) % 4
     return Spoken(
         text=f"the {PLACES[region]} near the {PLACES[other]}",
@@ -41,7 +41,7 @@ def _caption(image: int, split: str, region: int) -> Spoken:
     )
 
 
-def _captions(image: int, split: str, region: int) -> Spoken:
+def two_captions(image: int, split: str, region: int) -> Spoken:
     first, second = f"the {PLACES[region]}", f"a thing here that is {PLACES[region - 1]}"
     return Spoken(
         text=f"{first}\n{second}",
@@ -55,7 +55,7 @@ def _captions(image: int, split: str, region: int) -> Spoken:
 
 SENTENCES = [
     [make(image, split, region) for split, images in SPLITS.items() for image in images for region in range(4)]
-    for make in (_expression, _caption, _captions)
+    for make in (expression, caption, two_captions)
 ]
 TEXTS = [spoken.text for shard in SENTENCES for spoken in shard]
 

@@ -11,13 +11,14 @@ entropy of attention among words.
 Axes: X examples, B pairs.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from annotations.records import Sentence
 from training.batches import BatchMaker, BatchOptions
 from training.evaluation import evaluate
 from training.experiments.pretrained import RANKING, base_of
@@ -29,8 +30,10 @@ from training.order import evaluation_batches
 from training.records import EncoderOutputs
 from training.runs import Run
 from training.shards import JoinedShards
+from training.tasks.answers import whole_sentences
 from training.tasks.measure import Subject
-from training.tasks.winoground import WinogroundFigures, figures_of, score_examples
+from training.tasks.records import gold_answer, needed_detail
+from training.tasks.winoground import CAPTIONS, WinogroundFigures, figures_of, score_examples
 from training.weights import load_model
 
 ARMS: dict[str, str | None] = {
@@ -85,14 +88,16 @@ def _on_swaps(run: Run, model: Model, shards: JoinedShards, trial: Trial) -> dic
         device="cpu",
     )
     examples, scores_XCI = score_examples(subject)
-    texts = {shards.read(number).sentence_id: shards.read(number).text for number in subject.numbers.tolist()}
-    relation_X = np.array([_relation(texts[f"{each.example_id}-0"]) for each in examples])
+    captions = list(whole_sentences(shards, subject.numbers)())
+    relations = {needed_detail(each, "id"): _relation(each.text) for each in captions}
+    relation_X = np.array([relations[each.example_id] for each in examples])
     figures: dict[str, Any] = {"swaps": _shares(figures_of(scores_XCI))}
     for relation in sorted(set(relation_X.tolist())):
         of = relation_X == relation
         figures[f"swaps {relation} (of {of.sum()})"] = {"group": figures_of(scores_XCI[of]).group.value}
     solved_X = np.array([figures_of(each[None]).group.value for each in scores_XCI])
-    pointing_X = _pointing_of(subject, [each.example_id for each in examples])
+    shares = _pointing_of(subject, captions)
+    pointing_X = np.array([np.mean(shares.get(each.example_id, [np.nan])) for each in examples])
     figures["swaps pointing"] = float(np.nanmean(pointing_X))
     known_X = ~np.isnan(pointing_X)
     if pointing_X[known_X].std() and solved_X[known_X].std():
@@ -100,15 +105,17 @@ def _on_swaps(run: Run, model: Model, shards: JoinedShards, trial: Trial) -> dic
     return figures
 
 
-def _pointing_of(subject: Subject, example_ids: list[str]) -> NDArray[np.float64]:
-    """Return for every example the share of its captions' nouns that attend most to a region of that class.
+def _pointing_of(subject: Subject, captions: Sequence[Sentence]) -> dict[str, list[float]]:
+    """Return by example, for every noun of its captions, whether it attends most to a region of that class (1) or not.
 
-    In the last layer, heads' mean, on the image that a caption is true of; nan where no word names a class.
+    In the last layer, heads' mean, on the image that a caption is true of. Examples whose words name no class are left
+    out.
     """
     shards, model = subject.shards, subject.model
     classes = shards.regions.manifest.configuration["detector"]["vocabulary"]["classes"]
     layer = model.encoder.meeting_layers[-1]
     maker = BatchMaker(shards, subject.run.tokenizer, BatchOptions(max_pieces=subject.run.recipe.batches.max_pieces))
+    about = {each.sentence_id: (needed_detail(each, "id"), CAPTIONS[gold_answer(each)]) for each in captions}
     shares: dict[str, list[float]] = {}
     for part in evaluation_batches(subject.numbers, shards.lengths[subject.numbers], 64):
         batch = maker.make(part)
@@ -117,15 +124,15 @@ def _pointing_of(subject: Subject, example_ids: list[str]) -> NDArray[np.float64
         best_BL = blocks_of(outputs, layer).text_to_regions.mean(1).argmax(2)
         for place, number in enumerate(part.tolist()):
             sentence = shards.read(number)
-            example_id, _, caption = sentence.sentence_id.rpartition("-")
-            row = 2 * place + int(caption)
+            example_id, true_image = about[sentence.sentence_id]
+            row = 2 * place + true_image
             (pieces,) = subject.run.tokenizer.encode([sentence.text], max_pieces=maker.options.max_pieces - 2)
             for piece, (start, end) in enumerate(zip(pieces.starts.tolist(), pieces.ends.tolist(), strict=True)):
                 word = sentence.text[start:end]
                 if word in classes:
                     seen = int(batch.class_ids[row, best_BL[row, piece + 1]])
                     shares.setdefault(example_id, []).append(float(classes[seen] == word))
-    return np.array([np.mean(shares.get(example_id, [np.nan])) for example_id in example_ids])
+    return shares
 
 
 def _attention(run: Run, model: Model, shards: JoinedShards) -> dict[str, float]:

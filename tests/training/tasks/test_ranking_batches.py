@@ -172,4 +172,3 @@ def test_the_first_caption_among_the_others_says_the_same_words_of_other_things(
     length = int(of_texts.text_mask[1].sum())
     assert of_texts.input_ids[1, 1 : length - 1].tolist() == said.ids.tolist()
     assert of_texts.is_matched.tolist() == [True, False]
-
