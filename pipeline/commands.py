@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 
-from annotations.toyworld.world import write_toy_world
+from annotations.toyworld.world import EntitiesCaptions, write_toy_world
 from detectors.catalog import DetectorName, DetectorRequest
 from detectors.precision import Precision
 from pipeline.demo import run_demo
@@ -69,11 +69,15 @@ class ToyworldCommand:
     """Pictures; picture 7 of a world is the same in a larger one."""
     seed: int = 0
     """Another seed is another world."""
+    entities: EntitiesCaptions = "scenes"
+    """Captions of flickr30k_entities/: of whole scenes, or relations of things by their names alone, as Winoground's
+    captions are."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 
     def run(self) -> Result:
-        counts = asdict(write_toy_world(self.out, num_images=self.images, seed=self.seed))
+        written = write_toy_world(self.out, num_images=self.images, seed=self.seed, entities=self.entities)
+        counts = asdict(written)
         told = ", ".join(f"{count} {name.removeprefix('num_')}" for name, count in counts.items())
         return Result(summary={"out": str(self.out), **counts}, lines=(f"{self.out}: {told}",))
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from annotations.toyworld.marked_text import MarkedText, mark, read_marks
-from annotations.toyworld.scene import Description, Relation, SceneObject
+from annotations.toyworld.scene import Description, Relation, Scene, SceneObject
 from annotations.toyworld.vocabulary import CATEGORIES, COLOURS, PATTERNS, SIZES
 
 T = TypeVar("T")
@@ -49,6 +49,21 @@ def caption_scene(
     while len(captions) < NUM_CAPTIONS:
         captions.append(f"{noun_phrase(_choose(range(len(objects)), rng), objects)} {setting}")
     return tuple(read_marks(caption).as_sentence() for caption in captions)
+
+
+def relate_things(scene: Scene, rng: np.random.Generator) -> tuple[MarkedText, ...]:
+    """Return up to five different relations of things by their names alone, `a car above a house`.
+
+    None is of two things of one name. They are written as Winoground's captions are.
+    """
+    names = [thing.category for thing in scene.objects]
+    told = [each for each in scene.relations if names[each.subject] != names[each.object]]
+    captions = {}
+    for number in rng.permutation(len(told)).tolist():
+        subject, predicate, other = told[number].subject, told[number].predicate, told[number].object
+        words = [mark(with_article(names[index]), index) for index in (subject, other)]
+        captions.setdefault((names[subject], predicate, names[other]), read_marks(f"{words[0]} {predicate} {words[1]}"))
+    return tuple(captions.values())[:NUM_CAPTIONS]
 
 
 def noun_phrase(index: int, objects: Sequence[SceneObject]) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 T = TypeVar("T")
 
-_STREAMS = {"questions": 1, "votes": 2, "rewording": 3, "hypotheses": 4, "statements": 5}
+_STREAMS = {"questions": 1, "votes": 2, "rewording": 3, "hypotheses": 4, "statements": 5, "relations": 6}
 """Their numbers stay: a new layout gets a new one, so that the others' files do not change."""
 
 

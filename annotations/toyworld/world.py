@@ -19,8 +19,10 @@ OUT/vectors/toyworld_vectors.txt
 Every fifth picture is for evaluation in all of them; which of these are val and which are test differs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 
@@ -33,6 +35,7 @@ from annotations.toyworld.lxmert_files import write_lxmert_files
 from annotations.toyworld.marked_text import MarkedText
 from annotations.toyworld.nlvr2_files import write_nlvr2_files
 from annotations.toyworld.paraphrases import reword
+from annotations.toyworld.phrases import relate_things
 from annotations.toyworld.random_streams import random_stream
 from annotations.toyworld.refcoco_files import write_refcoco_files
 from annotations.toyworld.scene import Scene
@@ -45,6 +48,8 @@ from annotations.toyworld.vqa_files import write_vqa_files
 from annotations.toyworld.winoground_files import write_winoground_files
 
 JPEG_QUALITY = 92
+
+EntitiesCaptions = Literal["scenes", "relations"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +66,12 @@ class ToyWorldSummary:
     """Questions that ten people answered."""
 
 
-def write_toy_world(out: Path, *, num_images: int, seed: int) -> ToyWorldSummary:
-    """Write images 1 ... num_images of world `seed` and their annotations; the same call writes the same bytes."""
+def write_toy_world(out: Path, *, num_images: int, seed: int, entities: EntitiesCaptions = "scenes") -> ToyWorldSummary:
+    """Write images 1 ... num_images of world `seed` and their annotations; the same call writes the same bytes.
+
+    `entities` are the captions of Flickr30k Entities: of whole scenes, or relations of things by their names alone,
+    so that many other images show the same things.
+    """
     if num_images < 1:
         raise ValueError(f"toy world: num_images is {num_images}, expected at least 1")
     if seed < 0:
@@ -78,7 +87,7 @@ def write_toy_world(out: Path, *, num_images: int, seed: int) -> ToyWorldSummary
         scene.image_id: hold_polls(scene, questions[scene.image_id], random_stream("votes", seed, scene.image_id))
         for scene in scenes
     }
-    captions = {scene.image_id: _reworded_captions(scene, seed) for scene in scenes}
+    captions = {scene.image_id: CAPTIONS[entities](scene, seed) for scene in scenes}
     write_visual_genome_files(out / "visual_genome", scenes, questions)
     write_coco_files(out / "coco", scenes)
     write_gqa_files(out / "gqa", scenes, questions)
@@ -107,6 +116,17 @@ def _reworded_captions(scene: Scene, seed: int) -> tuple[MarkedText, ...]:
     first, *others = scene.captions
     rng = random_stream("rewording", seed, scene.image_id)
     return first, *(reword(caption, scene, rng) for caption in others)
+
+
+def _relations(scene: Scene, seed: int) -> tuple[MarkedText, ...]:
+    return relate_things(scene, random_stream("relations", seed, scene.image_id)) or scene.captions
+
+
+CAPTIONS: dict[EntitiesCaptions, Callable[[Scene, int], tuple[MarkedText, ...]]] = {
+    "scenes": _reworded_captions,
+    "relations": _relations,
+}
+"""Of Flickr30k Entities, from a scene and the world's seed."""
 
 
 def _jpeg(picture: Picture) -> bytes:

@@ -2,17 +2,21 @@ import contextlib
 import hashlib
 import io
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
 from annotations.datasets.visual_genome import read_objects
 from annotations.drops import Drops
 from annotations.toyworld.composition import compose
+from annotations.toyworld.phrases import relate_things
 from annotations.toyworld.vocabulary import ATTRIBUTES, CATEGORIES
-from annotations.toyworld.world import ToyWorldSummary, write_toy_world
+from annotations.toyworld.world import CAPTIONS, ToyWorldSummary, write_toy_world
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +193,29 @@ def test_pycocotools_reads_five_captions_an_image(world):
         texts = [each["caption"] for each in captions.loadAnns(captions.getAnnIds(imgIds=image_id))]
         assert len(texts) == 5
         assert all(text.endswith(".") and text[0].isupper() for text in texts)
+
+
+def test_captions_of_relations_change_entities_alone_and_say_what_is_true(world, tmp_path):
+    write_toy_world(tmp_path, num_images=12, seed=4, entities="relations")
+    changed = {name for name, digest in digests(tmp_path).items() if digests(world)[name] != digest}
+    assert changed <= {name for name in digests(world) if name.startswith(("flickr30k_entities/", "vgp/"))}
+    assert not changed & {f"flickr30k_entities/{split}.txt" for split in ("train", "val", "test")}
+    for number in range(1, 13):
+        scene = compose(4, number).scene
+        names = [thing.category for thing in scene.objects]
+        true = {(names[each.subject], each.predicate, names[each.object]) for each in scene.relations}
+        lines = (tmp_path / f"flickr30k_entities/Sentences/{number}.txt").read_text().splitlines()
+        told = []
+        for line in lines:
+            subject, predicate, other = re.fullmatch(r"\[\S+ an? (\w+)\] (.+) \[\S+ an? (\w+)\]", line).groups()
+            told.append((subject, predicate, other))
+            boxes = [int(entity) - scene.id_of(0) for entity in re.findall(r"/EN#(\d+)/", line)]
+            assert [names[index] for index in boxes] == [subject, other] and subject != other
+        assert set(told) <= true and len(set(told)) == len(told) <= 5
+
+
+def test_things_of_one_name_leave_the_captions_of_the_scene():
+    scene = compose(4, 1).scene
+    alike = replace(scene, objects=tuple(replace(thing, category="tree") for thing in scene.objects))
+    assert relate_things(alike, np.random.default_rng(0)) == ()
+    assert CAPTIONS["relations"](alike, 4) == scene.captions
