@@ -58,7 +58,7 @@ def relate_things(scene: Scene, rng: np.random.Generator) -> tuple[MarkedText, .
     """
     names = [thing.category for thing in scene.objects]
     told = [each for each in scene.relations if names[each.subject] != names[each.object]]
-    captions = {}
+    captions: dict[tuple[str, str, str], MarkedText] = {}
     for number in rng.permutation(len(told)).tolist():
         subject, predicate, other = told[number].subject, told[number].predicate, told[number].object
         words = [mark(with_article(names[index]), index) for index in (subject, other)]
