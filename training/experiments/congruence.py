@@ -1,9 +1,12 @@
 """Does congruent attention tell "X above Y" from "Y above X"? Sources: Pandey et al., ACL 2023; Ren et al., ACL 2021.
 
 Every seed has one pre-trained run, which all its arms fine-tune to rank captions and images against three others drawn
-at random: those name other things, so that the words alone, in any order, tell them apart. What is tested are pairs of
-captions of the same words. The control takes every word for those of other regions; the arm with swapped captions among
-the texts that do not match says how far the same model gets if it is told. Arms learn equally long.
+at random: most of those name other things, so that the words alone, in any order, tell them apart. What is tested are
+pairs of captions of the same words. The control takes every word for those of other regions; the arm with swapped
+captions among the texts that do not match says how far the same model gets if it is told. Arms learn equally long.
+
+It is for a toy world with `--entities relations`. Captions of whole scenes say so much more that nothing asks for
+relations: all arms then stay where word order does not count.
 
 Flat attention is congruent with flat attention: beside the divergence, on pairs that match and that do not, is the
 entropy of attention among words.

@@ -1,7 +1,8 @@
 """What an experiment's arms start from: of each seed one pre-trained run.
 
 Models of this size do not learn from nothing, in a few thousand steps, whether a caption matches its image. So words
-learn to find their regions first, by word-object alignment; what attention does is left to itself.
+learn to find their regions first, by word-object alignment. Which thing is left of which they do not learn in as many
+steps either, unless words already attend to their regions: for that, some heads are told.
 """
 
 from dataclasses import replace
@@ -12,7 +13,8 @@ from training.finetune import FinetuneOptions
 from training.presets import find_preset
 from training.pretrain import Overrides, prepare
 
-PRESET = "toy-grounded"
+PRESETS = {"attention-supervision": "toy-grounded", "congruence": "toy-relations"}
+"""By experiment."""
 
 RANKING = FinetuneOptions(num_steps=1500, learning_rate=1e-3, warmup=0.1, batch_size=16, candidates=3)
 """How a caption's image is told from three others drawn at random, and an image's caption."""
@@ -31,7 +33,7 @@ def matching_of(trial: Trial) -> Path:
 def prepare_base(trial: Trial) -> None:
     """That first run is begun, or was before; errors are those of `prepare`."""
     prepare(
-        find_preset(PRESET),
+        find_preset(PRESETS[trial.experiment]),
         regions=trial.regions,
         sentences=trial.sentences,
         out=base_of(trial),

@@ -35,11 +35,10 @@ def stores(tmp_path_factory):
 def few_steps():
     """Of everything that a trial does before and after what it compares; and a process that keeps its threads."""
     threads, patch = torch.get_num_threads(), pytest.MonkeyPatch()
-    small = replace(find_preset(pretrained.PRESET), num_steps=3, batch_size=16)
     transfers = {
         task: replace(options, num_steps=2, batch_size=8) for task, options in attention_supervision.TRANSFERS.items()
     }
-    patch.setattr(pretrained, "find_preset", lambda name: small)
+    patch.setattr(pretrained, "find_preset", lambda name: replace(find_preset(name), num_steps=3, batch_size=16))
     patch.setattr(pretrained, "RANKING", RANKING)
     patch.setattr(congruence, "RANKING", RANKING)
     patch.setattr(attention_supervision, "TRANSFERS", transfers)
