@@ -97,17 +97,19 @@ class JoinedShards:
                 f"expected some of {', '.join(self._source_names)}"
             )
         table = self._table
-        chosen = np.isin(table.splits, [_SPLITS.index(split) for split in splits])
-        chosen &= table.num_images == num_images
+        fitting = table.num_images == num_images
         if sources is not None:
-            chosen &= np.isin(table.sources, [self._source_names.index(source) for source in sources])
+            fitting &= np.isin(table.sources, [self._source_names.index(source) for source in sources])
         if answered:
-            chosen &= table.num_answers > 0
+            fitting &= table.num_answers > 0
+        chosen = fitting & np.isin(table.splits, [_SPLITS.index(split) for split in splits])
         if not chosen.any():
             of = "" if sources is None else f" of {', '.join(sources)}"
+            others = [_SPLITS[split] for split in np.unique(table.splits[fitting]).tolist()]
             raise StoreError(
                 f"{self.sentences.folder} has no sentence{of} for {' or '.join(splits)} with {num_images} "
-                f"image{'s' * (num_images > 1)}{' and an answer' * answered}; expected at least one of its {len(self)}"
+                f"image{'s' * (num_images > 1)}{' and an answer' * answered}; "
+                + (f"it has such for {', '.join(others)}" if others else f"expected at least one of its {len(self)}")
             )
         return np.flatnonzero(chosen)
 

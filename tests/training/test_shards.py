@@ -61,9 +61,10 @@ def test_sentences_are_chosen_by_split_source_images_and_answers(stores):
         ({"sources": ["gqa"]}, r"has no sentences of gqa; expected some of captions, nlvr2, vqa-v2"),
         (
             {"sources": ["captions"], "splits": ["test"]},
-            r"has no sentence of captions for test with 1 image; expected at least one of its 5",
+            r"has no sentence of captions for test with 1 image; it has such for train, val",
         ),
-        ({"splits": ["val"], "num_images": 2}, "has no sentence for val with 2 images;"),
+        ({"splits": ["val"], "num_images": 2}, "has no sentence for val with 2 images; it has such for train"),
+        ({"num_images": 3}, "has no sentence for train or val or test with 3 images; expected at least one of its 5"),
         ({"splits": ["val"], "answered": True}, "has no sentence for val with 1 image and an answer;"),
     ],
 )

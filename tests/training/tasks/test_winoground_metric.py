@@ -135,7 +135,7 @@ def test_there_is_nothing_to_learn(pretrained, stores, tmp_path):
             out=tmp_path / "out",
             options=FinetuneOptions(),
         )
-    with pytest.raises(StoreError, match="has no sentence of winoground for val"):
+    with pytest.raises(StoreError, match="of winoground for val with 2 images; it has such for test"):
         EvaluateCommand(source=pretrained, regions=regions, sentences=sentences, task="winoground").run()
 
 
