@@ -63,11 +63,7 @@ def run_trial(trial: Trial) -> dict[str, float]:
         folder = trial.folder / task
         trial.finetune(task, trial.folder, folder, options)
         found = _measured(trial, folder, task)
-        figures |= (
-            {"gqa accuracy": found["accuracy"]}
-            if task == "gqa"
-            else {f"{task} {k}": v["accuracy"] for k, v in found.items()}
-        )
+        figures |= {f"{task} {part}": accuracy for part, accuracy in _accuracies(found).items()}
     return trial.write(figures)
 
 
