@@ -27,7 +27,8 @@ class GroundingOptions:
     keep_unshown: bool = False
     """Also phrases that no region overlaps so much: for measurements, which count them as missed."""
     permuted: bool = False
-    """A control: a sentence's phrases mean other regions, the same in every epoch."""
+    """A control: a sentence's phrases mean as many regions, which are right no more often than by chance; the same in
+    every epoch."""
 
     def __post_init__(self) -> None:
         if not 0 < self.min_iou <= 1:
@@ -89,13 +90,13 @@ def find_phrases(row: AlignedRow) -> Phrases:
 
 
 def _runs(sentence: TrainingSentence, words: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Return neighbouring words together that have the same boxes: only space is between them."""
+    """Return neighbouring words together that have the same boxes: only space is between them, and no new caption."""
     if not len(words):
         return []
+    between = [sentence.text[sentence.word_ends[one] : sentence.word_starts[other]] for one, other in pairwise(words)]
     apart = [
-        bool(sentence.text[sentence.word_ends[one] : sentence.word_starts[other]].strip())
-        or not np.array_equal(sentence.position[one], sentence.position[other])
-        for one, other in pairwise(words)
+        bool(text.strip()) or "\n" in text or not np.array_equal(sentence.position[one], sentence.position[other])
+        for text, (one, other) in zip(between, pairwise(words), strict=True)
     ]
     return np.split(words, np.flatnonzero(apart) + 1)
 

@@ -81,6 +81,7 @@ A, B = [0.9, 0, 0.1], [0, 0.6, 0.5]
         ("red, red hat", [("red", A), ("red", A), ("hat", A)], ["red", "red hat"]),
         ("red  hats", [("red", A), ("hats", A)], ["red  hats"]),
         ("the man's t-shirt", [("man's", A), ("t-shirt", B)], ["man's", "t-shirt"]),
+        ("in the red hat\nthe man", [("the", A), ("red", A), ("hat", A), ("man", A)], ["the red hat", "man"]),
         ("the zyxt", [("zyxt", A)], ["zyxt"]),
         ("the man", [], []),
     ],

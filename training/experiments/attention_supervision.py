@@ -3,11 +3,11 @@
 Every seed has one run that has learnt which captions match, and all its arms fine-tune it on pairs of captions.
 Attention points better where it is supervised, by construction, and a classifier's states are easier to probe; what is
 tested are tasks that no arm was supervised for: referring expressions after few steps, and questions. The permuted arm
-has the same loss with other regions of the image: what it gains too is not owed to grounding. Arms learn equally long,
+has the same loss with a sentence's regions permuted: what it gains too is not owed to grounding. Arms learn equally long,
 and `caption_match` tells whether they have learnt the main task as well as each other.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def run_trial(trial: Trial) -> dict[str, float]:
     figures["linear_probe"] = _probed(trial)
     for task, options in TRANSFERS.items():
         folder = trial.folder / task
-        trial.finetune(task, trial.folder, folder, options)
+        trial.finetune(task, trial.folder, folder, replace(options, seed=trial.seed))
         found = _measured(trial, folder, task)
         figures |= {f"{task} {part}": accuracy for part, accuracy in _accuracies(found).items()}
     return trial.write(figures)
