@@ -36,7 +36,7 @@ class TargetOptions:
     share: float = 1.0
     """Of the sentences, so many have their targets; the same ones in every epoch."""
     permuted: bool = False
-    """A control: every sentence's targets sit on its regions in another order, the same in every epoch; right by chance."""
+    """A control: every sentence's targets sit on its regions in another order, the same in every epoch."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:

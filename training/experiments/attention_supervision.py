@@ -3,8 +3,8 @@
 Every seed has one run that has learnt which captions match, and all its arms fine-tune it on pairs of captions.
 Attention points better where it is supervised, by construction, and a classifier's states are easier to probe; what is
 tested are tasks that no arm was supervised for: referring expressions after few steps, and questions. The permuted arm
-has the same loss with a sentence's regions permuted: what it gains too is not owed to grounding. Arms learn equally long,
-and `caption_match` tells whether they have learnt the main task as well as each other.
+has the same loss with a sentence's regions permuted: what it gains too is not owed to grounding. Arms learn equally
+long, and `caption_match` tells whether they have learnt the main task as well as each other.
 """
 
 from dataclasses import asdict, replace
