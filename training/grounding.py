@@ -6,7 +6,7 @@ Axes: W pointed words, P phrases, R regions.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -25,7 +25,8 @@ class GroundingOptions:
     min_iou: float = COVERING_IOU
     """With one of the gold boxes; a phrase that no region overlaps so much is not grounded."""
     keep_unshown: bool = False
-    """Also phrases that no region overlaps so much: for measurements, which count them as missed."""
+    """Also phrases that no region overlaps so much, and those beyond the limit of pieces, at [CLS]: for measurements,
+    which count them as missed."""
     permuted: bool = False
     """A control: a sentence's phrases mean as many regions, which are right no more often than by chance; the same in
     every epoch."""
@@ -45,6 +46,8 @@ class Phrases:
     """int64 [P]; one past the last word piece."""
     position: NDArray[np.float16]
     """float16 [P, R]; IoU with the gold boxes."""
+    num_lost: int
+    """Phrases of which no piece is left."""
 
 
 def make_grounding(
@@ -57,6 +60,8 @@ def make_grounding(
         seed: of the permutations, where they are asked for.
     """
     found = [find_phrases(each) for each in rows]
+    if options.keep_unshown:
+        found = [_with_lost(each) for each in found]
     gold_PR = np.zeros((sum(len(each.starts) for each in found), is_region.shape[1]), bool)
     start = 0
     for each, phrases in zip(rows, found, strict=True):
@@ -86,7 +91,23 @@ def find_phrases(row: AlignedRow) -> Phrases:
     ends = np.searchsorted(pieces.starts, last, side="left")
     there = starts < ends
     heads = np.array([run[0] for run in runs], np.int64)
-    return Phrases(starts=starts[there] + 1, ends=ends[there] + 1, position=sentence.position[heads[there]])
+    return Phrases(
+        starts=starts[there] + 1,
+        ends=ends[there] + 1,
+        position=sentence.position[heads[there]],
+        num_lost=int((~there).sum()),
+    )
+
+
+def _with_lost(phrases: Phrases) -> Phrases:
+    """Return also the phrases of which no piece is left: at [CLS], and shown by no region."""
+    lost = np.zeros(phrases.num_lost, np.int64)
+    return replace(
+        phrases,
+        starts=np.append(phrases.starts, lost),
+        ends=np.append(phrases.ends, lost + 1),
+        position=np.concatenate([phrases.position, np.zeros((len(lost), phrases.position.shape[1]), np.float16)]),
+    )
 
 
 def _runs(sentence: TrainingSentence, words: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -145,6 +145,16 @@ def test_phrases_that_nothing_shows_are_kept_where_they_are_asked_for(tokenizer)
     assert found.gold.int().tolist() == [[1, 0, 0], [0, 0, 0]]
 
 
+def test_phrases_that_are_cut_off_are_missed_where_all_are_asked_for(tokenizer):
+    words = [("the", A), ("man", A), ("a", B), ("red", B), ("hats", B)]
+    rows = [make_row(tokenizer, "the man in a red hats", words, row=row, max_pieces=3 + 5 * row) for row in (0, 1)]
+    found = ground(rows, GroundingOptions(keep_unshown=True))
+    assert found.rows.tolist() == [0, 0, 1, 1]
+    assert (found.starts.tolist(), found.ends.tolist()) == ([1, 0, 1, 4], [3, 1, 3, 8])
+    assert found.gold.int().tolist() == [[1, 0, 0], [0, 0, 0], [1, 0, 0], [0, 1, 1]]
+    assert ground(rows).rows.tolist() == [0, 1, 1]
+
+
 def test_rows_without_phrases_give_an_empty_grounding(tokenizer):
     row = make_row(tokenizer, "the man", [])
     for rows in ([], [row]):

@@ -80,19 +80,21 @@ class RankingMaker:
 
     def _swap(self, batch: Batch, row: int, number: int) -> None:
         """The pair after `row` has its text with the first two phrases exchanged, where that says something else."""
-        sentence = self.shards.read(number)
-        (pieces,) = self.tokenizer.encode([sentence.text], max_pieces=self.options.max_pieces - 2)
+        sentence, most = self.shards.read(number), self.options.max_pieces - 2
+        (pieces,) = self.tokenizer.encode([sentence.text], max_pieces=most)
         phrases = find_phrases(AlignedRow(row=row, number=number, image=0, sentence=sentence, pieces=pieces))
         if len(phrases.starts) < 2:
             return
-        (start, other), (end, after) = phrases.starts[:2].tolist(), phrases.ends[:2].tolist()
-        between = sentence.text[pieces.ends[end - 2] : pieces.starts[other - 1]]
-        if end > other or not set(between.split()) - SYMMETRIC:
+        starts, ends = pieces.starts[phrases.starts[:2] - 1].tolist(), pieces.ends[phrases.ends[:2] - 2].tolist()
+        text = exchanged(sentence.text, (starts[0], ends[0]), (starts[1], ends[1]))
+        (other,) = self.tokenizer.encode([text], max_pieces=most)
+        length = len(other.ids) + 2
+        if text == sentence.text or other.num_cut > pieces.num_cut or length > batch.input_ids.shape[1]:
             return
-        ids = batch.input_ids[row]
-        parts = ids[:start], ids[other:after], ids[end:other], ids[start:end], ids[after:]
-        batch.input_ids[row + 1] = torch.cat(parts)
-        batch.text_mask[row + 1] = batch.text_mask[row]
+        batch.input_ids[row + 1] = self.tokenizer.padding_id
+        framed = [self.tokenizer.classify_id, *other.ids.tolist(), self.tokenizer.separate_id]
+        batch.input_ids[row + 1, :length] = torch.tensor(framed)
+        batch.text_mask[row + 1] = torch.arange(batch.text_mask.shape[1]) < length
 
     def _group(self, number: int, step: int, position: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the sentences and the places of the images of a group, each int64 [N]."""
@@ -105,6 +107,21 @@ class RankingMaker:
         else:
             images[1:] = _others(len(self._images), own, own + 1, size - 1, draw)
         return texts, images
+
+
+def exchanged(text: str, first: tuple[int, int], second: tuple[int, int]) -> str:
+    """Return the text with two parts exchanged, each beginning as large or small as what it takes the place of.
+
+    It is the text itself where the words between the parts, or the parts, are such that it would say the same.
+    """
+    one, between, other = text[slice(*first)], text[first[1] : second[0]], text[slice(*second)]
+    if first[1] > second[0] or not set(between.split()) - SYMMETRIC or one.lower() == other.lower():
+        return text
+    return text[: first[0]] + _begun_as(one, other) + between + _begun_as(other, one) + text[second[1] :]
+
+
+def _begun_as(model: str, text: str) -> str:
+    return (text[0].upper() if model[0].isupper() else text[0].lower()) + text[1:]
 
 
 def find_captions(shards: JoinedShards) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from tests.training.joined_stores import Spoken, Word, join_stores, make_image
 from training.batches import BatchMaker, BatchOptions
 from training.order import parts_of_rank
 from training.shards import JoinedShards
-from training.tasks.ranking_batches import RankingMaker, find_captions, require_candidates
+from training.tasks.ranking_batches import RankingMaker, exchanged, find_captions, require_candidates
 from training.tokenizer import train_tokenizer
 
 CANDIDATES = 11
@@ -172,3 +172,18 @@ def test_the_first_caption_among_the_others_says_the_same_words_of_other_things(
     length = int(of_texts.text_mask[1].sum())
     assert of_texts.input_ids[1, 1 : length - 1].tolist() == said.ids.tolist()
     assert of_texts.is_matched.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "second", "expected"),
+    [
+        ("A man pulls a dog.", (0, 5), (12, 17), "A dog pulls a man."),  # letters do not give it away
+        ("a man pulls Rex", (0, 5), (12, 15), "rex pulls A man"),
+        ("a man pulls a man", (0, 5), (12, 17), "a man pulls a man"),
+        ("A man pulls a man", (0, 5), (12, 17), "A man pulls a man"),
+        ("a man and a dog", (0, 5), (10, 15), "a man and a dog"),
+        ("a big dog runs", (0, 5), (2, 9), "a big dog runs"),  # one in the other
+    ],
+)
+def test_parts_of_a_text_are_exchanged_where_that_says_something_else(text, first, second, expected):
+    assert exchanged(text, first, second) == expected
