@@ -8,6 +8,8 @@ from annotations.answers import AnswerVocabulary, read_answer_vocabulary
 from annotations.drops import DataError
 from stores.manifest import fingerprint
 from training.checkpoints import latest_checkpoint
+from training.models.catalog import EncoderShape
+from training.models.single_stream import SingleStreamShape
 from training.objectives.catalog import NO_OBJECTIVES
 from training.order import TrainingOrder
 from training.pretrain import data_of, most_frequent_answers, sizes_of
@@ -86,7 +88,7 @@ def prepare_finetuning(
         }
         recipe = Recipe(
             task=task_name,
-            encoder=pretrained.recipe.encoder,
+            encoder=_with_segments(pretrained.recipe.encoder, task.num_segments),
             sizes=sizes,
             objectives=task.objectives,
             batches=replace(task.batches, max_pieces=max_pieces),
@@ -122,6 +124,12 @@ def _task(name: str, options: FinetuneOptions) -> Task:
     if options.hardest is not None:
         ranking = replace(ranking, kept=options.hardest)
     return replace(task, batches=batches, objectives=replace(task.objectives, ranking=ranking))
+
+
+def _with_segments(shape: EncoderShape, num_segments: int) -> EncoderShape:
+    if isinstance(shape, SingleStreamShape) and shape.num_segments < num_segments:
+        return replace(shape, num_segments=num_segments)
+    return shape
 
 
 def _num_steps(task: Task, options: FinetuneOptions, per_epoch: int) -> int:

@@ -1,12 +1,13 @@
 """The model of a run: new, at one of its checkpoints, or begun with another run's weights."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from stores.errors import StoreError
 from stores.manifest import differences
 from training.checkpoints import latest_checkpoint, load_weights
 from training.model import Model, build_new
+from training.models.single_stream import SingleStreamShape, with_segments
 from training.recipes import PRETRAINING
 from training.runs import Run, open_run
 from training.tasks.catalog import TASKS
@@ -36,7 +37,8 @@ def load_model(folder: Path, *, average: bool = False) -> tuple[Run, Model]:
 def start_from(folder: Path, model: Model, run: Run) -> None:
     """The model has the encoder of another run, and of its answer head the rows of the answers that both have.
 
-    A head that ranks begins with that of the other run, or with its matching.
+    A head that ranks begins with that of the other run, or with its matching. Segments that a single stream has more
+    begin as that of the first caption.
 
     In pre-training it has all weights of the other run, which is to have the same objectives.
 
@@ -52,9 +54,13 @@ def start_from(folder: Path, model: Model, run: Run) -> None:
         raise StoreError(
             f"{folder}: another tokenizer than that of {run.folder}, expected the same; words would change"
         )
-    if found := list(differences("encoder", asdict(other.recipe.encoder), asdict(run.recipe.encoder))):
+    shape, states = other.recipe.encoder, pretrained.encoder.state_dict()
+    if isinstance(shape, SingleStreamShape) and isinstance(run.recipe.encoder, SingleStreamShape):
+        shape = replace(shape, num_segments=run.recipe.encoder.num_segments)
+        states = with_segments(states, shape.num_segments)
+    if found := list(differences("encoder", asdict(shape), asdict(run.recipe.encoder))):
         raise StoreError(f"{folder}: {'; '.join(found)}; expected the same encoder")
-    model.encoder.load_state_dict(pretrained.encoder.state_dict())
+    model.encoder.load_state_dict(states)
     asked, head = model.answer_head, pretrained.answer_head
     if asked is not None and head is not None and TASKS[run.recipe.task].answers is None:
         transfer_answers(asked, run.answers.answers, head, other.answers.answers)

@@ -10,7 +10,7 @@ of the attention for every pair, whatever its length.
 Axes: B pairs, L word pieces, R regions, T = L + R (+ 1) places of the sequence, D feature_dim, E hidden size.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -160,6 +160,17 @@ class SingleStreamEncoder(nn.Module):
             return self.text_embedding.position.weight.new_zeros(1)
         embedded_B1E: Tensor = self.text_embedding.position(positions_B)[:, None]
         return embedded_B1E
+
+
+def with_segments(states: Mapping[str, Tensor], num_segments: int) -> dict[str, Tensor]:
+    """Return an encoder's weights for more segments: the last stays that of regions, new ones are as the first is.
+
+    What the encoder makes of one caption and its image does not change.
+    """
+    name = "text_embedding.segment.weight"
+    rows = states[name]
+    new = rows[:1].expand(max(num_segments - len(rows), 0), -1)
+    return {**states, name: torch.cat([rows[:-1], new, rows[-1:]])}
 
 
 def seven_numbers(boxes_BR4: Tensor) -> Tensor:

@@ -19,6 +19,9 @@ from training.models.heads import Transform
 from training.objectives.sizes import Sizes
 from training.records import Batch, EncoderOutputs
 
+MEANS_OF_MASKED = ("masked_only", "masked_kl")
+"""Labels with which losses are means over masked regions, as the papers have them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MaskedRegionsOptions:
@@ -35,7 +38,8 @@ class MaskedRegionsOptions:
     classes: bool = True
     attributes: bool = True
     normalizer: float = 1 / 0.15
-    """Factor of every term that is a mean over all regions: one over the share that is masked."""
+    """Factor of every term that is a mean over all regions: one over the share that is masked. With the labels
+    `masked_only` and `masked_kl` there is none: all terms are means over the masked regions."""
 
     def __post_init__(self) -> None:
         if not (self.features or self.classes or self.attributes):
@@ -72,7 +76,7 @@ class MaskedRegionsObjective(nn.Module):
             guessed_MD, true_MD = self.feature_decoder(masked_ME).float(), masked.features.float()
             measure = F.smooth_l1_loss if self.options.feature_loss == "smooth_l1" else F.mse_loss
             per_region_M = measure(guessed_MD, true_MD, reduction="none").mean(1)
-            terms["region_features"] = per_region_M.sum() / num_regions * self.options.normalizer
+            terms["region_features"] = self._over_masked(per_region_M, num_regions)
         if self.options.classes:
             scores = self.class_decoder(asked_XE)
             terms["region_classes"] = self._label_loss(scores, batch.class_ids, batch.class_scores, batch)
@@ -80,6 +84,12 @@ class MaskedRegionsObjective(nn.Module):
             scores = self.attribute_decoder(asked_XE)
             terms["region_attributes"] = self._label_loss(scores, batch.attribute_ids, batch.attribute_scores, batch)
         return terms
+
+    def _over_masked(self, losses_M: Tensor, num_regions: Tensor) -> Tensor:
+        """Return what the masked regions' losses come to: as the code has it, or their mean."""
+        if self.options.labels in MEANS_OF_MASKED:
+            return losses_M.sum() / max(len(losses_M), 1)
+        return losses_M.sum() / num_regions * self.options.normalizer
 
     def _label_loss(self, scores: Tensor, ids_BR: Tensor, confidences_BR: Tensor, batch: Batch) -> Tensor:
         """Return the cross-entropy with the detector's names; a region of padding or without a name has none."""

@@ -37,6 +37,8 @@ class Task:
     batches: BatchOptions = field(default_factory=BatchOptions)
     """What batches have, but for `max_pieces`."""
     maker: Callable[..., Maker] = BatchMaker
+    num_segments: int = 2
+    """Of a single stream at least: of captions, and the last of regions."""
     max_pieces: int | None = None
     """Of a sentence; None: as the run that is started from."""
     num_images: int = 1
@@ -153,6 +155,7 @@ TASKS: dict[str, Task] = {
         ),
         batches=BatchOptions(mismatch=0.5, grounding=GroundingOptions()),
         maker=CaptionPairMaker,
+        num_segments=3,
         max_pieces=60,
         answered=False,
         variants=_SUPERVISIONS,

@@ -15,7 +15,7 @@ from training.batches import BatchMaker, BatchOptions
 from training.evaluation import evaluate
 from training.finetune import FinetuneOptions, prepare_finetuning
 from training.shards import JoinedShards
-from training.weights import load_model
+from training.weights import build_model, load_model, start_from
 from training.worker import Place, TrainTask, train_run
 
 SHAPE = replace(SINGLE_STREAM, max_positions=64, num_segments=3, end_token=True, region_positions=True)
@@ -131,3 +131,23 @@ def test_a_start_of_another_feature_size_is_refused(stores, tmp_path):
     other = make_run(tmp_path / "other", TEXTS, sizes=replace(SIZES, feature_dim=9, vocab_size=60), alignment=False)
     with pytest.raises(DataError):
         finetune("refcoco", other, stores, tmp_path / "out")
+
+
+def test_two_captions_need_a_segment_more_which_changes_nothing_for_one(shards, stores, tmp_path):
+    """Published UNITER has two segments: of text and of regions."""
+    start = make_run(tmp_path / "start", TEXTS, shape=replace(SHAPE, num_segments=2, initial_std=0.2), alignment=False)
+    regions, sentences = stores
+    options = FinetuneOptions(num_steps=1, batch_size=12, max_pieces=24)
+    run = prepare_finetuning("vgp", start, regions=regions, sentences=sentences, out=tmp_path / "vgp", options=options)
+    assert run.recipe.encoder.num_segments == 3
+    model = build_model(run)
+    start_from(start, model, run)
+    batch = BatchMaker(shards, run.tokenizer, BatchOptions(max_pieces=24)).make(np.arange(5))
+    _, before = load_model(start)
+    with torch.inference_mode():
+        one, other = before.encode(batch), model.eval().encode(batch)
+    assert torch.equal(one.text, other.text) and torch.equal(one.regions, other.regions)
+    referring = prepare_finetuning(
+        "refcoco", start, regions=regions, sentences=sentences, out=tmp_path / "ref", options=options
+    )
+    assert referring.recipe.encoder.num_segments == 2
