@@ -241,7 +241,7 @@ def test_what_can_not_be_trained_is_said_in_one_line_before_anything_starts(pret
         assert not (out / "recipe.json").exists()
         return line
 
-    assert "preset 'lxmrt': no such preset, expected one of lxmert, word-object-alignment, toy" in say(
+    assert "preset 'lxmrt': no such preset, expected one of lxmert, word-object-alignment, uniter" in say(
         "--preset", "lxmrt"
     )
     assert "ablation 'none' of toy: none such, expected one of no-vision, " in say("--ablation", "none")
