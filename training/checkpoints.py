@@ -114,8 +114,11 @@ def load_weights(checkpoint: Checkpoint, module: nn.Module, *, prefix: str = "",
     """The module has the checkpoint's weights; with a prefix, those below it, such as `encoder.`.
 
     Raises:
+        StoreError: an average is asked for, but the run keeps none.
         DamagedFileError: a file is cut, changed or of another network; names the weights that do not fit.
     """
+    if average and AVERAGE not in _read_state(checkpoint.folder)[1]:
+        raise StoreError(f"{checkpoint.folder}: its run keeps no moving average of the weights; leave --average out")
     path = checkpoint.folder / (AVERAGE if average else MODEL)
     tensors = {name.removeprefix(prefix): each for name, each in read_tensors(path).items() if name.startswith(prefix)}
     wanted = module.state_dict()

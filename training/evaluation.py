@@ -9,7 +9,7 @@ from training.model import Model
 from training.runs import Run
 from training.shards import JoinedShards
 from training.tasks.catalog import find_task
-from training.tasks.measure import Subject
+from training.tasks.measure import Subject, part_name
 
 
 def evaluate(
@@ -50,5 +50,5 @@ def evaluate(
     )
     scores = task.measure(subject, **options)
     if scores:
-        write_json(out / f"scores-{task_name}-{split}.json", scores)
+        write_json(out / f"scores-{task_name}-{split}{part_name(options.get('max_images'))}.json", scores)
     return scores

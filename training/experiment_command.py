@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import ray
 import tyro
 from ray.exceptions import RayTaskError
+from tqdm import tqdm
 
 from stores.atomic import replacing, write_json
 from training.experiments.catalog import EXPERIMENTS, ExperimentName, run_alone, train_base_alone
@@ -41,7 +42,8 @@ class ExperimentCommand:
     seeds: int = 5
     """Seeds 0, 1, 2 ...; every arm has the same."""
     steps: int | None = None
-    """Of every trial; equal for all, and the experiment's own unless given."""
+    """Of every trial; equal for all, and the experiment's own unless given. What all arms of a seed start from, in the
+    two experiments about attention, takes its own steps before: minutes."""
     address: str | None = None
     """A Ray cluster; without it the running Ray job's, or this machine."""
     json: bool = False
@@ -72,8 +74,9 @@ class ExperimentCommand:
         experiment.prepare(trials[0])  # stores and steps that no trial can have end here
         with cluster(self.address):
             try:
-                _on_cluster(train_base_alone, trials[:: len(arms)])
-                figures = _on_cluster(run_alone, trials)
+                if experiment.train_base is not None:
+                    _on_cluster(train_base_alone, trials[:: len(arms)], "what the arms of a seed start from")
+                figures = _on_cluster(run_alone, trials, "trials")
             except RayTaskError as error:
                 raise error.cause from None  # which says what is wrong; Ray adds where its worker was
         results = {(trial.arm, trial.seed): each for trial, each in zip(trials, figures, strict=True)}
@@ -86,8 +89,15 @@ class ExperimentCommand:
         return {"out": str(self.out), "trials": len(trials)}
 
 
-def _on_cluster(work: Callable[[Trial], Any], trials: Sequence[Trial]) -> list[Any]:
+def _on_cluster(work: Callable[[Trial], Any], trials: Sequence[Trial], what: str) -> list[Any]:
     """Return what the work gives for each trial, in their order; a CPU each."""
     remote = ray.remote(num_cpus=1)(work)
-    results: list[Any] = ray.get([remote.remote(trial) for trial in trials])
-    return results
+    results = [remote.remote(trial) for trial in trials]
+    waiting = list(results)
+    with tqdm(total=len(trials), desc=what) as bar:
+        while waiting:
+            done, waiting = ray.wait(waiting)
+            ray.get(done)  # an error ends the experiment now, not after the others
+            bar.update(len(done))
+    values: list[Any] = ray.get(results)
+    return values

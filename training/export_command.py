@@ -32,7 +32,7 @@ class ExportCommand:
     source: Annotated[Path, tyro.conf.arg(name="run")]
     """Folder of a run, whose newest checkpoint is taken, or of one of its checkpoints."""
     out: Path
-    """Folder for config.json, model.safetensors and tokenizer.json."""
+    """Folder for config.json, model.safetensors, tokenizer.json and answers.json."""
     layout: LayoutName | None = None
     """lxmert of a two-stream encoder, vinculum of a single-stream one, unless given."""
     average: bool = False
@@ -49,6 +49,6 @@ class ExportCommand:
             raise DataError(f"{self.out}: a run or a checkpoint, whose own weights would go; give another --out")
         layout = self.layout or USUAL[model.encoder.shape.kind]
         WRITERS[layout](model, self.out, run.tokenizer)
-        if layout == "vinculum":
+        if layout != "bert":
             write_json(self.out / ANSWERS, list(run.answers.answers))
         return {"out": str(self.out), "layout": layout, "parameters": num_parameters(model)}

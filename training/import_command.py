@@ -16,7 +16,8 @@ from training.models.single_stream import SingleStreamShape
 from training.optimizers import Optimization
 from training.published_weights import read_published
 from training.recipes import PRETRAINING, Recipe
-from training.runs import begin_run
+from training.runs import ANSWERS, begin_run
+from training.tokenizer import FILE_NAME as TOKENIZER
 from training.tokenizer import load_tokenizer
 
 
@@ -35,10 +36,12 @@ class ImportCommand:
     """A Hugging Face name or folder, or a file of weights, such as the authors' `*_LXRT.pth` and `uniter-*.pt`."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder of the run."""
-    tokenizer: str = "bert-base-uncased"
-    """A Hugging Face name or folder, a tokenizer.json or a vocab.txt."""
+    tokenizer: str | None = None
+    """A Hugging Face name or folder, a tokenizer.json or a vocab.txt; without it the tokenizer.json beside the weights,
+    or that of bert-base-uncased."""
     answers: Path | None = None
-    """The JSON table of the weights' answers, such as LXMERT's all_ans.json; without it they are numbers."""
+    """The JSON table of the weights' answers, such as LXMERT's all_ans.json; without it the answers.json beside the
+    weights, or numbers."""
     max_pieces: int | None = None
     """Of a sentence, with [CLS] and [SEP]; 20 as LXMERT has it, or 62 as UNITER, unless given."""
     json: bool = False
@@ -46,21 +49,16 @@ class ImportCommand:
 
     def run(self) -> dict[str, object]:
         """Write the run, and return the summary."""
-        model = published_model(read_published(self.source))
-        tokenizer, sizes = load_tokenizer(self.tokenizer), model.sizes
-        num_answers = 0 if model.answer_head is None else sizes.num_answers
-        answers = AnswerVocabulary(answers=tuple(map(str, range(num_answers))))
-        if self.answers is not None:
-            answers = read_answer_vocabulary(self.answers)
+        published = read_published(self.source)
+        model, folder = published_model(published), published.path.parent
+        beside = str(folder) if (folder / TOKENIZER).exists() else "bert-base-uncased"
+        tokenizer, sizes = load_tokenizer(self.tokenizer or beside), model.sizes
         if tokenizer.vocab_size != sizes.vocab_size:
             raise DataError(
-                f"tokenizer {self.tokenizer!r} has {tokenizer.vocab_size} pieces, expected {sizes.vocab_size} as the "
-                "weights have"
+                f"tokenizer {self.tokenizer or beside!r} has {tokenizer.vocab_size} pieces, expected "
+                f"{sizes.vocab_size} as the weights have"
             )
-        if model.answer_head is not None and len(answers.answers) != sizes.num_answers:
-            raise DataError(
-                f"{self.answers} has {len(answers.answers)} answers, expected {sizes.num_answers} as the weights have"
-            )
+        answers = _answers(self.answers or (folder / ANSWERS if (folder / ANSWERS).exists() else None), model)
         recipe = Recipe(
             task=PRETRAINING,
             encoder=model.encoder.shape,
@@ -83,3 +81,14 @@ class ImportCommand:
         shape = model.encoder.shape
         usual = 62 if isinstance(shape, SingleStreamShape) else 20
         return self.max_pieces or min(usual, shape.max_pieces)
+
+
+def _answers(path: Path | None, model: Model) -> AnswerVocabulary:
+    """Return the table of the model's answers; without a file, numbers in their stead."""
+    num_answers = 0 if model.answer_head is None else model.sizes.num_answers
+    if path is None:
+        return AnswerVocabulary(answers=tuple(map(str, range(num_answers))))
+    answers = read_answer_vocabulary(path)
+    if num_answers and len(answers.answers) != num_answers:
+        raise DataError(f"{path} has {len(answers.answers)} answers, expected {num_answers} as the weights have")
+    return answers

@@ -55,6 +55,12 @@ class Recipe:
                 f"max_pieces is {self.batches.max_pieces}, expected at most {self.encoder.max_pieces}, for which the "
                 "encoder has positions"
             )
+        supervision = self.objectives.attention_supervision
+        if supervision is not None and supervision.mode == "semi-direct" and self.encoder.kind != "single-stream":
+            raise ValueError(
+                f"attention supervision is semi-direct, but a {self.encoder.kind} encoder has no attention rollout; "
+                "expected direct or indirect"
+            )
 
 
 _RECIPES = TypeAdapter(Recipe)

@@ -57,11 +57,15 @@ def _plot(term: str, told: Sequence[Sequence[tuple[int, float]]]) -> CurvePlot:
     values = [value for _, value in together]
     last_step = max((points[-1][0] for points in told if points), default=1)
     low, high, value_marks = _round_scale(min(values, default=0), max(values, default=1))
-    step_marks = _round_scale(0, last_step)[2]
+    step_marks = [mark for mark in _round_scale(0, last_step)[2] if mark <= last_step and mark.is_integer()]
     curves = [
         Curve(
             run=run,
-            points=" ".join(f"{step / last_step * WIDTH:.1f},{_y(value, low, high):.1f}" for step, value in points),
+            # One point is there twice, so that its round ends are a dot.
+            points=" ".join(
+                f"{step / last_step * WIDTH:.1f},{_y(value, low, high):.1f}"
+                for step, value in (points if len(points) > 1 else points * 2)
+            ),
             last=_mean([value for _, value in points[-max(1, len(points) // 10) :]]),
         )
         for run, points in series.items()
@@ -69,7 +73,7 @@ def _plot(term: str, told: Sequence[Sequence[tuple[int, float]]]) -> CurvePlot:
     return CurvePlot(
         term=term,
         curves=tuple(curves),
-        step_ticks=tuple((mark / last_step * WIDTH, f"{mark:,.0f}") for mark in step_marks if mark <= last_step),
+        step_ticks=tuple((mark / last_step * WIDTH, f"{mark:,.0f}") for mark in step_marks),
         value_ticks=tuple((_y(mark, low, high), f"{mark:g}") for mark in value_marks),
     )
 

@@ -94,7 +94,7 @@ class JoinedShards:
         if sources is not None and (unknown := set(sources) - set(self._source_names)):
             raise StoreError(
                 f"{self.sentences.folder} has no sentences of {', '.join(sorted(unknown))}; "
-                f"expected some of {', '.join(self._source_names)}"
+                f"it has those of {', '.join(self._source_names)}"
             )
         table = self._table
         fitting = table.num_images == num_images

@@ -8,7 +8,7 @@ OUT/coco/annotations/{instances,captions}_{train,val}2017.json
 OUT/gqa/{train,val,testdev}_balanced_questions.json, {train,val}_sceneGraphs.json
 OUT/vqa_v2/v2_OpenEnded_mscoco_{train,val}2014_questions.json, v2_mscoco_{train,val}2014_annotations.json
 OUT/nlvr2/{train,dev,test1}.json, images/
-OUT/flickr30k_entities/Sentences/, Annotations/, {train,val,test}.txt
+OUT/flickr30k_entities/Sentences/, Annotations/, {train,val,test}.txt, {train,dev,test}_data.csv of VGP
 OUT/vgp/{train,dev,test}_data.csv
 OUT/refcoco/refs(unc).p, instances.json
 OUT/snli_ve/snli_ve_{train,dev,test}.jsonl
@@ -94,7 +94,8 @@ def write_toy_world(out: Path, *, num_images: int, seed: int, entities: Entities
     write_vqa_files(out / "vqa_v2", scenes, polls)
     write_nlvr2_files(out / "nlvr2", out / "images", scenes, seed)
     write_flickr30k_entities_files(out / "flickr30k_entities", scenes, captions)
-    write_vgp_files(out / "vgp", scenes, captions)
+    for folder in ("vgp", "flickr30k_entities"):  # alone, and where the captions are whose phrases they are about
+        write_vgp_files(out / folder, scenes, captions)
     write_refcoco_files(out / "refcoco", scenes)
     write_snli_ve_files(out / "snli_ve", scenes, seed)
     write_winoground_files(out / "winoground", scenes)

@@ -81,10 +81,7 @@ def test_what_goes_out_whole_comes_back_bit_for_bit(tmp_path, recipe, layout):
     folder, _ = make_run(tmp_path / "run", replace(recipe, objectives=objectives))
     summary = ExportCommand(source=folder, out=tmp_path / "out", layout=layout).run()
     assert summary["layout"] == "vinculum"
-    table = tmp_path / "out/answers.json"
-    ImportCommand(
-        source=str(tmp_path / "out"), tokenizer=str(tmp_path / "out"), answers=table, out=tmp_path / "b"
-    ).run()
+    ImportCommand(source=str(tmp_path / "out"), out=tmp_path / "b").run()  # tokenizer and answers lie beside
     (first, model), (second, back) = load_model(folder), load_model(tmp_path / "b")
     assert (back.encoder.shape, back.options, back.sizes) == (model.encoder.shape, model.options, model.sizes)
     assert list(back.state_dict()) == list(model.state_dict())
@@ -166,3 +163,19 @@ def test_a_run_is_not_written_over(tmp_path, place):
 def test_a_folder_without_a_run_is_said_so(tmp_path):
     with pytest.raises((StoreError, DataError), match="no checkpoint there"):
         ExportCommand(source=tmp_path, out=tmp_path / "out").run()
+
+
+def test_lxmert_comes_back_with_its_tokenizer_and_answers(tmp_path):
+    folder, _ = make_run(tmp_path / "run")
+    ExportCommand(source=folder, out=tmp_path / "out").run()
+    ImportCommand(source=str(tmp_path / "out"), out=tmp_path / "back").run()
+    (first, _), (second, _) = load_model(folder), load_model(tmp_path / "back")
+    assert second.answers == first.answers
+    assert second.tokenizer.backend.to_str() == first.tokenizer.backend.to_str()
+
+
+def test_an_average_that_no_run_keeps_is_no_damage(tmp_path):
+    folder, model = make_run(tmp_path / "run")
+    other = save_checkpoint(folder, step=99, model=model, optimizer=None)
+    with pytest.raises(StoreError, match="keeps no moving average of the weights; leave --average out"):
+        load_model(other.folder, average=True)

@@ -125,7 +125,7 @@ def test_a_store_without_the_task_and_a_folder_without_a_run_are_refused(start, 
         IMAGES,
         [[Spoken(text="what?", image_ids=["image-0"], answers={"red": 1.0}, source="vqa-v2")]],
     )
-    with pytest.raises(StoreError, match="has no sentences of gqa; expected some of vqa-v2"):
+    with pytest.raises(StoreError, match="has no sentences of gqa; it has those of vqa-v2"):
         prepare("gqa", start, only_vqa, tmp_path / "out")
     with pytest.raises(StoreError, match="no checkpoint there"):
         prepare("gqa", tmp_path, stores, tmp_path / "out")

@@ -148,7 +148,7 @@ def test_a_preset_without_steps_has_its_epochs(stores, tmp_path):
         ({"epochs": 0}, ValueError, "num_steps is 0, expected 1 or more"),
         ({"seed": -1}, ValueError, "seed is -1, expected 0 or more"),
         ({"learning_rate": -1.0}, ValueError, "learning rate is -1.0"),
-        ({"sources": ("gqa",)}, StoreError, "has no sentences of gqa; expected some of coco-captions, vqa-v2"),
+        ({"sources": ("gqa",)}, StoreError, "has no sentences of gqa; it has those of coco-captions, vqa-v2"),
         ({"tokenizer": "/nowhere"}, DataError, "tokenizer '/nowhere'"),
     ],
 )

@@ -9,7 +9,10 @@ from annotations.answers import AnswerVocabulary
 from annotations.drops import DataError
 from stores.errors import StoreError
 from training.batches import BatchOptions
+from training.models.single_stream import SingleStreamShape
 from training.models.two_stream import TwoStreamShape
+from training.objectives.attention_supervision import AttentionSupervisionOptions
+from training.objectives.catalog import Objectives
 from training.objectives.sizes import Sizes
 from training.presets import PRESETS, find_preset
 from training.recipes import Recipe, read_recipe, write_recipe
@@ -95,6 +98,13 @@ def test_a_number_out_of_its_range_is_refused(field, value):
 def test_sentences_longer_than_the_encoder_can_read_are_refused():
     with pytest.raises(ValueError, match="max_pieces is 24, expected at most 16, for which the encoder has positions"):
         recipe_of(encoder=TwoStreamShape(max_positions=16), batches=BatchOptions(max_pieces=24))
+
+
+def test_two_streams_have_no_rollout_to_supervise():
+    objectives = Objectives(attention_supervision=AttentionSupervisionOptions(mode="semi-direct"))
+    recipe_of(encoder=SingleStreamShape(), objectives=objectives)
+    with pytest.raises(ValueError, match="semi-direct, but a two-stream encoder has no attention rollout"):
+        recipe_of(encoder=TwoStreamShape(), objectives=objectives)
 
 
 TEXTS = ["a red dog", "a blue tree"]

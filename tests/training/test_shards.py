@@ -58,7 +58,7 @@ def test_sentences_are_chosen_by_split_source_images_and_answers(stores):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"sources": ["gqa"]}, r"has no sentences of gqa; expected some of captions, nlvr2, vqa-v2"),
+        ({"sources": ["gqa"]}, r"has no sentences of gqa; it has those of captions, nlvr2, vqa-v2"),
         (
             {"sources": ["captions"], "splits": ["test"]},
             r"has no sentence of captions for test with 1 image; it has such for train, val",

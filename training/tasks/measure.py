@@ -29,6 +29,11 @@ class Subject:
     device: str
 
 
+def part_name(max_images: int | None) -> str:
+    """Return what the names of files have more where only so many images were looked at."""
+    return "" if max_images is None else f"-{max_images}-images"
+
+
 class Measure(Protocol):
     """Returns a task's figures as JSON values; empty where only a server knows what is right.
 

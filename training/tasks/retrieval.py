@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from stores.atomic import write_json
-from training.tasks.measure import Subject
+from training.tasks.measure import Subject, part_name
 from training.tasks.pairing import Texts, pair_up, read_images, read_texts, require_finite, scorer_of
 from training.tasks.ranking_batches import CAPTIONS
 from training.tasks.records import Figure, mean_of
@@ -95,7 +95,7 @@ def measure(subject: Subject, *, max_images: int | None = None, **options: Any) 
             "image_retrieval": dict(zip(_sentence_ids(subject, gallery), of_texts_T.tolist(), strict=True)),
             "text_retrieval": dict(zip(_image_ids(subject, gallery), of_images_I.tolist(), strict=True)),
         }
-    write_json(subject.out / f"ranks-{subject.task_name}-{subject.split}.json", ranks)
+    write_json(subject.out / f"ranks-{subject.task_name}-{subject.split}{part_name(max_images)}.json", ranks)
     return scores
 
 

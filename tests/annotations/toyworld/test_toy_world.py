@@ -65,7 +65,7 @@ def test_the_files_lie_where_the_official_ones_would(world):
         + [f"flickr30k_entities/{split}.txt" for split in ("train", "val", "test")]
         + [f"flickr30k_entities/Sentences/{number}.txt" for number in range(1, 13)]
         + [f"flickr30k_entities/Annotations/{number}.xml" for number in range(1, 13)]
-        + [f"vgp/{split}_data.csv" for split in ("train", "dev", "test")]
+        + [f"{name}/{split}_data.csv" for name in ("vgp", "flickr30k_entities") for split in ("train", "dev", "test")]
         + ["refcoco/refs(unc).p", "refcoco/instances.json"]
         + [f"snli_ve/snli_ve_{split}.jsonl" for split in ("train", "dev", "test")]
         + ["winoground/examples.jsonl", "vectors/toyworld_vectors.txt"]

@@ -199,7 +199,7 @@ def test_a_run_is_fine_tuned_and_measured_through_the_commands(start, stores, tm
     few = EvaluateCommand(source=run.folder, regions=regions, sentences=sentences, max_images=3, out=tmp_path).run()
     assert few["flickr30k-entities"]["text_retrieval"]["mean_rank"]["of"] == 3
     assert few["flickr30k-entities"]["max_images"] == 3
-    scores = json.loads((tmp_path / "scores-retrieval-val.json").read_text())
+    scores = json.loads((tmp_path / "scores-retrieval-val-3-images.json").read_text())
     assert scores == {"flickr30k-entities": few["flickr30k-entities"]}
 
 
