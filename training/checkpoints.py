@@ -30,7 +30,7 @@ MODEL, AVERAGE, OPTIMIZER, STATE = "model.safetensors", "average.safetensors", "
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 _NAME = re.compile(r"step-(\d{8,})")
-_ADVICE = "remove this checkpoint, and the run goes on from the one before"
+_ADVICE = "remove this checkpoint, and the run goes on from the one before, or begins again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +161,15 @@ def load_optimizer(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.op
         raise DamagedFileError(
             path, found=f"state of another network: {min(tensors)} is left over", expected="its own", advice=_ADVICE
         )
+
+
+def require_whole(checkpoint: Checkpoint) -> None:
+    """Its weights are as they were written.
+
+    Raises:
+        DamagedFileError: they are not.
+    """
+    read_tensors(checkpoint.folder / MODEL)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

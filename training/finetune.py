@@ -7,7 +7,7 @@ from typing import Any
 from annotations.answers import AnswerVocabulary, read_answer_vocabulary
 from annotations.drops import DataError
 from stores.manifest import fingerprint
-from training.checkpoints import latest_checkpoint
+from training.checkpoints import latest_checkpoint, require_whole
 from training.models.catalog import EncoderShape
 from training.models.single_stream import SingleStreamShape
 from training.objectives.catalog import NO_OBJECTIVES
@@ -63,9 +63,11 @@ def prepare_finetuning(
         DataError: there is no such task, `start` is no run, features have another number of dimensions, or the table of
             answers can not be read.
         OrderError: a step has more sentences than there are.
+        DamagedFileError: the weights in `start` are damaged.
         ValueError: an option is out of its range.
     """
     task, pretrained, first = _task(task_name, options), load_run(start), latest_checkpoint(start)
+    require_whole(first)  # before a folder is begun, and workers are waited for
     with JoinedShards(regions, sentences) as shards:
         answers = _answers(task, shards, options.answers)
         sizes = sizes_of(shards, pretrained.tokenizer, answers, pretrained.recipe.encoder.hidden_size)

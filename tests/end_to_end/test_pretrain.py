@@ -284,7 +284,7 @@ def test_what_only_a_worker_can_find_is_said_in_one_line_and_not_tried_again(pre
     assert pretraining.start(out).wait(GIVE_UP_SECONDS) == 1
     (told,) = pretraining.log(out).read_text().splitlines()
     assert told.startswith(f"vinculum-train: {path}: SHA-256 ")
-    assert told.endswith("remove this checkpoint, and the run goes on from the one before")
+    assert told.endswith("remove this checkpoint, and the run goes on from the one before, or begins again")
 
 
 def test_two_processes_do_not_train_one_run(pretraining, undisturbed, tmp_path, capsys):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from annotations.drops import DataError
-from stores.errors import StoreError
+from stores.errors import DamagedFileError, StoreError
 from tests.training.joined_stores import Spoken, join_stores, make_image
 from tests.training.task_stores import COLORS, IMAGES, make_task_run, task_stores
 from training.batches import BatchOptions
@@ -206,3 +206,13 @@ def test_answers_of_the_task_are_learnt(start, stores, tmp_path):
     train_run(task, Place())
     losses = [json.loads(line)["loss"] for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_damaged_weights_are_refused_before_a_folder_is_begun(start, stores, tmp_path):
+    path = start / "checkpoints/step-00000020/model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match=r"model\.safetensors: SHA-256 .*or begins again"):
+        prepare("gqa", start, stores, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
