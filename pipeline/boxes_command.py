@@ -10,11 +10,9 @@ from pipeline.gold_boxes import write_gold_boxes
 
 @dataclass(frozen=True, kw_only=True)
 class BoxesCommand:
-    """Write the gold boxes of annotations, so that features can be extracted for them instead of detected regions.
+    """Write the gold boxes of annotations, for which `vinculum extract --boxes` takes features instead of detecting.
 
     vinculum boxes --annotations refcoco=refcoco+ --out boxes.json
-
-    vinculum extract --boxes boxes.json --images train2014 --weights toyworld --out gold-regions
     """
 
     annotations: tuple[str, ...]
