@@ -167,9 +167,9 @@ def require_whole(checkpoint: Checkpoint) -> None:
     """Its weights are as they were written.
 
     Raises:
-        DamagedFileError: they are not.
+        DamagedFileError: the file is missing, cut or changed.
     """
-    read_tensors(checkpoint.folder / MODEL)
+    _require_unchanged(checkpoint.folder / MODEL)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -178,16 +178,20 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         DamagedFileError: it is missing, cut, changed, or no safetensors file.
     """
-    recorded = _read_state(path.parent)[1].get(path.name)
-    if recorded is None or not path.is_file():
-        raise DamagedFileError(path, found="missing", expected="a file of the checkpoint", advice=_ADVICE)
-    if (found := _sha256(path)) != recorded:
-        raise DamagedFileError(path, found=f"SHA-256 {found}", expected=recorded, advice=_ADVICE)
+    _require_unchanged(path)
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except SafetensorError as error:
         raise DamagedFileError(path, found=f"unreadable ({error})", expected="safetensors", advice=_ADVICE) from error
     return tensors
+
+
+def _require_unchanged(path: Path) -> None:
+    recorded = _read_state(path.parent)[1].get(path.name)
+    if recorded is None or not path.is_file():
+        raise DamagedFileError(path, found="missing", expected="a file of the checkpoint", advice=_ADVICE)
+    if (found := _sha256(path)) != recorded:
+        raise DamagedFileError(path, found=f"SHA-256 {found}", expected=recorded, advice=_ADVICE)
 
 
 def _read_state(folder: Path) -> tuple[int, dict[str, str]]:

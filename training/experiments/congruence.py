@@ -5,8 +5,8 @@ at random: most of those name other things, so that the words alone, in any orde
 pairs of captions of the same words. The control takes every word for those of other regions; the arm with swapped
 captions among the texts that do not match says how far the same model gets if it is told. Arms learn equally long.
 
-It is for a toy world with `--entities relations`. Captions of whole scenes say so much more that nothing asks for
-relations: all arms then stay where word order does not count.
+It is for a toy world with `--entities relations`: captions of whole scenes say so much more that nothing asks for
+relations. A seed whose arm `swapped` has not learnt them either tells nothing about the other arms.
 
 Flat attention is congruent with flat attention: beside the divergence, on pairs that match and that do not, is the
 entropy of attention among words.
