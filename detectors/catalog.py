@@ -11,9 +11,9 @@ import torch
 from detectors.precision import Precision, resolve_precision
 from detectors.records import Detector
 
-DetectorName = Literal["faster-rcnn", "swin"]
+DetectorName = Literal["faster-rcnn", "swin", "detectron2"]
 CONTENT: Mapping[DetectorName, Literal["regions", "grid"]] = MappingProxyType(
-    {"faster-rcnn": "regions", "swin": "grid"}
+    {"faster-rcnn": "regions", "swin": "grid", "detectron2": "regions"}
 )
 
 
@@ -36,6 +36,8 @@ class DetectorRequest:
     """Swin only."""
     keep_attention: bool = False
     """Swin only."""
+    config: str | None = None
+    """detectron2 only: its YAML file, or a name in its model zoo."""
 
 
 class DescribedDetector(Detector, Protocol):
@@ -67,6 +69,20 @@ def build_detector(request: DetectorRequest) -> DescribedDetector:
 
             return load_faster_rcnn(
                 request.weights,
+                overrides=request.overrides,
+                min_boxes=request.min_boxes,
+                max_boxes=request.max_boxes,
+                precision=request.precision,
+                device=device,
+                vocabulary=read_vocabulary(request.vocabulary) if request.vocabulary else None,
+            )
+        case "detectron2":
+            from detectors.detectron2 import load_detectron2
+            from detectors.vocabulary import read_vocabulary
+
+            return load_detectron2(
+                request.weights,
+                request.config,
                 overrides=request.overrides,
                 min_boxes=request.min_boxes,
                 max_boxes=request.max_boxes,

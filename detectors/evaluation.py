@@ -12,9 +12,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
-from detectors.faster_rcnn import Conventions, to_model_input
+from detectors.conventions import Conventions
 from detectors.faster_rcnn_network import FasterRCNNNetwork
 from detectors.images import decode_image
+from detectors.model_input import scale_of_boxes, to_model_input
 from detectors.training import GoldImage, roi_heads
 
 
@@ -36,20 +37,20 @@ class DetectorScores:
 def evaluate(network: FasterRCNNNetwork, images: Sequence[GoldImage], conventions: Conventions) -> DetectorScores:
     """Return the scores of a network, in training or inference form, on annotated images."""
     network.eval()
-    heads = roi_heads(64, 0.5)
+    heads = roi_heads(network)
     detections: list[dict[str, Any]] = []
     hits, supervised = 0, 0
     for number, image in enumerate(images):
         decoded = decode_image(image.image_id, image.path.read_bytes())
         inputs_B3HW = to_model_input(decoded, conventions)[None].to(network.trunk_dtype)
         map_BCHW = network.feature_map(inputs_B3HW.to(memory_format=torch.channels_last))
-        scale = inputs_B3HW.shape[3] / decoded.width
-        proposals = network.propose(inputs_B3HW, map_BCHW)
+        scale_4 = torch.from_numpy(scale_of_boxes(decoded.height, decoded.width, conventions))
+        proposals = network.propose(inputs_B3HW, map_BCHW, [float(scale_4.min())])
         logits_RC, deltas_RC4 = network.classify(network.region_features(map_BCHW, proposals))
         size = (int(inputs_B3HW.shape[2]), int(inputs_B3HW.shape[3]))
         boxes, scores, labels = heads.postprocess_detections(logits_RC, deltas_RC4, proposals, [size])
-        detections += _as_coco(number, boxes[0] / scale, scores[0], labels[0])
-        correct = _attribute_hits(network, map_BCHW, torch.from_numpy(image.boxes_xyxy) * scale, image)
+        detections += _as_coco(number, boxes[0] / scale_4, scores[0], labels[0])
+        correct = _attribute_hits(network, map_BCHW, torch.from_numpy(image.boxes_xyxy) * scale_4, image)
         hits, supervised = hits + sum(correct), supervised + len(correct)
     precision = _average_precision(images, detections)
     return DetectorScores(

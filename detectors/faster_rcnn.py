@@ -5,48 +5,28 @@ Axes: B images, H W pixels of the model's input, R regions or proposals, D featu
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detectors.faster_rcnn_network import FasterRCNNNetwork, NetworkConventions
-from detectors.images import fit_sides
+from detectors.conventions import Conventions
+from detectors.model_input import scale_of_boxes, to_model_input
+from detectors.proposals import LAST_PIXEL
 from detectors.records import DecodedImage, PreparedImage, RecordError, RegionFeatures
-from detectors.region_selection import SelectionRules, select_regions
+from detectors.region_network import RegionNetwork
+from detectors.region_selection import Selection, SelectionRules, select_regions
 from detectors.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conventions(NetworkConventions):
-    """How an image becomes the network's input, and its output regions; stored with the weights."""
-
-    short_side: int = 600
-    """Pixels the shorter side is scaled to ..."""
-    long_side: int = 1000
-    """... unless the longer side would pass this."""
-    channel_order: Literal["bgr", "rgb"] = "bgr"
-    pixel_means: tuple[float, float, float] = (102.9801, 115.9465, 122.7717)
-    """Subtracted from 0..255 values, in channel order."""
-    pixel_stds: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Divides what is left, in channel order."""
-    boxes: Literal["raw", "regressed"] = "raw"
-    """Proposals as pooled (bottom-up-attention), or refined by the deltas of their best class."""
-    nms_threshold: float = SelectionRules.nms_threshold
-    """Per-class NMS of the kept regions."""
-    confidence: float = SelectionRules.confidence
-    """Regions at or above this class probability are kept beyond the minimum."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FasterRCNNDetector:
     """A network with its conventions and vocabulary, on one device."""
 
-    network: FasterRCNNNetwork
-    """In inference form; see `optimise_for_inference`."""
+    network: RegionNetwork
+    """In inference form; see its `optimise`."""
     conventions: Conventions
     vocabulary: Vocabulary
     weights: dict[str, str]
@@ -62,7 +42,7 @@ class FasterRCNNDetector:
         """Return everything that decides the output, in JSON types."""
         return {
             "weights": self.weights,
-            "architecture": asdict(self.network.architecture),
+            "architecture": self.network.describe(),
             "conventions": asdict(self.conventions),
             "min_boxes": self.min_boxes,
             "max_boxes": self.max_boxes,
@@ -117,7 +97,8 @@ class FasterRCNNDetector:
         given = [self._given_boxes(image) for image in images]
         if all(boxes is not None for boxes in given):
             return [boxes for boxes in given if boxes is not None]
-        proposed = self.network.propose(inputs_B3HW, map_BCHW)
+        scales = [float(self._scale(image).min()) for image in images]
+        proposed = self.network.propose(inputs_B3HW, map_BCHW, scales)
         return [other if boxes is None else boxes for boxes, other in zip(given, proposed, strict=True)]
 
     def _given_boxes(self, image: PreparedImage) -> Tensor | None:
@@ -127,8 +108,7 @@ class FasterRCNNDetector:
 
     def _scale(self, image: PreparedImage) -> NDArray[np.float32]:
         """Return what multiplies x1, y1, x2, y2 of the image to give those of the model's input."""
-        height, width = image.model_input.shape[1:]
-        return np.array([width / image.image_width, height / image.image_height] * 2, np.float32)
+        return scale_of_boxes(image.image_height, image.image_width, self.conventions)
 
     def _regions(
         self, image: PreparedImage, boxes_R4: Tensor, features_RD: Tensor, logits_RC: Tensor, deltas_RC4: Tensor
@@ -136,21 +116,18 @@ class FasterRCNNDetector:
         scores_RC = logits_RC.softmax(dim=1)
         if self.conventions.boxes == "regressed" and image.given_boxes_xyxy is None:
             boxes_R4 = self._refine(image, boxes_R4, scores_RC, deltas_RC4)
-        boxes_xyxy = boxes_R4.cpu().numpy()
+        boxes_xyxy = np.divide(boxes_R4.cpu().numpy(), self._scale(image), dtype=np.float32)
         if image.given_boxes_xyxy is None:
-            foreground_RC = scores_RC[:, 1:].cpu().numpy()
-            selection = select_regions(boxes_xyxy, foreground_RC, self._rules())
+            selection = self._select(boxes_xyxy, scores_RC[:, 1:].cpu().numpy())
             kept, reached = torch.from_numpy(selection.indices).to(self.device), selection.reached
             limits = np.array([image.image_width, image.image_height] * 2, np.float32)
-            boxes_xyxy = np.minimum(boxes_xyxy[selection.indices] / self._scale(image), limits)
+            boxes_xyxy = np.minimum(boxes_xyxy[selection.indices], limits)
         else:
             kept, reached = torch.arange(len(boxes_R4), device=self.device), "given"
             boxes_xyxy = image.given_boxes_xyxy
         features_RD, scores_RC = features_RD[kept], scores_RC[kept]
         class_scores_R, class_ids_R = scores_RC[:, 1:].max(dim=1)
-        # As in bottom-up-attention, the attribute is conditioned on the likeliest row, be it background.
-        attributes_RA = self.network.attribute_logits(features_RD, scores_RC.argmax(dim=1)).softmax(dim=1)
-        attribute_scores_R, attribute_ids_R = attributes_RA[:, 1:].max(dim=1)
+        attribute_ids, attribute_scores = self._attributes(features_RD, scores_RC)
         return RegionFeatures(
             image_id=image.image_id,
             image_width=image.image_width,
@@ -159,16 +136,32 @@ class FasterRCNNDetector:
             features=_as_float16(image.image_id, features_RD),
             class_ids=class_ids_R.cpu().numpy().astype(np.int32),
             class_scores=class_scores_R.cpu().numpy(),
-            attribute_ids=attribute_ids_R.cpu().numpy().astype(np.int32),
-            attribute_scores=attribute_scores_R.cpu().numpy(),
+            attribute_ids=attribute_ids,
+            attribute_scores=attribute_scores,
             selection=reached,
         )
+
+    def _select(self, boxes_xyxy: NDArray[np.float32], foreground_RC: NDArray[np.float32]) -> Selection:
+        if self.conventions.extents == "inclusive":
+            boxes_xyxy = boxes_xyxy + np.array(LAST_PIXEL, np.float32)
+        if self.conventions.nms == "best-class":
+            foreground_RC = foreground_RC.max(axis=1, keepdims=True)
+        return select_regions(boxes_xyxy, foreground_RC, self._rules())
+
+    def _attributes(self, features_RD: Tensor, scores_RC: Tensor) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return each region's likeliest attribute and its probability; -1 and 0 where the weights tell none."""
+        # As in bottom-up-attention, the attribute is conditioned on the likeliest row, be it background.
+        logits_RA = self.network.attributes(features_RD, scores_RC.argmax(dim=1))
+        if logits_RA is None:
+            return np.full(len(features_RD), -1, np.int32), np.zeros(len(features_RD), np.float32)
+        scores_R, ids_R = logits_RA.softmax(dim=1)[:, 1:].max(dim=1)
+        return ids_R.cpu().numpy().astype(np.int32), scores_R.cpu().numpy()
 
     def _refine(self, image: PreparedImage, boxes_R4: Tensor, scores_RC: Tensor, deltas_RC4: Tensor) -> Tensor:
         """Return the proposals moved by the deltas of their best class, inside the model's input."""
         best_R = scores_RC[:, 1:].argmax(dim=1) + 1
         deltas_R4 = deltas_RC4.view(len(boxes_R4), -1, 4)[torch.arange(len(boxes_R4), device=self.device), best_R]
-        refined = self.network.box_coder.decode_single(deltas_R4, boxes_R4)
+        refined = self.network.refine(boxes_R4, deltas_R4)
         height, width = image.model_input.shape[1:]
         limits = refined.new_tensor([width, height, width, height])
         return refined.clamp(min=0).minimum(limits)
@@ -180,18 +173,6 @@ class FasterRCNNDetector:
             nms_threshold=self.conventions.nms_threshold,
             confidence=self.conventions.confidence,
         )
-
-
-def to_model_input(image: DecodedImage, conventions: Conventions) -> Tensor:
-    """Return float32 [3, H, W]: channels ordered, means subtracted, then scaled, in that order as in Caffe."""
-    height, width = fit_sides(
-        image.height, image.width, short_side=conventions.short_side, long_side=conventions.long_side
-    )
-    pixels = image.pixels_rgb if conventions.channel_order == "rgb" else image.pixels_rgb[:, :, ::-1]
-    normalised = pixels.astype(np.float32) - np.array(conventions.pixel_means, np.float32)
-    normalised /= np.array(conventions.pixel_stds, np.float32)
-    resized = cv2.resize(normalised, (width, height), interpolation=cv2.INTER_LINEAR)
-    return torch.from_numpy(resized).permute(2, 0, 1)
 
 
 def _as_float16(image_id: str, features_RD: Tensor) -> NDArray[np.float16]:

@@ -6,26 +6,25 @@ region, from which class, box refinement and attribute are read (Anderson et al.
 Axes: B images, R regions, D feature_dim, C classes with background in row 0, A attributes with "none" in row 0.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import fuse_conv_bn_weights
-from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.rpn import AnchorGenerator, RegionProposalNetwork
 from torchvision.models.resnet import Bottleneck, ResNet
-from torchvision.ops import FrozenBatchNorm2d, clip_boxes_to_image, nms, remove_small_boxes
+from torchvision.ops import FrozenBatchNorm2d
 
-from detectors.roi_pooling import pool_rois
+from detectors.anchors import AnchorGrid, Anchors, rounded_anchors
+from detectors.proposals import Extents, ProposalHead, Proposals, box_coder
+from detectors.roi_pooling import Pooling, pool_rois
 
+ANCHORS = rounded_anchors((64, 128, 256, 512))
 STRIDE = 16  # pixels of the model's input per cell of the feature map that regions are pooled from
-BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 ROIS_AT_ONCE = 100  # bounds the pooled tensor: 100 x 1024 x 14 x 14 floats are 80 MB
-ANCHOR_RATIOS = (0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +38,10 @@ class Architecture:
     num_classes: int = 1600
     """Without background."""
     num_attributes: int = 400
-    """Without "none"."""
+    """Without "none"; 0 where the weights tell none."""
     rpn_channels: int = 512
-    anchor_sizes: tuple[int, ...] = (64, 128, 256, 512)
-    """Pixels of the model's input; bottom-up-attention's scales 4, 8, 16, 32 times the stride."""
+    anchors: Anchors = ANCHORS
+    """Sizes are bottom-up-attention's scales 4, 8, 16, 32 times the stride."""
     class_embedding_dim: int = 256
     attribute_hidden_dim: int = 512
 
@@ -51,8 +50,8 @@ class Architecture:
 class NetworkConventions:
     """How the same tensors are applied; stored with the weights, for a network trained one way fails in another."""
 
-    pooling: Literal["pool", "align"] = "pool"
-    """RoIPool as in bottom-up-attention, or RoIAlign."""
+    pooling: Pooling = "pool"
+    """RoIPool as in bottom-up-attention, RoIAlign, or RoIAlign shifted by half a cell (detectron2's ROIAlignV2)."""
     pooling_size: int = 14
     """Bins a side."""
     res5: Literal["stride", "dilation"] = "stride"
@@ -66,70 +65,13 @@ class NetworkConventions:
     rpn_after_nms: int = 300
     """Proposals that leave it."""
     rpn_nms_threshold: float = 0.7
-
-
-class ProposalHead(nn.Module):
-    """Objectness and box deltas of every anchor; as torchvision's RPNHead, with a hidden width of its own."""
-
-    def __init__(self, in_channels: int, hidden_channels: int, num_anchors: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, hidden_channels, 3, padding=1)
-        self.objectness = nn.Conv2d(hidden_channels, num_anchors, 1)
-        self.deltas = nn.Conv2d(hidden_channels, num_anchors * 4, 1)
-
-    def forward(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        # The two outputs are float32 whatever the trunk is: proposals are ranked by them.
-        hidden = [F.relu(self.conv(each.to(self.conv.weight.dtype))).to(self.objectness.weight.dtype) for each in maps]
-        return [self.objectness(each) for each in hidden], [self.deltas(each) for each in hidden]
-
-
-class Proposals(RegionProposalNetwork):
-    """torchvision's proposal network, with an inference NMS that stops when it has enough and never gives too few."""
-
-    def filter_proposals(
-        self,
-        proposals: Tensor,
-        objectness: Tensor,
-        image_shapes: list[tuple[int, int]],
-        num_anchors_per_level: list[int],
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        if self.training:
-            return super().filter_proposals(proposals, objectness, image_shapes, num_anchors_per_level)
-        kept = [
-            self._filter_one(boxes, scores, shape)
-            for boxes, scores, shape in zip(
-                proposals, objectness.reshape(len(proposals), -1), image_shapes, strict=True
-            )
-        ]
-        return [boxes for boxes, _ in kept], [scores for _, scores in kept]
-
-    def _filter_one(self, boxes: Tensor, scores: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        scores, order = scores.sort(descending=True, stable=True)
-        strongest = order[: self.pre_nms_top_n()]
-        boxes, scores = clip_boxes_to_image(boxes[strongest], shape), scores[: len(strongest)]
-        large = remove_small_boxes(boxes, self.min_size)
-        boxes, scores = boxes[large], scores[large]
-        kept = _first_survivors(boxes, scores, self.nms_thresh, self.post_nms_top_n())
-        return boxes[kept], scores[kept]
-
-
-def _first_survivors(boxes: Tensor, scores: Tensor, threshold: float, wanted: int) -> Tensor:
-    """Return the indices of the first `wanted` NMS survivors of boxes sorted by falling score.
-
-    Greedy NMS decides a box from stronger boxes alone, so a prefix that has enough survivors settles them. Where all
-    boxes leave too few, the strongest suppressed ones follow: 36 regions are promised for the smallest image too.
-    """
-    prefix = 4 * wanted
-    while True:
-        kept = nms(boxes[:prefix], scores[:prefix], threshold)
-        if len(kept) >= wanted or prefix >= len(boxes):
-            break
-        prefix *= 2
-    if len(kept) < wanted:
-        suppressed = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
-        suppressed[kept] = False
-        kept = torch.cat([kept, suppressed.nonzero().flatten()])
-    return kept[:wanted]
+    anchor_stride: Literal["exact", "floored"] = "exact"
+    """Anchors every 16 pixels, or as torchvision lays them: the input's side over the map's, rounded down."""
+    extents: Extents = "continuous"
+    """Where boxes end: as numbers are, or on their last pixel, as in Caffe, so that a width is x2 - x1 + 1; then the
+    filter of proposals is Caffe's too."""
+    box_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
+    """What the regions' box deltas are multiples of."""
 
 
 class FasterRCNNNetwork(nn.Module):
@@ -154,25 +96,27 @@ class FasterRCNNNetwork(nn.Module):
         self.stem = nn.Sequential(resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool)
         self.res2, self.res3, self.res4, self.res5 = resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4
         map_channels, self.feature_dim = 256 * Bottleneck.expansion, 512 * Bottleneck.expansion
-        num_anchors = len(architecture.anchor_sizes) * len(ANCHOR_RATIOS)
         self.proposals = Proposals(
-            AnchorGenerator((architecture.anchor_sizes,), (ANCHOR_RATIOS,)),
-            ProposalHead(map_channels, architecture.rpn_channels, num_anchors),
-            fg_iou_thresh=0.7,
-            bg_iou_thresh=0.3,
-            batch_size_per_image=256,
-            positive_fraction=0.5,
-            pre_nms_top_n={"training": 2000, "testing": conventions.rpn_before_nms},
-            post_nms_top_n={"training": 300, "testing": conventions.rpn_after_nms},
-            nms_thresh=conventions.rpn_nms_threshold,
+            AnchorGrid(architecture.anchors, conventions.anchor_stride, STRIDE),
+            ProposalHead(map_channels, architecture.rpn_channels, len(architecture.anchors)),
+            extents=conventions.extents,
+            before_nms=conventions.rpn_before_nms,
+            after_nms=conventions.rpn_after_nms,
+            nms_threshold=conventions.rpn_nms_threshold,
         )
-        self.box_coder = BoxCoder(BOX_WEIGHTS)
+        self.box_coder = box_coder(conventions.extents, conventions.box_weights)
         classes, attributes = architecture.num_classes + 1, architecture.num_attributes + 1
         self.cls_score = nn.Linear(self.feature_dim, classes)
         self.bbox_pred = nn.Linear(self.feature_dim, classes * 4)
-        self.cls_embedding = nn.Embedding(classes, architecture.class_embedding_dim)
-        self.fc_attr = nn.Linear(self.feature_dim + architecture.class_embedding_dim, architecture.attribute_hidden_dim)
-        self.attr_score = nn.Linear(architecture.attribute_hidden_dim, attributes)
+        if architecture.num_attributes:
+            hidden, embedded = architecture.attribute_hidden_dim, architecture.class_embedding_dim
+            self.cls_embedding = nn.Embedding(classes, embedded)
+            self.fc_attr = nn.Linear(self.feature_dim + embedded, hidden)
+            self.attr_score = nn.Linear(hidden, attributes)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what decides the tensors, in JSON types."""
+        return asdict(self.architecture)
 
     @property
     def trunk_dtype(self) -> torch.dtype:
@@ -182,11 +126,13 @@ class FasterRCNNNetwork(nn.Module):
         """Return the fourth stage's map, [B, 1024, H / 16, W / 16]."""
         return self.res4(self.res3(self.res2(self.stem(images_B3HW))))
 
-    def propose(self, images_B3HW: Tensor, map_BCHW: Tensor) -> list[Tensor]:
-        """Return each image's proposals, float32 [R, 4], strongest first; pixels of the model's input."""
+    def propose(self, images_B3HW: Tensor, map_BCHW: Tensor, scales: Sequence[float]) -> list[Tensor]:
+        """Return each image's proposals, float32 [R, 4], strongest first; pixels of the model's input.
+
+        `scales` are pixels of the input per pixel of the image.
+        """
         sizes = [(int(images_B3HW.shape[2]), int(images_B3HW.shape[3]))] * len(images_B3HW)
-        boxes, _ = self.proposals(ImageList(images_B3HW, sizes), {"res4": map_BCHW})
-        return list(boxes)
+        return self.proposals.strongest(ImageList(images_B3HW, sizes), map_BCHW, scales)
 
     def region_features(self, map_BCHW: Tensor, boxes: list[Tensor]) -> Tensor:
         """Return float32 [all R, D] for the boxes of each image, image after image."""
@@ -207,10 +153,33 @@ class FasterRCNNNetwork(nn.Module):
         """Return class logits [R, C] and box deltas [R, C * 4]."""
         return self.cls_score(features_RD), self.bbox_pred(features_RD)
 
+    def refine(self, boxes_R4: Tensor, deltas_R4: Tensor) -> Tensor:
+        """Return the boxes that the deltas make of them, wherever they then end."""
+        return self.box_coder.decode_single(deltas_R4, boxes_R4)
+
+    def attributes(self, features_RD: Tensor, class_rows_R: Tensor) -> Tensor | None:
+        """Return attribute logits [R, A]; None where the weights tell no attributes."""
+        return self.attribute_logits(features_RD, class_rows_R) if self.architecture.num_attributes else None
+
     def attribute_logits(self, features_RD: Tensor, class_rows_R: Tensor) -> Tensor:
         """Return attribute logits [R, A], conditioned on the embedding of each region's class row."""
         joined = torch.cat([features_RD, self.cls_embedding(class_rows_R)], dim=1)
         return self.attr_score(F.relu(self.fc_attr(joined)))
+
+    def optimise(self, dtype: torch.dtype, device: torch.device) -> None:
+        """Batch norms are folded, memory is channels-last, and trunk and proposal convolution are in `dtype`.
+
+        Class, box and attribute layers stay float32: they are small, and regions are ranked by what they give.
+        """
+        for block in (module for module in self.modules() if isinstance(module, Bottleneck)):
+            for number in (1, 2, 3):
+                _fold(block, f"conv{number}", f"bn{number}")
+            if block.downsample is not None:
+                _fold(block.downsample, "0", "1")
+        _fold(self.stem, "0", "1")
+        self.eval().requires_grad_(False).to(device)
+        for part in (self.stem, self.res2, self.res3, self.res4, self.res5, self.proposals.head.conv):
+            part.to(dtype).to(memory_format=torch.channels_last)
 
 
 def apply_conventions(resnet: ResNet, conventions: NetworkConventions) -> None:
@@ -225,23 +194,6 @@ def apply_conventions(resnet: ResNet, conventions: NetworkConventions) -> None:
         first.conv1.stride = first.conv2.stride = first.downsample[0].stride = (1, 1)
         for block in resnet.layer4:
             block.conv2.dilation = block.conv2.padding = (2, 2)
-
-
-def optimise_for_inference(network: FasterRCNNNetwork, dtype: torch.dtype, device: torch.device) -> FasterRCNNNetwork:
-    """Fold the batch norms, set channels-last, and move trunk and proposal convolution to `dtype`; in place.
-
-    Class, box and attribute layers stay float32: they are small, and regions are ranked by what they give.
-    """
-    for block in (module for module in network.modules() if isinstance(module, Bottleneck)):
-        for number in (1, 2, 3):
-            _fold(block, f"conv{number}", f"bn{number}")
-        if block.downsample is not None:
-            _fold(block.downsample, "0", "1")
-    _fold(network.stem, "0", "1")
-    network.eval().requires_grad_(False).to(device)
-    for part in (network.stem, network.res2, network.res3, network.res4, network.res5, network.proposals.head.conv):
-        part.to(dtype).to(memory_format=torch.channels_last)
-    return network
 
 
 def _fold(owner: nn.Module, conv_name: str, norm_name: str) -> None:

@@ -62,14 +62,20 @@ def decode_image(image_id: str, data: bytes, *, max_pixels: int = MAX_PIXELS) ->
     return DecodedImage(image_id=image_id, pixels_rgb=pixels_rgb)
 
 
+def fit_scale(height: int, width: int, *, short_side: int, long_side: int) -> float:
+    """Return what brings the short side to `short_side`, or less to keep the long one within `long_side`."""
+    scale = short_side / min(height, width)
+    if round(max(height, width) * scale) > long_side:
+        scale = long_side / max(height, width)
+    return scale
+
+
 def fit_sides(height: int, width: int, *, short_side: int, long_side: int) -> tuple[int, int]:
     """Return (height, width) with the short side scaled to `short_side`, or less to keep within `long_side`.
 
     Bottom-up-attention's rule, rounded as its Caffe code rounds (half to even); neither side falls below one pixel.
     """
-    scale = short_side / min(height, width)
-    if round(max(height, width) * scale) > long_side:
-        scale = long_side / max(height, width)
+    scale = fit_scale(height, width, short_side=short_side, long_side=long_side)
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 

@@ -5,27 +5,31 @@ Axes: B images, C channels, H W cells of the map, R regions, S bins a side.
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torchvision.ops import roi_align, roi_pool
 
+Pooling = Literal["pool", "align", "align-half"]
+
 
 def pool_rois(
-    map_BCHW: Tensor, rois_R5: Tensor, *, pooling: Literal["pool", "align"], size: int, scale: float, at_once: int
+    map_BCHW: Tensor, rois_R5: Tensor, *, pooling: Pooling, size: int, scale: float, at_once: int
 ) -> Iterator[Tensor]:
     """Yield [at_once, C, S, S] for RoIs (image index, x1, y1, x2, y2), in the map's dtype and memory layout.
 
     `scale` is cells of the map per unit of the boxes. RoIPool takes the largest value of a bin's cells (Girshick,
-    Fast R-CNN, ICCV 2015); RoIAlign averages bilinear samples (He et al., Mask R-CNN, ICCV 2017). What is yielded may
-    be overwritten when the next chunk is asked for.
+    Fast R-CNN, ICCV 2015); RoIAlign averages bilinear samples (He et al., Mask R-CNN, ICCV 2017), for `align-half`
+    half a cell up and left, where a cell's value is at its centre. What is yielded may be overwritten when the next
+    chunk is asked for.
     """
     on_cpu_without_gradient = map_BCHW.device.type == "cpu" and not map_BCHW.requires_grad
     if on_cpu_without_gradient and pooling == "pool":
         yield from _largest_in_bins(map_BCHW, rois_R5, size, scale, at_once)
         return
-    operator = roi_pool if pooling == "pool" else roi_align
+    operator = roi_pool if pooling == "pool" else partial(roi_align, aligned=pooling == "align-half")
     whole_map = map_BCHW.float()  # the operators know float32 on every device
     layout = torch.channels_last if _is_channels_last(map_BCHW) else torch.contiguous_format
     # torchvision's CPU operators use one core, and release the interpreter while they work.

@@ -17,9 +17,10 @@ from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 
-from detectors.faster_rcnn import Conventions, to_model_input
-from detectors.faster_rcnn_network import BOX_WEIGHTS, FasterRCNNNetwork
-from detectors.images import decode_image, fit_sides
+from detectors.conventions import Conventions
+from detectors.faster_rcnn_network import FasterRCNNNetwork
+from detectors.images import decode_image
+from detectors.model_input import scale_of_boxes, scaled_sides, to_model_input
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,9 +78,9 @@ class TrainingError(RuntimeError):
     """Training can not go on; the message says at which step and on which images."""
 
 
-def roi_heads(regions_per_image: int, positive_fraction: float) -> RoIHeads:
-    """Return torchvision's matching, sampling and per-class post-processing, without its own network parts."""
-    return RoIHeads(
+def roi_heads(network: FasterRCNNNetwork, regions_per_image: int = 64, positive_fraction: float = 0.5) -> RoIHeads:
+    """Return torchvision's matching, sampling and per-class post-processing, for the network's boxes."""
+    heads = RoIHeads(
         box_roi_pool=None,
         box_head=None,
         box_predictor=None,
@@ -87,11 +88,13 @@ def roi_heads(regions_per_image: int, positive_fraction: float) -> RoIHeads:
         bg_iou_thresh=0.5,
         batch_size_per_image=regions_per_image,
         positive_fraction=positive_fraction,
-        bbox_reg_weights=BOX_WEIGHTS,
+        bbox_reg_weights=network.conventions.box_weights,
         score_thresh=0.05,
         nms_thresh=0.5,
         detections_per_img=100,
     )
+    heads.box_coder = network.box_coder
+    return heads
 
 
 def train(
@@ -106,7 +109,7 @@ def train(
     Raises TrainingError when a loss is not finite.
     """
     torch.manual_seed(options.seed)
-    heads = roi_heads(options.regions_per_image, options.positive_fraction)
+    heads = roi_heads(network, options.regions_per_image, options.positive_fraction)
     network.train().requires_grad_(True).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate(step, options.steps))
@@ -198,9 +201,7 @@ def _batch_order(
     """Yield batches for ever, epoch after epoch; each of images whose inputs have one shape."""
     by_shape: dict[tuple[int, int], list[GoldImage]] = {}
     for image in images:
-        shape = fit_sides(
-            image.image_height, image.image_width, short_side=conventions.short_side, long_side=conventions.long_side
-        )
+        shape = scaled_sides(image.image_height, image.image_width, conventions)
         by_shape.setdefault(shape, []).append(image)
     while True:
         epoch = []
@@ -216,10 +217,9 @@ def _load(
     """Return the model's input and its target in the input's pixels."""
     decoded = decode_image(image.image_id, image.path.read_bytes())
     pixels = to_model_input(decoded, conventions)
-    height, width = pixels.shape[1:]
-    scale = np.array([width / decoded.width, height / decoded.height] * 2, np.float32)
-    boxes = torch.from_numpy(image.boxes_xyxy * scale)
+    boxes = torch.from_numpy(image.boxes_xyxy * scale_of_boxes(decoded.height, decoded.width, conventions))
     if flip:
+        width = pixels.shape[2]
         pixels = pixels.flip(2)
         boxes = torch.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], dim=1)
     attributes = torch.zeros(len(boxes), num_attribute_rows)

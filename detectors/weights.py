@@ -1,28 +1,42 @@
-"""Weights of the Faster R-CNN: our own safetensors files, which carry their conventions, or seeded noise.
+"""Weights of the Faster R-CNN: our own safetensors files, which carry their conventions, published ones, or noise.
 
-A file's header holds, under `vinculum`, JSON of the architecture, the conventions and the vocabulary, so that weights
-can not be applied in a way they were not trained for unless the user says so. Nothing a file contains is executed.
+The header of ours holds, under `vinculum`, JSON of the architecture, the conventions and the vocabulary; of published
+ones the layout tells. So weights can not be applied in a way they were not trained for unless the user says so.
+Nothing a file contains is executed.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
+from transformers.utils import cached_file
 
-from detectors.faster_rcnn import Conventions, FasterRCNNDetector
-from detectors.faster_rcnn_network import Architecture, FasterRCNNNetwork, optimise_for_inference
-from detectors.precision import resolve_precision
+from detectors.checkpoint_files import CheckpointError, read_tensors
+from detectors.conventions import Conventions, override
+from detectors.faster_rcnn import FasterRCNNDetector
+from detectors.faster_rcnn_network import Architecture, FasterRCNNNetwork
+from detectors.precision import Precision, resolve_precision
+from detectors.published import LayoutError, load_under_their_names, read_published
+from detectors.published_config import ConfigError, Settings, read_settings
+from detectors.region_network import RegionNetwork
+from detectors.torchvision_fpn import is_torchvision_pyramid, read_torchvision_pyramid
 from detectors.vocabulary import Vocabulary, numbered_vocabulary
 
 SHIPPED = {"toyworld": Path(__file__).with_name("toyworld.safetensors")}
 HEADER_KEY = "vinculum"
+
+PUBLISHED_NAMES = ("pytorch_model.bin", "model.safetensors")
+CONFIG_NAME = "config.yaml"
+HUGGING_FACE_ID = re.compile(r"[\w-]+/[\w-]+")
+"""A path with a suffix is none."""
 
 
 class WeightsError(ValueError):
@@ -34,10 +48,13 @@ class Weights:
     """A network in training form with all that came with it."""
 
     identity: dict[str, str]
-    """`name`, and `sha256` where there is a file."""
-    network: FasterRCNNNetwork
+    """`name`, `sha256` where there is a file, and `layout` where it is another's."""
+    network: RegionNetwork
     conventions: Conventions
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | None
+    """None where the file has no names, and nobody else can know them."""
+    num_classes: int
+    num_attributes: int
 
 
 def load_faster_rcnn(
@@ -46,22 +63,36 @@ def load_faster_rcnn(
     overrides: Mapping[str, str] | None = None,
     min_boxes: int = 36,
     max_boxes: int = 36,
-    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    precision: Precision = "auto",
     device: torch.device | None = None,
     vocabulary: Vocabulary | None = None,
 ) -> FasterRCNNDetector:
-    """Return a detector ready to run; `weights` is a path, `toyworld`, or `random:SEED`.
+    """Return a detector ready to run.
 
-    Raises WeightsError when the weights do not fit, ValueError for an unknown or ill-typed override.
+    Args:
+        weights: a file or folder, an id on Hugging Face, `toyworld`, or `random:SEED`.
+        vocabulary: names instead of those of the weights; published ones of Visual Genome have none.
+
+    Raises:
+        WeightsError: the weights do not fit, or nobody tells their names.
+        ValueError: an override is unknown or ill-typed.
     """
     device = device or torch.device("cpu")
     loaded = read_weights(weights, overrides or {})
-    if vocabulary is not None:
-        _check_vocabulary(vocabulary, loaded.network.architecture)
+    names = vocabulary or loaded.vocabulary
+    if names is None:
+        raise WeightsError(
+            f"weights {weights!r} do not name their {loaded.num_classes} classes and {loaded.num_attributes} "
+            "attributes; give --vocabulary, a folder with objects_vocab.txt and attributes_vocab.txt"
+        )
+    have, want = (len(names.classes), len(names.attributes)), (loaded.num_classes, loaded.num_attributes)
+    if have != want:
+        raise WeightsError(f"vocabulary has {have} classes and attributes, the weights expect {want}")
+    loaded.network.optimise(resolve_precision(precision, device), device)
     return FasterRCNNDetector(
-        network=optimise_for_inference(loaded.network, resolve_precision(precision, device), device),
+        network=loaded.network,
         conventions=loaded.conventions,
-        vocabulary=vocabulary or loaded.vocabulary,
+        vocabulary=names,
         weights=loaded.identity,
         min_boxes=min_boxes,
         max_boxes=max_boxes,
@@ -70,22 +101,66 @@ def load_faster_rcnn(
 
 
 def read_weights(weights: str, overrides: Mapping[str, str]) -> Weights:
-    """Return the network that `weights` names, with the conventions of its file as overridden."""
+    """Return the network that `weights` names, with the conventions it was trained with, as overridden."""
     if weights.startswith("random:"):
         return random_weights(weights, overrides)
+    path, config = _find_files(weights)
+    try:
+        header = _own_header(path)
+        if header is not None:
+            return _read_own(weights, path, header, overrides)
+        return _read_published(weights, path, read_settings(config) if config else {}, overrides)
+    except (CheckpointError, LayoutError, ConfigError) as error:
+        raise WeightsError(f"weights {weights!r}: {error}") from error
+
+
+def read_trainable(weights: str) -> tuple[FasterRCNNNetwork, Conventions]:
+    """Return a network that training can go on with, and its conventions.
+
+    Raises:
+        WeightsError: the weights do not fit, or are of a network that is only applied here.
+    """
+    read = read_weights(weights, {})
+    if not isinstance(read.network, FasterRCNNNetwork):
+        raise WeightsError(f"weights {weights!r} are torchvision's pyramid, expected a network of one map to train")
+    return read.network, read.conventions
+
+
+def _find_files(weights: str) -> tuple[Path, Path | None]:
+    """Return the file of the tensors, and that of the configuration, if one came with it."""
     path = SHIPPED.get(weights, Path(weights))
-    if not path.is_file():
+    if path.is_file():
+        beside = path.with_name(CONFIG_NAME)
+        return path, beside if path.name in PUBLISHED_NAMES and beside.is_file() else None
+    if path.is_dir():
+        for name in PUBLISHED_NAMES:
+            if (path / name).is_file():
+                return _find_files(str(path / name))
+        raise WeightsError(f"weights {weights!r}: a folder without {' or '.join(PUBLISHED_NAMES)}")
+    if not HUGGING_FACE_ID.fullmatch(weights):
         raise WeightsError(
-            f"weights {weights!r}: no such file; give a .safetensors file, one of {sorted(SHIPPED)}, or random:SEED"
+            f"weights {weights!r}: no such file; give a file, one of {sorted(SHIPPED)}, random:SEED, or the id of a "
+            "Faster R-CNN on Hugging Face"
         )
     try:
+        found = [cached_file(weights, name) for name in (PUBLISHED_NAMES[0], CONFIG_NAME)]
+    except OSError as error:
+        raise WeightsError(
+            f"weights {weights!r}: no such file, and not to be had from Hugging Face ({error})"
+        ) from error
+    return Path(str(found[0])), Path(str(found[1]))
+
+
+def _own_header(path: Path) -> str | None:
+    """Return what our own files say of themselves; None for any other file."""
+    try:
         with safe_open(path, framework="pt") as file:
-            header = (file.metadata() or {}).get(HEADER_KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except SafetensorError as error:
-        raise WeightsError(f"weights {weights!r}: not a readable safetensors file ({error})") from error
-    if header is None:
-        raise WeightsError(f"weights {weights!r}: the file has no {HEADER_KEY!r} header; expected our own format")
+            return (file.metadata() or {}).get(HEADER_KEY)
+    except SafetensorError:
+        return None
+
+
+def _read_own(weights: str, path: Path, header: str, overrides: Mapping[str, str]) -> Weights:
     try:
         described = json.loads(header)
         architecture = Architecture(**_with_tuples(described["architecture"]))
@@ -97,12 +172,29 @@ def read_weights(weights: str, overrides: Mapping[str, str]) -> Weights:
         ) from error
     conventions = override(stored, overrides)
     network = FasterRCNNNetwork(architecture, conventions)
-    _load(weights, network, tensors)
+    load_under_their_names(network, read_tensors(path))
     return Weights(
-        identity={"name": weights if weights in SHIPPED else path.name, "sha256": _sha256(path)},
+        identity={"name": weights if weights in SHIPPED else path.name, "sha256": sha256_of(path)},
         network=network,
         conventions=conventions,
         vocabulary=vocabulary,
+        num_classes=architecture.num_classes,
+        num_attributes=architecture.num_attributes,
+    )
+
+
+def _read_published(weights: str, path: Path, settings: Settings, overrides: Mapping[str, str]) -> Weights:
+    tensors = read_tensors(path)
+    read = read_torchvision_pyramid if is_torchvision_pyramid(tensors) else read_published
+    published = read(tensors, settings, overrides)
+    name = path.name if Path(weights).exists() else weights
+    return Weights(
+        identity={"name": name, "sha256": sha256_of(path), "layout": published.layout},
+        network=published.network,
+        conventions=published.conventions,
+        vocabulary=published.vocabulary,
+        num_classes=published.num_classes,
+        num_attributes=published.num_attributes,
     )
 
 
@@ -142,57 +234,20 @@ def random_weights(weights: str, overrides: Mapping[str, str]) -> Weights:
         network=network,
         conventions=conventions,
         vocabulary=numbered_vocabulary(architecture.num_classes, architecture.num_attributes),
+        num_classes=architecture.num_classes,
+        num_attributes=architecture.num_attributes,
     )
-
-
-def override(conventions: Conventions, overrides: Mapping[str, str]) -> Conventions:
-    """Return the conventions with `name=text` pairs set, each text read as the field's type."""
-    types = {field.name: field.type for field in fields(conventions)}
-    for name in overrides:
-        if name not in types:
-            raise ValueError(f"convention {name!r} is unknown; known: {', '.join(sorted(types))}")
-    parsed = {name: _parse(name, text, types[name]) for name, text in overrides.items()}
-    return replace(conventions, **parsed)
-
-
-def _parse(name: str, text: str, wanted: Any) -> Any:
-    if get_origin(wanted) is Literal:
-        if text not in get_args(wanted):
-            raise ValueError(f"convention {name} is {text!r}, expected one of {', '.join(get_args(wanted))}")
-        return text
-    try:
-        if get_origin(wanted) is tuple:
-            return tuple(float(part) for part in text.split(","))
-        return wanted(text)
-    except ValueError as error:
-        raise ValueError(f"convention {name} is {text!r}, expected {wanted}") from error
-
-
-def _load(weights: str, network: FasterRCNNNetwork, tensors: dict[str, Tensor]) -> None:
-    expected = network.state_dict()
-    missing, left_over = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
-    if missing or left_over:
-        raise WeightsError(f"weights {weights!r}: missing tensors {missing}, left-over tensors {left_over}")
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
-            raise WeightsError(
-                f"weights {weights!r}: {name} is {list(tensor.shape)}, expected {list(expected[name].shape)}"
-            )
-    network.load_state_dict(tensors)
-
-
-def _check_vocabulary(vocabulary: Vocabulary, architecture: Architecture) -> None:
-    have = (len(vocabulary.classes), len(vocabulary.attributes))
-    want = (architecture.num_classes, architecture.num_attributes)
-    if have != want:
-        raise WeightsError(f"vocabulary has {have} classes and attributes, the weights expect {want}")
 
 
 def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values with JSON's lists as the tuples they were."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return {name: _as_tuple(value) for name, value in values.items()}
 
 
-def _sha256(path: Path) -> str:
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+
+
+def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

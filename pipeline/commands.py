@@ -94,9 +94,11 @@ class ExtractCommand:
     out: Out
     """The store: shards, manifest.json, plan.jsonl, run.jsonl."""
     weights: str
-    """A file, a Hugging Face id or folder (swin), `toyworld`, or `random:SEED` for trials without weights."""
+    """A file or folder, ours or published, an id on Hugging Face, `toyworld`, or `random:SEED` for trials without."""
     detector: DetectorName = "faster-rcnn"
-    """faster-rcnn gives regions, swin a grid."""
+    """faster-rcnn and detectron2 give regions, swin a grid."""
+    config: str | None = None
+    """detectron2: its YAML file, or a name in its model zoo such as COCO-Detection/faster_rcnn_R_101_C4_3x.yaml."""
     store: StoreName = "arrow"
     """arrow: one Arrow IPC file a shard; lmdb: one LMDB file a shard."""
     num_boxes: int | None = None
@@ -170,6 +172,7 @@ class ExtractCommand:
                 vocabulary=self.vocabulary,
                 image_size=self.image_size,
                 keep_attention=self.keep_attention,
+                config=self.config,
             ),
             image_id=self.image_id,
             store=self.store,

@@ -13,12 +13,13 @@ from tqdm import tqdm
 
 from annotations.datasets.visual_genome import read_objects
 from annotations.drops import Drops
+from detectors.anchors import rounded_anchors
+from detectors.conventions import Conventions
 from detectors.evaluation import DetectorScores, evaluate
-from detectors.faster_rcnn import Conventions
 from detectors.faster_rcnn_network import Architecture, FasterRCNNNetwork
 from detectors.training import GoldImage, TrainingOptions, TrainingStep, train
 from detectors.vocabulary import Vocabulary, read_vocabulary
-from detectors.weights import read_weights, save_weights
+from detectors.weights import read_trainable, save_weights, sha256_of
 from training.gold_images import gold_images, image_files, read_split
 
 SIZES: dict[str, tuple[Architecture, Conventions]] = {
@@ -29,7 +30,7 @@ SIZES: dict[str, tuple[Architecture, Conventions]] = {
             blocks=(1, 2, 3, 1),
             width_per_group=8,
             rpn_channels=32,
-            anchor_sizes=(32, 64, 128, 256),
+            anchors=rounded_anchors((32, 64, 128, 256)),
             class_embedding_dim=32,
             attribute_hidden_dim=64,
         ),
@@ -80,14 +81,13 @@ class DetectorCommand:
         self._train(network, [image for image in gold if image.image_id in train_ids], conventions)
         save_weights(self.out / "detector.safetensors", network, conventions, vocabulary)
         # What is scored is the file as others will load it, float16 tensors and all.
-        stored = read_weights(str(self.out / "detector.safetensors"), {})
-        scores = evaluate(stored.network, [image for image in gold if image.image_id in val_ids], conventions)
-        return self._summarise(scores, stored.identity["sha256"])
+        stored, _ = read_trainable(str(self.out / "detector.safetensors"))
+        scores = evaluate(stored, [image for image in gold if image.image_id in val_ids], conventions)
+        return self._summarise(scores)
 
     def _start(self, vocabulary: Vocabulary) -> tuple[FasterRCNNNetwork, Conventions]:
         if self.init is not None:
-            weights = read_weights(self.init, {})
-            return weights.network, weights.conventions
+            return read_trainable(self.init)
         shape, conventions = SIZES[self.size]
         shape_for_vocabulary = asdict(shape) | {
             "num_classes": len(vocabulary.classes),
@@ -111,7 +111,8 @@ class DetectorCommand:
 
             train(network, images, conventions, self.options, on_step)
 
-    def _summarise(self, scores: DetectorScores, sha256: str) -> dict[str, object]:
-        summary = {"weights": str(self.out / "detector.safetensors"), "sha256": sha256, **asdict(scores)}
+    def _summarise(self, scores: DetectorScores) -> dict[str, object]:
+        weights = self.out / "detector.safetensors"
+        summary = {"weights": str(weights), "sha256": sha256_of(weights), **asdict(scores)}
         (self.out / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
         return summary

@@ -8,7 +8,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import roi_pool
 
-from detectors.faster_rcnn_network import optimise_for_inference
 from detectors.precision import resolve_precision
 from detectors.weights import read_weights
 
@@ -38,10 +37,10 @@ def test_fast_path_beside_plain_float32():
     images = torch.randn(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)) * 60
     plain = read_weights("random:0", {}).network.eval()
     plain_map = plain.feature_map(images)
-    (boxes,) = plain.propose(images, plain_map)
+    (boxes,) = plain.propose(images, plain_map, [1.0])
     stages = {
         "trunk": timed(lambda: plain.feature_map(images)),
-        "proposals": timed(lambda: plain.propose(images, plain_map)),
+        "proposals": timed(lambda: plain.propose(images, plain_map, [1.0])),
         "pooling and res5": timed(lambda: plain_features(plain, plain_map, boxes)),
     }
     with FlopCounterMode(display=False) as counter:
@@ -50,12 +49,13 @@ def test_fast_path_beside_plain_float32():
     expected = plain_features(plain, plain_map, boxes)
 
     dtype = resolve_precision("auto", torch.device("cpu"))
-    fast = optimise_for_inference(read_weights("random:0", {}).network, dtype, torch.device("cpu"))
+    fast = read_weights("random:0", {}).network
+    fast.optimise(dtype, torch.device("cpu"))
     inputs = images.to(dtype).to(memory_format=torch.channels_last)
     fast_map = fast.feature_map(inputs)
     fast_stages = {
         "trunk": timed(lambda: fast.feature_map(inputs)),
-        "proposals": timed(lambda: fast.propose(inputs, fast_map)),
+        "proposals": timed(lambda: fast.propose(inputs, fast_map, [1.0])),
         "pooling and res5": timed(lambda: fast.region_features(fast_map, [boxes])),
     }
     inside = expected.norm(dim=1) > 0  # RoIPool gives nothing for a sliver beyond the map's last cell

@@ -8,18 +8,19 @@ import torch
 from torch import nn
 from torchvision.models import resnet101
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d, nms
 
-from detectors.faster_rcnn import Conventions, FasterRCNNDetector, to_model_input
+from detectors.anchors import rounded_anchors
+from detectors.conventions import Conventions
+from detectors.faster_rcnn import FasterRCNNDetector
 from detectors.faster_rcnn_network import (
     Architecture,
     FasterRCNNNetwork,
     NetworkConventions,
-    _first_survivors,
-    optimise_for_inference,
 )
+from detectors.model_input import to_model_input
+from detectors.proposals import _first_survivors
 from detectors.records import DecodedImage, RecordError
 from detectors.vocabulary import numbered_vocabulary
 from detectors.weights import load_faster_rcnn
@@ -30,7 +31,7 @@ SMALL = Architecture(
     num_classes=20,
     num_attributes=10,
     rpn_channels=16,
-    anchor_sizes=(32, 64, 128, 256),
+    anchors=rounded_anchors((32, 64, 128, 256)),
 )
 SMALL_CONVENTIONS = Conventions(short_side=160, long_side=320, pooling_size=7, rpn_before_nms=400, rpn_after_nms=60)
 
@@ -47,7 +48,8 @@ def small_network(conventions=SMALL_CONVENTIONS, seed=0):
 
 
 def small_detector(conventions=SMALL_CONVENTIONS, precision=torch.float32, **options):
-    network = optimise_for_inference(small_network(conventions), precision, torch.device("cpu"))
+    network = small_network(conventions)
+    network.optimise(precision, torch.device("cpu"))
     return FasterRCNNDetector(
         network=network,
         conventions=conventions,
@@ -147,7 +149,8 @@ def test_folding_norms_and_changing_the_layout_changes_only_roundings(dtype):
     images = torch.randn(2, 3, 96, 128) * 50
     plain = small_network()
     expected = plain.feature_map(images)
-    folded = optimise_for_inference(small_network(), dtype, torch.device("cpu"))
+    folded = small_network()
+    folded.optimise(dtype, torch.device("cpu"))
     found = folded.feature_map(images.to(dtype).to(memory_format=torch.channels_last)).float()
     assert not any(isinstance(module, FrozenBatchNorm2d) for module in folded.modules())
     assert torch.nn.functional.cosine_similarity(found.flatten(), expected.flatten(), dim=0) > (
@@ -191,10 +194,7 @@ def test_proposals_are_those_of_torchvisions_own_filter():
     images = torch.randn(2, 3, 160, 240)
     with torch.inference_mode():
         feature_map = network.feature_map(images)
-        ours = network.propose(images, feature_map)
-        network.proposals.filter_proposals = lambda *given: RegionProposalNetwork.filter_proposals(
-            network.proposals, *given
-        )
+        ours = network.propose(images, feature_map, [1.0, 1.0])
         theirs, _ = network.proposals(ImageList(images, [(160, 240)] * 2), {"res4": feature_map})
     for mine, yours in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, yours)

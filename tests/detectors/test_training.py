@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from annotations.toyworld.world import write_toy_world
+from detectors.anchors import rounded_anchors
+from detectors.conventions import Conventions
 from detectors.evaluation import evaluate
-from detectors.faster_rcnn import Conventions
 from detectors.faster_rcnn_network import Architecture, FasterRCNNNetwork
 from detectors.training import (
     GoldImage,
@@ -30,7 +31,7 @@ TINY = Architecture(
     num_classes=2,
     num_attributes=2,
     rpn_channels=16,
-    anchor_sizes=(16, 32, 64, 128),
+    anchors=rounded_anchors((16, 32, 64, 128)),
 )
 CONVENTIONS = Conventions(
     short_side=96, long_side=160, pooling_size=7, rpn_before_nms=200, rpn_after_nms=40, pixel_stds=(58.0, 58.0, 58.0)
@@ -103,7 +104,7 @@ def test_images_without_attributes_have_no_attribute_loss(squares):
     learner = network().train()
     dark = [image for image in squares if not image.attribute_rows[0]]
     _, inputs, targets = next(_batches(dark, CONVENTIONS, TrainingOptions(steps=1, batch_size=4), 3))
-    losses = compute_losses(learner, roi_heads(16, 0.5), inputs, targets)
+    losses = compute_losses(learner, roi_heads(learner, 16, 0.5), inputs, targets)
     assert losses["attribute"].item() == 0.0
     assert all(math.isfinite(loss.item()) for loss in losses.values())
 

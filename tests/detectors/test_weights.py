@@ -7,14 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from detectors.faster_rcnn import Conventions
+from detectors.conventions import Conventions, override
 from detectors.faster_rcnn_network import Architecture, FasterRCNNNetwork
 from detectors.vocabulary import numbered_vocabulary
 from detectors.weights import (
     SHIPPED,
     WeightsError,
     load_faster_rcnn,
-    override,
     random_weights,
     read_weights,
     save_weights,
@@ -62,7 +61,7 @@ def test_overrides_go_before_the_files_conventions(saved):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"short_sde": "1"}, "'short_sde' is unknown; known: boxes"),
+        ({"short_sde": "1"}, "'short_sde' is unknown; known: anchor_stride"),
         ({"boxes": "rough"}, "boxes is 'rough', expected one of raw, regressed"),
         ({"short_side": "wide"}, "short_side is 'wide'"),
     ],
@@ -97,18 +96,18 @@ def test_a_header_that_does_not_describe_the_file_is_refused(saved):
 def test_a_file_of_another_kind_is_refused(tmp_path, content):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match="not a readable safetensors file"):
+    with pytest.raises(WeightsError, match="neither safetensors, nor a file of torch"):
         read_weights(str(path), {})
 
 
 def test_a_foreign_safetensors_file_is_refused(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
-    with pytest.raises(WeightsError, match="has no 'vinculum' header"):
+    with pytest.raises(WeightsError, match="names such as a are of no known layout; known: ours, bottom-up"):
         read_weights(str(tmp_path / "foreign.safetensors"), {})
 
 
 def test_absent_weights_tell_what_there_is():
-    with pytest.raises(WeightsError, match=r"no such file; give a .safetensors file, one of \['toyworld'\], or random"):
+    with pytest.raises(WeightsError, match=r"no such file; give a file, one of \['toyworld'\], random:SEED, or the id"):
         read_weights("nowhere.safetensors", {})
 
 
