@@ -15,6 +15,7 @@ from pipeline.commands import DemoCommand, ExtractCommand, InspectCommand, Repai
 from pipeline.convert_command import ConvertCommand
 from pipeline.crew import CrewError
 from pipeline.doctor_command import DoctorCommand
+from pipeline.parity_command import ParityCommand
 from stores.errors import StoreError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -28,6 +29,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "inspect": InspectCommand,
     "doctor": DoctorCommand,
     "boxes": BoxesCommand,
+    "parity": ParityCommand,
 }
 
 DONE, ERROR, WRONG_USAGE, IN_QUARANTINE = 0, 1, 2, 3

@@ -168,7 +168,7 @@ class ExtractCommand:
                 precision=self.precision,
                 min_boxes=min_boxes,
                 max_boxes=max_boxes,
-                overrides=dict(map(_name_and_value, self.convention)),
+                overrides=dict(map(name_and_value, self.convention)),
                 vocabulary=self.vocabulary,
                 image_size=self.image_size,
                 keep_attention=self.keep_attention,
@@ -200,7 +200,8 @@ class ExtractCommand:
         return (36 if self.num_boxes is None else self.num_boxes,) * 2
 
 
-def _name_and_value(text: str) -> tuple[str, str]:
+def name_and_value(text: str) -> tuple[str, str]:
+    """Return both sides of NAME=VALUE; raises ValueError where there is no equals sign."""
     name, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"--convention {text!r}: expected NAME=VALUE, such as short_side=800")
