@@ -1,6 +1,7 @@
 """Parity: our detector against itself passes, against anything else it says what differs."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from pipeline.cli import main
 from pipeline.parity import ParityJob, _gold_regions, compare
 from stores.interchange import lxmert_tsv
 
-CAFFE_GOLD = Path(__file__).parents[3] / "shared" / "data" / "features" / "caffe_obj36"
+DATA = Path(os.environ.get("VINCULUM_TEST_DATA", "../shared/data"))
+CAFFE_GOLD = DATA / "features" / "caffe_obj36"
 TOY = DetectorRequest(name="faster-rcnn", weights="toyworld", precision="float32", overrides={"boxes": "raw"})
 """Its boxes are those that it pools from, as Caffe's are."""
 
@@ -85,7 +87,7 @@ def test_what_is_no_pair_is_refused(gold, tmp_path):
         compare(job(gold, name="swin", weights="random:0", image_size=224))
 
 
-@pytest.mark.skipif(not CAFFE_GOLD.is_dir(), reason="the gold Caffe features are not here")
+@pytest.mark.skipif(not CAFFE_GOLD.is_dir(), reason=f"no {CAFFE_GOLD}; set VINCULUM_TEST_DATA")
 def test_the_gold_boxes_end_where_our_caffe_conventions_clip_proposals():
     """So they are raw proposals, clipped to the last pixel of an input that was scaled by one factor."""
     ends = 0
