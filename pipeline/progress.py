@@ -70,6 +70,8 @@ class RunLog:
             case Progress():
                 self._bar.update(event.num_images)
                 self._tell_failures(event.failures)
+                for text in event.notices:
+                    self.tell(Notice(text=text))
             case ShardReport():
                 self.num_shards += 1
                 self.num_images += event.num_images

@@ -84,6 +84,8 @@ class Progress:
 
     num_images: int
     failures: tuple[FailedImage, ...]
+    notices: tuple[str, ...] = ()
+    """What else people should know."""
 
 
 class ShardWorker:
@@ -96,7 +98,9 @@ class ShardWorker:
         self._detector = build_detector(settings.detector)
         self._given_boxes = read_given_boxes(settings.given_boxes) if settings.given_boxes else None
         self._model = threading.Lock()
-        self._news: queue.SimpleQueue[Features | FailedImage] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[Features | FailedImage | str] = queue.SimpleQueue()
+        self._batch_size = settings.batch_size
+        """Smaller than asked for once the device's memory has not held as many."""
 
     def ready(self) -> None:
         """Return once the detector is loaded."""
@@ -105,7 +109,8 @@ class ShardWorker:
         """Return what was finished since the last call."""
         news = [self._news.get() for _ in range(self._news.qsize())]
         failures = tuple(each for each in news if isinstance(each, FailedImage))
-        return Progress(num_images=len(news), failures=failures)
+        notices = tuple(each for each in news if isinstance(each, str))
+        return Progress(num_images=len(news) - len(notices), failures=failures, notices=notices)
 
     def make_shard(self, task: ShardTask) -> ShardReport:
         """Write the shard's file whole, or not at all; what fails of it is in the report's manifest entry."""
@@ -185,19 +190,33 @@ class ShardWorker:
         for image in window:
             if isinstance(image.outcome, PreparedImage):
                 by_shape.setdefault(tuple(image.outcome.model_input.shape), []).append(image)
-        size = self._settings.batch_size
         for alike in by_shape.values():
-            yield from (alike[first : first + size] for first in range(0, len(alike), size))
+            while alike:
+                batch, alike = alike[: self._batch_size], alike[self._batch_size :]
+                yield batch
 
     def _detect(self, batch: Sequence[LoadedImage]) -> list[Features | FailedImage]:
         """Return the batch's features; where the batch fails, each image is tried alone to find the one at fault."""
         prepared = [image.outcome for image in batch if isinstance(image.outcome, PreparedImage)]
         try:
             return list(self._detector.detect(prepared))
+        except torch.OutOfMemoryError as error:
+            if len(batch) == 1:
+                return [failed(batch[0].source, "detect", str(error))]
         except IMAGE_FAULTS as error:
             if len(batch) == 1:
                 return [failed(batch[0].source, "detect", str(error) or type(error).__name__)]
             return [outcome for image in batch for outcome in self._detect([image])]
+        half = len(batch) // 2
+        self._shrink_batches(half)
+        return self._detect(batch[:half]) + self._detect(batch[half:])
+
+    def _shrink_batches(self, size: int) -> None:
+        """From now on no batch has more images than the device's memory holds; people are told."""
+        torch.cuda.empty_cache()
+        if size < self._batch_size:
+            self._news.put(f"out of device memory: batches of {size} instead of {self._batch_size} from here on")
+            self._batch_size = size
 
     def _kept_rows(self, path: Path, stack: ExitStack) -> dict[str, Features]:
         """Return the rows of the shard as it is."""
