@@ -10,6 +10,7 @@ import tyro.extras
 from annotations.drops import DataError
 from detectors.images import ImageError
 from pipeline.align_command import AlignCommand
+from pipeline.bench_command import BenchCommand
 from pipeline.boxes_command import BoxesCommand
 from pipeline.commands import DemoCommand, ExtractCommand, InspectCommand, RepairCommand, ToyworldCommand, VerifyCommand
 from pipeline.convert_command import ConvertCommand
@@ -30,6 +31,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "doctor": DoctorCommand,
     "boxes": BoxesCommand,
     "parity": ParityCommand,
+    "bench": BenchCommand,
 }
 
 DONE, ERROR, WRONG_USAGE, IN_QUARANTINE = 0, 1, 2, 3
