@@ -11,9 +11,10 @@ import torch
 from detectors.precision import Precision, resolve_precision
 from detectors.records import Detector
 
-DetectorName = Literal["faster-rcnn", "swin", "detectron2"]
-CONTENT: Mapping[DetectorName, Literal["regions", "grid"]] = MappingProxyType(
-    {"faster-rcnn": "regions", "swin": "grid", "detectron2": "regions"}
+DetectorName = Literal["faster-rcnn", "swin", "detectron2", "vision-tower"]
+Content = Literal["regions", "grid"]
+CONTENT: Mapping[DetectorName, Content] = MappingProxyType(
+    {"faster-rcnn": "regions", "swin": "grid", "detectron2": "regions", "vision-tower": "grid"}
 )
 
 
@@ -36,6 +37,8 @@ class DetectorRequest:
     """Swin only."""
     keep_attention: bool = False
     """Swin only."""
+    at_given_boxes: bool = False
+    """Boxes are given with the images; of a grid the regions are then pooled."""
     config: str | None = None
     """detectron2 only: its YAML file, or a name in its model zoo."""
 
@@ -44,6 +47,11 @@ class DescribedDetector(Detector, Protocol):
     """A detector that can say what decides its output."""
 
     def describe(self) -> dict[str, Any]: ...
+
+
+def content_of(request: DetectorRequest) -> Content:
+    """Return what a store of the detector's output holds."""
+    return "regions" if request.at_given_boxes else CONTENT[request.name]
 
 
 def settle_precision(request: DetectorRequest) -> DetectorRequest:
@@ -91,10 +99,18 @@ def build_detector(request: DetectorRequest) -> DescribedDetector:
                 vocabulary=read_vocabulary(request.vocabulary) if request.vocabulary else None,
             )
         case "swin":
+            from detectors.grid_regions import GridRegions
             from detectors.swin import SwinOptions, load_swin
 
             options = SwinOptions(
                 image_size=request.image_size, keep_attention=request.keep_attention, precision=request.precision
             )
-            return load_swin(request.weights, options, device)
+            swin = load_swin(request.weights, options, device)
+            return GridRegions(grid=swin) if request.at_given_boxes else swin
+        case "vision-tower":
+            from detectors.grid_regions import GridRegions
+            from detectors.vision_tower import load_vision_tower
+
+            tower = load_vision_tower(request.weights, request.precision, device)
+            return GridRegions(grid=tower) if request.at_given_boxes else tower
     raise ValueError(f"detector {request.name!r} is unknown; known: {', '.join(sorted(CONTENT))}")

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import save
 from transformers import SwinConfig, SwinModel
@@ -20,6 +18,7 @@ from transformers.utils import cached_file
 
 from detectors.precision import Precision, resolve_precision
 from detectors.records import DecodedImage, GridFeatures, PreparedImage
+from detectors.square_input import normalised, squeezed
 from detectors.weights import WeightsError
 
 IMAGENET_MEANS = (0.485, 0.456, 0.406)
@@ -84,27 +83,15 @@ class SwinDetector:
 
     def prepare(self, image: DecodedImage) -> PreparedImage:
         """Return the image squeezed to the model's square: uint8 [3, H, W]; `detect` normalises it on its device."""
-        side = self.options.image_size
-        resized = Image.fromarray(image.pixels_rgb).resize((side, side), Image.Resampling.BICUBIC)
-        return PreparedImage(
-            image_id=image.image_id,
-            image_width=image.width,
-            image_height=image.height,
-            model_input=torch.from_numpy(np.array(resized)).permute(2, 0, 1),
-        )
+        return squeezed(image, self.options.image_size)
 
     @torch.inference_mode()
     def detect(self, images: Sequence[PreparedImage]) -> list[GridFeatures]:
         """Return each image's grid, in order; all images share one pass."""
         if not images:
             return []
-        pixels_B3HW = torch.stack([image.model_input for image in images]).to(self.device, torch.float32) / 255
-        means_311 = pixels_B3HW.new_tensor(IMAGENET_MEANS).view(3, 1, 1)
-        stds_311 = pixels_B3HW.new_tensor(IMAGENET_STDS).view(3, 1, 1)
-        outputs = self.model(
-            ((pixels_B3HW - means_311) / stds_311).to(self.model.dtype),
-            output_attentions=self.options.keep_attention,
-        )
+        pixels_B3HW = normalised(images, IMAGENET_MEANS, IMAGENET_STDS, self.device)
+        outputs = self.model(pixels_B3HW.to(self.model.dtype), output_attentions=self.options.keep_attention)
         side = _grid_side(self.model.config)
         features_BHWD = outputs.last_hidden_state.unflatten(1, (side, side)).to(torch.float16).cpu().numpy()
         # One window covers the last stage, so its windows are the images.

@@ -5,18 +5,20 @@ from pathlib import Path
 
 from pipeline.align_command import parse_source
 from pipeline.commands import Result
-from pipeline.gold_boxes import write_gold_boxes
+from pipeline.given_boxes_files import write_detected_boxes, write_gold_boxes
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoxesCommand:
-    """Write the gold boxes of annotations, for which `vinculum extract --boxes` takes features instead of detecting.
+    """Write gold boxes of annotations, or those of a region store, for `vinculum extract --boxes` to take features at.
 
     vinculum boxes --annotations refcoco=refcoco+ --out boxes.json
     """
 
-    annotations: tuple[str, ...]
+    annotations: tuple[str, ...] = ()
     """NAME=PATH, as of vinculum align; data sets whose sentences point at boxes."""
+    regions: Path | None = None
+    """Instead: a store of regions, whose boxes another detector then describes."""
     out: Path
     """JSON file: image id to boxes x1, y1, x2, y2, in pixels of the annotated image."""
     whole_image: bool = False
@@ -25,7 +27,13 @@ class BoxesCommand:
     """Print one machine-readable summary as the last line."""
 
     def run(self) -> Result:
-        found = write_gold_boxes(self.out, tuple(map(parse_source, self.annotations)), whole_image=self.whole_image)
+        if (self.regions is None) == (not self.annotations) or (self.regions and self.whole_image):
+            raise ValueError("expected --annotations, with or without --whole-image, or --regions alone")
+        if self.regions is not None:
+            found = write_detected_boxes(self.out, self.regions)
+        else:
+            sources = tuple(map(parse_source, self.annotations))
+            found = write_gold_boxes(self.out, sources, whole_image=self.whole_image)
         lines = [f"{found.boxes} boxes of {found.images} images: {self.out}"]
         lines += [f"left out {count}: {reason}" for reason, count in found.drops.items()]
         return Result(summary=asdict(found) | {"out": str(self.out)}, lines=tuple(lines))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from detectors.catalog import CONTENT, DetectorRequest, build_detector, settle_precision
+from detectors.catalog import DetectorRequest, build_detector, content_of, settle_precision
 from pipeline.cluster import connected
 from pipeline.crew import Crew
 from pipeline.given_boxes import read_given_boxes
@@ -66,13 +66,12 @@ class ExtractionSummary:
 
 def extract(job: ExtractionJob) -> ExtractionSummary:
     """Make every shard of the store that is missing; run again after any interruption, it does only what is left."""
-    if job.given_boxes is not None and CONTENT[job.detector.name] != "regions":
-        raise ValueError(f"detector {job.detector.name!r} has no regions, so boxes can not be given to it")
-    job = replace(job, detector=settle_precision(job.detector))
+    detector_request = settle_precision(replace(job.detector, at_given_boxes=job.given_boxes is not None))
+    job = replace(job, detector=detector_request)
     # A bad setting ends the run here, before anything starts; the driver may be on a node without a GPU.
     detector = build_detector(replace(job.detector, device="cpu")).describe()
     wanted = Manifest(
-        content=CONTENT[job.detector.name],
+        content=content_of(job.detector),
         store=job.store,
         configuration={"detector": {"name": job.detector.name, **detector}, "given_boxes": _boxes_identity(job)},
     )

@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import torch
 
-from detectors.catalog import CONTENT, DetectorRequest, build_detector
+from detectors.catalog import DetectorRequest, build_detector, content_of
 from detectors.records import Features, PreparedImage
 from pipeline.given_boxes import read_given_boxes
 from pipeline.loading import IMAGE_FAULTS, LoadedImage, failed, load_ahead, load_image
@@ -129,7 +129,7 @@ class ShardWorker:
             )
             records = stack.enter_context(closing(self._records(task.shard.images, kept, loading, failures, seconds)))
             rows = STORES[settings.store].write_shard(
-                path, records, content=CONTENT[settings.detector.name], configuration=settings.configuration
+                path, records, content=content_of(settings.detector), configuration=settings.configuration
             )
         entry = describe_shard(path, rows, failures)
         whole = time.perf_counter() - started

@@ -1,7 +1,7 @@
-"""The gold boxes of an annotation source, for `vinculum extract --boxes`: features of what annotators outlined.
+"""Boxes for `vinculum extract --boxes`: what annotators outlined, or what a detector found.
 
-Grounding is measured and supervised on them where detection is not to matter (RefCOCO's "ground-truth boxes"; Samaran
-et al. 2021, whose regions are the whole image and the boxes of Flickr30k Entities).
+Grounding is measured and supervised on gold boxes where detection is not to matter (RefCOCO's "ground-truth boxes";
+Samaran et al. 2021, whose regions are the whole image and the boxes of Flickr30k Entities).
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,16 @@ from pathlib import Path
 from annotations.datasets.catalog import DATA_SETS
 from annotations.drops import DataError, Drops
 from annotations.records import Box, SentenceImage
+from detectors.records import RegionFeatures
 from pipeline.align import AnnotationSource, check_sources
 from stores.atomic import write_json
+from stores.errors import StoreError
+from stores.manifest import read_manifest
+from stores.reading import open_store
 
 
 @dataclass(frozen=True, kw_only=True)
-class GoldBoxes:
+class WrittenBoxes:
     """What was written."""
 
     images: int
@@ -25,7 +29,7 @@ class GoldBoxes:
     """Annotations left out, by reason."""
 
 
-def write_gold_boxes(out: Path, sources: Sequence[AnnotationSource], *, whole_image: bool) -> GoldBoxes:
+def write_gold_boxes(out: Path, sources: Sequence[AnnotationSource], *, whole_image: bool) -> WrittenBoxes:
     """`out` is a JSON object of image id to the distinct boxes that the sources' sentences point at, in pixels.
 
     Boxes are in the order in which sentences name them. Images are those that have one.
@@ -50,7 +54,22 @@ def write_gold_boxes(out: Path, sources: Sequence[AnnotationSource], *, whole_im
         told = ", ".join(f"{source.name}={source.path}" for source in sources)
         raise DataError(f"{told}: no sentence points at a box, expected a source with boxes")
     write_json(out, {image_id: [list(box) for box in boxes] for image_id, boxes in boxes_of.items()})
-    return GoldBoxes(images=len(boxes_of), boxes=sum(map(len, boxes_of.values())), drops=dict(drops.counts))
+    return WrittenBoxes(images=len(boxes_of), boxes=sum(map(len, boxes_of.values())), drops=dict(drops.counts))
+
+
+def write_detected_boxes(out: Path, regions: Path) -> WrittenBoxes:
+    """`out` is a JSON object of image id to the boxes of a region store, in its order.
+
+    Raises:
+        StoreError: the folder is no store, or one of grids.
+    """
+    if read_manifest(regions).content != "regions":
+        raise StoreError(f"{regions}: a store of grids, expected one of regions")
+    with open_store(regions) as store:
+        found = (record for record in store if isinstance(record, RegionFeatures))
+        boxes_of = {record.image_id: record.boxes_xyxy.tolist() for record in found}
+    write_json(out, boxes_of)
+    return WrittenBoxes(images=len(boxes_of), boxes=sum(map(len, boxes_of.values())), drops={})
 
 
 def _whole(image: SentenceImage) -> Box:

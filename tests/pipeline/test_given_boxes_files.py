@@ -1,14 +1,18 @@
-"""Gold boxes of annotations, as `vinculum extract --boxes` takes them."""
+"""Boxes of annotations and of stores, as `vinculum extract --boxes` takes them."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from annotations.datasets.catalog import DATA_SETS
 from annotations.drops import DataError, Drops
 from annotations.toyworld.world import write_toy_world
 from pipeline.boxes_command import BoxesCommand
+from pipeline.cli import main
 from pipeline.given_boxes import read_given_boxes
+from stores.reading import open_store
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +58,27 @@ def test_a_source_without_boxes_is_refused(world, tmp_path):
 def test_a_data_set_that_there_is_not_is_refused(world, tmp_path):
     with pytest.raises(ValueError, match="refclef: no such data set; expected one of coco-captions"):
         write(world, tmp_path / "boxes.json", "refclef")
+
+
+def test_boxes_that_one_detector_found_are_described_by_another(world, tmp_path, capsys):
+    def run(*arguments):
+        assert main([str(each) for each in arguments]) == 0
+        return capsys.readouterr().out
+
+    images = ("--images", world / "images", "--num-boxes", 12)
+    run("extract", *images, "--weights", "toyworld", "--out", tmp_path / "regions")
+    assert "72 boxes of 6 images" in run("boxes", "--regions", tmp_path / "regions", "--out", tmp_path / "b.json")
+    swin = ("--detector", "swin", "--weights", "random:0", "--image-size", 224, "--boxes", tmp_path / "b.json")
+    run("extract", *images, *swin, "--out", tmp_path / "described")
+    with open_store(tmp_path / "regions") as found, open_store(tmp_path / "described") as described:
+        for one, other in zip(found, described, strict=True):
+            assert other.features.shape == (12, 768) and other.selection == "given"
+            np.testing.assert_array_equal(one.boxes_xyxy, other.boxes_xyxy)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"annotations": ("a=b",), "regions": Path("c")}, {"regions": Path("c"), "whole_image": True}]
+)
+def test_boxes_come_from_one_place(tmp_path, options):
+    with pytest.raises(ValueError, match="expected --annotations, with or without --whole-image, or --regions alone"):
+        BoxesCommand(out=tmp_path / "b.json", **options).run()
