@@ -19,6 +19,7 @@ from detectors.catalog import DetectorRequest, build_detector, content_of
 from detectors.records import Features, PreparedImage
 from pipeline.given_boxes import read_given_boxes
 from pipeline.loading import IMAGE_FAULTS, LoadedImage, failed, load_ahead, load_image
+from pipeline.metrics import WorkerMetrics
 from stores.catalog import STORES
 from stores.manifest import FailedImage, ShardEntry, StoreName, describe_shard
 from stores.plan import ImageSource, PlannedShard
@@ -98,6 +99,7 @@ class ShardWorker:
         self._detector = build_detector(settings.detector)
         self._given_boxes = read_given_boxes(settings.given_boxes) if settings.given_boxes else None
         self._model = threading.Lock()
+        self._metrics = WorkerMetrics()
         self._news: queue.SimpleQueue[Features | FailedImage | str] = queue.SimpleQueue()
         self._batch_size = settings.batch_size
         """Smaller than asked for once the device's memory has not held as many."""
@@ -135,6 +137,7 @@ class ShardWorker:
         whole = time.perf_counter() - started
         seconds["write"] = whole - seconds["turn"] - seconds["wait"] - seconds["detect"]
         del seconds["turn"]
+        self._metrics.count(stored=rows - len(kept), quarantined=len(failures), stage_seconds=seconds)
         return ShardReport(entry=entry, num_images=task.num_images, seconds=whole, stage_seconds=dict(seconds))
 
     def _records(
