@@ -34,6 +34,10 @@ class Conventions(NetworkConventions):
     """Regions at or above this class probability are kept beyond the minimum."""
 
 
+IMAGENET = Conventions(channel_order="rgb", pixel_means=(123.675, 116.28, 103.53), pixel_stds=(58.395, 57.12, 57.375))
+"""What torchvision's trunks have seen: its means and deviations, times 255."""
+
+
 def override(
     conventions: Conventions, overrides: Mapping[str, str], fixed: frozenset[str] = frozenset()
 ) -> Conventions:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from detectors.anchors import Anchors, caffe_anchors, exact_anchors
-from detectors.conventions import Conventions, override
+from detectors.conventions import IMAGENET, Conventions, override
 from detectors.faster_rcnn_network import Architecture, FasterRCNNNetwork
 from detectors.region_network import RegionNetwork
 from detectors.vocabulary import COCO_CLASSES, Vocabulary
@@ -68,6 +68,19 @@ ZOO = Conventions(
     pixel_means=(103.53, 116.28, 123.675), rpn_after_nms=1000, nms_threshold=0.5,
 )  # fmt: skip
 """detectron2's model zoo."""
+
+
+TRUNK_RENAMES = (
+    (r"^stem\.0\.", "conv1."),
+    (r"^stem\.1\.", "bn1."),
+    (r"^res2\.", "layer1."),
+    (r"^res3\.", "layer2."),
+    (r"^res4\.", "layer3."),
+    (r"^res5\.", "layer4."),
+)
+"""From our names to those of torchvision's ResNets."""
+
+TRUNK_CONV = "layer1.0.conv2.weight"
 
 
 class LayoutError(ValueError):
@@ -153,7 +166,7 @@ def find_layout(tensors: Tensors) -> Layout:
         raise LayoutError("a ResNet-152 whose norms stand before its convolutions; expected a plain ResNet")
     if any(name.startswith("backbone.fpn_") for name in tensors):
         raise LayoutError("a feature pyramid of detectron2; run it with --detector detectron2 and its configuration")
-    if "layer1.0.conv1.weight" in tensors:
+    if is_trunk(tensors):
         raise LayoutError("a ResNet without a detector's heads; vinculum-train detector --init starts from it")
     if CLASS_LAYER not in tensors or HIDDEN_OF_RPN not in tensors:
         raise LayoutError(
@@ -188,6 +201,37 @@ def load_under_their_names(
     network.load_state_dict({ours: tensors[name] for ours, name in theirs.items()}, strict=False)
 
 
+def is_trunk(tensors: Tensors) -> bool:
+    """Return whether these are a ResNet of torchvision's, which knows no regions."""
+    return TRUNK_CONV in tensors
+
+
+def start_from_trunk(tensors: Tensors, num_classes: int, num_attributes: int) -> Published:
+    """Return a network whose trunk is torchvision's, its norms frozen, and whose heads have learnt nothing.
+
+    Raises:
+        LayoutError: tensors of the trunk are missing or of another shape.
+    """
+    stages = [_count_blocks(tensors, f"layer{number}.") for number in (1, 2, 3, 4)]
+    architecture = Architecture(
+        blocks=tuple(stages),  # type: ignore[arg-type]  # four
+        width_per_group=len(tensors[TRUNK_CONV]),
+        num_classes=num_classes,
+        num_attributes=num_attributes,
+    )
+    network = FasterRCNNNetwork(architecture, IMAGENET)
+    of_trunk = {name: each for name, each in tensors.items() if not name.startswith("fc.")}
+    trunk = nn.ModuleDict({name: getattr(network, name) for name in ("stem", "res2", "res3", "res4", "res5")})
+    load_under_their_names(trunk, of_trunk, TRUNK_RENAMES)
+    return Published(
+        layout="torchvision ResNet",
+        network=network,
+        conventions=IMAGENET,
+        num_classes=num_classes,
+        num_attributes=num_attributes,
+    )
+
+
 def _renamed(name: str, renames: tuple[tuple[str, str], ...]) -> str:
     for pattern, replacement in renames:
         name = re.sub(pattern, replacement, name)
@@ -213,7 +257,10 @@ def _architecture(tensors: Tensors, layout: Layout) -> Architecture:
 
 
 def _num_blocks(tensors: Tensors, layout: Layout, stage: int) -> int:
-    start = _renamed(f"res{stage}.", layout.renames)
+    return _count_blocks(tensors, _renamed(f"res{stage}.", layout.renames))
+
+
+def _count_blocks(tensors: Tensors, start: str) -> int:
     numbers = [int(name.removeprefix(start).split(".")[0]) for name in tensors if name.startswith(start)]
     if not numbers:
         raise LayoutError(f"nothing under {start}*, expected the blocks of a ResNet's stage")

@@ -14,16 +14,15 @@ from torchvision.models.detection import fasterrcnn_resnet50_fpn, fasterrcnn_res
 from torchvision.models.detection._utils import overwrite_eps
 from torchvision.models.detection.image_list import ImageList
 
-from detectors.conventions import Conventions, override
+from detectors.conventions import IMAGENET, Conventions, override
 from detectors.published import Published, load_under_their_names
 from detectors.vocabulary import COCO_IDS, Vocabulary
 
-PYRAMID = Conventions(
-    channel_order="rgb", pixel_means=(123.675, 116.28, 103.53), pixel_stds=(58.395, 57.12, 57.375),
-    resize="torchvision", short_side=800, long_side=1333, boxes="regressed", nms_threshold=0.5,
+PYRAMID = replace(
+    IMAGENET, resize="torchvision", short_side=800, long_side=1333, boxes="regressed", nms_threshold=0.5,
     pooling="align", pooling_size=7, rpn_before_nms=1000, rpn_after_nms=1000,
 )  # fmt: skip
-"""What torchvision's own transform does; means and deviations are ImageNet's times 255."""
+"""What torchvision's own transform does."""
 
 MULTIPLE = 32  # the pyramid's sides are filled up with zeros to multiples of it
 

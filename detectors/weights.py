@@ -24,7 +24,14 @@ from detectors.conventions import Conventions, override
 from detectors.faster_rcnn import FasterRCNNDetector
 from detectors.faster_rcnn_network import Architecture, FasterRCNNNetwork
 from detectors.precision import Precision, resolve_precision
-from detectors.published import LayoutError, load_under_their_names, read_published
+from detectors.published import (
+    LayoutError,
+    Published,
+    is_trunk,
+    load_under_their_names,
+    read_published,
+    start_from_trunk,
+)
 from detectors.published_config import ConfigError, Settings, read_settings
 from detectors.region_network import RegionNetwork
 from detectors.torchvision_fpn import is_torchvision_pyramid, read_torchvision_pyramid
@@ -114,16 +121,31 @@ def read_weights(weights: str, overrides: Mapping[str, str]) -> Weights:
         raise WeightsError(f"weights {weights!r}: {error}") from error
 
 
-def read_trainable(weights: str) -> tuple[FasterRCNNNetwork, Conventions]:
-    """Return a network that training can go on with, and its conventions.
+def read_trainable(weights: str, vocabulary: Vocabulary) -> tuple[FasterRCNNNetwork, Conventions]:
+    """Return a network to train on this vocabulary, and its conventions; a ResNet of torchvision's gets new heads.
 
     Raises:
-        WeightsError: the weights do not fit, or are of a network that is only applied here.
+        WeightsError: the weights do not fit, tell other classes, or are of a network that is only applied here.
     """
-    read = read_weights(weights, {})
+    num_classes, num_attributes = len(vocabulary.classes), len(vocabulary.attributes)
+    read = _start_from_trunk(weights, num_classes, num_attributes) or read_weights(weights, {})
     if not isinstance(read.network, FasterRCNNNetwork):
         raise WeightsError(f"weights {weights!r} are torchvision's pyramid, expected a network of one map to train")
+    have, want = (num_classes, num_attributes), (read.num_classes, read.num_attributes)
+    if have != want:
+        raise WeightsError(f"vocabulary has {have} classes and attributes, weights {weights!r} tell {want}")
     return read.network, read.conventions
+
+
+def _start_from_trunk(weights: str, num_classes: int, num_attributes: int) -> Published | None:
+    path = Path(weights)
+    if not path.is_file() or _own_header(path) is not None:
+        return None
+    try:
+        tensors = read_tensors(path)
+        return start_from_trunk(tensors, num_classes, num_attributes) if is_trunk(tensors) else None
+    except (CheckpointError, LayoutError) as error:
+        raise WeightsError(f"weights {weights!r}: {error}") from error
 
 
 def _find_files(weights: str) -> tuple[Path, Path | None]:

@@ -58,7 +58,8 @@ class DetectorCommand:
     size: Literal["resnet101", "small"] = "resnet101"
     """Network: ResNet-101-C4, or the one the toy world's detector has."""
     init: str | None = None
-    """Weights to start from, with frozen norms; without them the network starts from noise, with trained norms."""
+    """Weights to start from, with frozen norms: a detector of this vocabulary, ours or published, or a ResNet of
+    torchvision's; without them the network starts from noise, with trained norms."""
     vocabulary: Path | None = None
     """Folder with objects_vocab.txt and attributes_vocab.txt; that of the annotations by default."""
     options: Annotated[TrainingOptions, tyro.conf.arg(name="")] = field(default_factory=TrainingOptions)
@@ -81,13 +82,13 @@ class DetectorCommand:
         self._train(network, [image for image in gold if image.image_id in train_ids], conventions)
         save_weights(self.out / "detector.safetensors", network, conventions, vocabulary)
         # What is scored is the file as others will load it, float16 tensors and all.
-        stored, _ = read_trainable(str(self.out / "detector.safetensors"))
+        stored, _ = read_trainable(str(self.out / "detector.safetensors"), vocabulary)
         scores = evaluate(stored, [image for image in gold if image.image_id in val_ids], conventions)
         return self._summarise(scores)
 
     def _start(self, vocabulary: Vocabulary) -> tuple[FasterRCNNNetwork, Conventions]:
         if self.init is not None:
-            return read_trainable(self.init)
+            return read_trainable(self.init, vocabulary)
         shape, conventions = SIZES[self.size]
         shape_for_vocabulary = asdict(shape) | {
             "num_classes": len(vocabulary.classes),

@@ -16,7 +16,7 @@ from detectors.faster_rcnn_network import Architecture, FasterRCNNNetwork
 from detectors.published import CAFFE, CONVERTED, ZOO
 from detectors.records import DecodedImage
 from detectors.vocabulary import numbered_vocabulary
-from detectors.weights import WeightsError, load_faster_rcnn, read_weights
+from detectors.weights import WeightsError, load_faster_rcnn, read_trainable, read_weights
 
 SHAPE = Architecture(
     blocks=(1, 2, 1, 1),
@@ -308,7 +308,7 @@ def test_a_truncated_checkpoint_says_so(tmp_path, kind, share):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"layer1.0.conv1.weight": torch.zeros(1)}, "a ResNet without a detector's heads; vinculum-train detector"),
+        ({"layer1.0.conv2.weight": torch.zeros(1)}, "a ResNet without a detector's heads; vinculum-train detector"),
         ({"backbone.fpn_lateral2.weight": torch.zeros(1)}, "run it with --detector detectron2"),
         ({"backbone.stem.norm.weight": torch.zeros(1)}, "ResNet-152 whose norms stand before"),
         ({"a.b": torch.zeros(1)}, "names such as a.b are of no known layout; known: ours, bottom-up-attention"),
@@ -323,10 +323,33 @@ def test_other_files_are_refused_for_what_they_are(tmp_path, content, message):
         read_weights(str(tmp_path / "w.pth"), {})
 
 
-def test_a_resnet_alone_is_no_detector(tmp_path):
-    torch.save(resnet50().state_dict(), tmp_path / "resnet50.pth")
+def test_a_resnet_alone_is_no_detector_and_one_to_start_from(tmp_path):
+    theirs = resnet50().eval()
+    path = str(tmp_path / "resnet50.pth")
+    torch.save(theirs.state_dict(), path)
     with pytest.raises(WeightsError, match="a ResNet without a detector's heads"):
-        read_weights(str(tmp_path / "resnet50.pth"), {})
+        read_weights(path, {})
+    network, conventions = read_trainable(path, numbered_vocabulary(7, 5))
+    assert network.architecture.blocks == (3, 4, 6, 3) and network.cls_score.out_features == 8
+    assert conventions.channel_order == "rgb"
+    images = torch.randn(1, 3, 64, 96)
+    with torch.inference_mode():
+        stem = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(images))))
+        expected = theirs.layer3(theirs.layer2(theirs.layer1(stem)))
+        torch.testing.assert_close(network.eval().feature_map(images), expected)
+    short = {name: each for name, each in theirs.state_dict().items() if name != "layer2.0.bn1.bias"}
+    torch.save(short, path)
+    with pytest.raises(WeightsError, match=r"missing tensors \['layer2.0.bn1.bias'\]"):
+        read_trainable(path, numbered_vocabulary(7, 5))
+
+
+def test_training_goes_on_with_a_published_detector_of_its_vocabulary_alone(tmp_path):
+    path = tmp_path / "w.pkl"
+    write_pickle(path, as_detectron2(random_network()))
+    network, conventions = read_trainable(str(path), numbered_vocabulary(7, 5))
+    assert network.architecture == SHAPE and conventions == CONVERTED
+    with pytest.raises(WeightsError, match=r"vocabulary has \(8, 5\) classes and attributes, weights .* tell \(7, 5\)"):
+        read_trainable(str(path), numbered_vocabulary(8, 5))
 
 
 def test_a_configuration_that_says_nonsense_is_refused_by_name(tmp_path):
