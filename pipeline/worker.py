@@ -1,5 +1,6 @@
 """One worker: loads the detector once, then turns planned shards into shard files."""
 
+import platform
 import queue
 import threading
 import time
@@ -96,7 +97,10 @@ class ShardWorker:
         torch.set_num_threads(settings.threads)
         cv2.setNumThreads(1)
         self._settings = settings
-        self._detector = build_detector(settings.detector)
+        try:
+            self._detector = build_detector(settings.detector)
+        except (ValueError, OSError) as error:  # the driver's node could build it
+            raise RuntimeError(f"node {platform.node()}: {error}") from error
         self._given_boxes = read_given_boxes(settings.given_boxes) if settings.given_boxes else None
         self._model = threading.Lock()
         self._metrics = WorkerMetrics()

@@ -1,6 +1,8 @@
 """A cluster of real Ray nodes on one machine: a submitted job, a node that is killed, another that joins."""
 
 import os
+import platform
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +15,7 @@ import psutil
 import pytest
 
 from annotations.toyworld.world import write_toy_world
+from detectors.weights import SHIPPED
 from stores.manifest import read_manifest
 
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -36,8 +39,11 @@ def until(condition, what):
 class Node:
     """A `ray start --block`, its raylet and whoever works below it."""
 
-    def __init__(self, *options, environment, log):
+    def __init__(self, *options, environment, log, without=None):
         command = [RAY, "start", "--block", "--disable-usage-stats", *options]
+        if without is not None:  # this node sees an empty folder there
+            mounted = f"mount -t tmpfs none {without} && exec {' '.join(command)}"
+            command = ["unshare", "--mount", "sh", "-c", mounted]
         self.log = log.open("a")
         self.process = subprocess.Popen(command, env=environment, stdout=self.log, stderr=subprocess.STDOUT)
 
@@ -138,3 +144,45 @@ def test_a_job_on_two_nodes_survives_one_and_takes_on_another(tmp_path):
         for name in ("alone", "regions")
     ]
     assert kept[0] == kept[1]
+
+
+def may_mount():
+    command = ["unshare", "--mount", "true"]
+    try:
+        return subprocess.run(command, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not may_mount(), reason="a node without the weights needs unshare --mount, as root")
+def test_a_node_without_the_weights_ends_the_run_with_its_name(tmp_path):
+    write_toy_world(tmp_path / "world", num_images=12, seed=0)
+    (tmp_path / "weights").mkdir()
+    shutil.copy(SHIPPED["toyworld"], tmp_path / "weights/toy.safetensors")
+    (tmp_path / "token").write_text("of-the-test-" + "x" * 32)
+    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
+    gcs = free_port()
+    head = Node(
+        *("--head", f"--port={gcs}", "--num-cpus=1", "--include-dashboard=false"),
+        environment=environment,
+        log=tmp_path / "head.log",
+    )
+    with stopped_after([head]) as nodes:
+        until(lambda: head.find("raylet/raylet"), "the head node")
+        bare = Node(
+            *(f"--address=127.0.0.1:{gcs}", "--num-cpus=1"),
+            environment=environment,
+            log=tmp_path / "bare.log",
+            without=tmp_path / "weights",
+        )
+        nodes.append(bare)
+        until(lambda: bare.find("raylet/raylet"), "the bare node")
+        command = [VINCULUM, "extract", "--images", str(tmp_path / "world/images"), "--shard-size", "1"]
+        command += ["--weights", str(tmp_path / "weights/toy.safetensors"), "--out", str(tmp_path / "regions")]
+        command += ["--address", f"127.0.0.1:{gcs}", "--workers", "2", "--cpus-per-worker", "1"]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert result.returncode == 1
+    assert f"a worker could not start: RuntimeError: node {platform.node()}: weights" in result.stderr
+    assert "toy.safetensors': no such file" in result.stderr
