@@ -41,6 +41,7 @@ from stores.manifest import (
     without_lost_shards,
     write_manifest,
 )
+from stores.places import FolderPlace
 from stores.plan import SHARD_PREFIX
 from stores.sentence_reading import SentenceStore, open_sentences
 
@@ -257,7 +258,7 @@ def _open_manifest(out: Path, wanted: Manifest) -> Manifest:
     if not manifest.shards:
         return wanted  # a run with other options ended before it made anything
     require_same_configuration(manifest, wanted, out)
-    return without_lost_shards(manifest, out)
+    return without_lost_shards(manifest, FolderPlace(out).sizes())
 
 
 def _summary(job: AlignmentJob, manifest: Manifest, log: AlignLog, vector_drops: dict[str, int]) -> AlignmentSummary:

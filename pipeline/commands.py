@@ -91,8 +91,8 @@ class ExtractCommand:
 
     images: tuple[str, ...]
     """Folders (nested), .tar files, lists (.tsv and .csv: id, path; .txt: paths), files; paths or URLs."""
-    out: Out
-    """The store: shards, manifest.json, plan.jsonl, run.jsonl."""
+    out: Annotated[str, tyro.conf.arg(metavar="DIR_OR_URL")]
+    """The store: shards, manifest.json, plan.jsonl, run.jsonl; a folder that all nodes see, or s3://, gs:// ..."""
     weights: str
     """A file or folder, ours or published, an id on Hugging Face, `toyworld`, or `random:SEED` for trials without."""
     detector: DetectorName = "faster-rcnn"

@@ -33,6 +33,7 @@ from stores.manifest import (
     with_entry,
     write_manifest,
 )
+from stores.places import FolderPlace
 from stores.plan import PLAN_NAME, PlannedShard, read_plan, write_plan
 from stores.reading import open_store
 
@@ -119,7 +120,7 @@ def _import(job: ConversionJob, name: str, store: StoreName) -> ConversionSummar
     job.out.mkdir(parents=True, exist_ok=True)
     with locked(job.out):
         remove_leftovers(job.out)
-        manifest = open_manifest(job.out, wanted)
+        manifest = open_manifest(job.out, wanted, FolderPlace(job.out).sizes())
         existing = read_plan(job.out) if (job.out / PLAN_NAME).exists() else ()
         plan = plan_rows(rows, pictures, job.shard_size, existing)
         write_plan(job.out, plan)

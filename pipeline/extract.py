@@ -1,6 +1,6 @@
 """`vinculum extract`: images to region or grid shards; the main path, from inputs to a finished store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -8,12 +8,12 @@ from pathlib import Path
 from detectors.catalog import DetectorRequest, build_detector, content_of, settle_precision
 from pipeline.cluster import connected
 from pipeline.crew import Crew
+from pipeline.event_log import RUN_LOG_NAME
 from pipeline.given_boxes import read_given_boxes
 from pipeline.planning import plan_shards
 from pipeline.progress import RunLog
 from pipeline.sources import IdRule, list_images
 from pipeline.worker import ShardReport, ShardTask, ShardWorker, WorkerSettings
-from stores.atomic import locked, remove_leftovers
 from stores.catalog import STORES
 from stores.errors import StoreError
 from stores.manifest import (
@@ -26,7 +26,8 @@ from stores.manifest import (
     without_lost_shards,
     write_manifest,
 )
-from stores.plan import PLAN_NAME, PlannedShard, read_plan, write_plan
+from stores.places import Place, place_of
+from stores.plan import PLAN_NAME, SHARD_PREFIX, PlannedShard, read_plan, write_plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,8 @@ class ExtractionJob:
     """Everything a run was asked for."""
 
     images: tuple[str, ...]
-    out: Path
+    out: str | Path
+    """A folder that all nodes see, or a URL such as s3://bucket/regions."""
     detector: DetectorRequest
     image_id: IdRule = "stem"
     store: StoreName = "arrow"
@@ -76,32 +78,37 @@ def extract(job: ExtractionJob) -> ExtractionSummary:
         configuration={"detector": {"name": job.detector.name, **detector}, "given_boxes": _boxes_identity(job)},
     )
     listing = list_images(job.images, job.image_id)
-    job.out.mkdir(parents=True, exist_ok=True)
-    with locked(job.out):
-        remove_leftovers(job.out)
-        manifest = open_manifest(job.out, wanted)
-        plan = plan_shards(listing.images, job.shard_size, _existing_plan(job.out))
-        write_plan(job.out, plan)
-        write_manifest(job.out, manifest)
+    place = place_of(job.out)
+    with place.owned((MANIFEST_NAME, PLAN_NAME, RUN_LOG_NAME)) as folder:
+        manifest = open_manifest(folder, wanted, place.sizes())
+        plan = plan_shards(listing.images, job.shard_size, _existing_plan(folder))
+        write_plan(folder, plan)
+        place.publish(folder / PLAN_NAME)
+        write_manifest(folder, manifest)
+        place.publish(folder / MANIFEST_NAME)
         tasks = _tasks(plan, manifest, job.retry_quarantine)
-        with RunLog(job.out, tasks, num_ignored=listing.num_ignored) as log:
-            if tasks:
-                manifest = _make_shards(job, manifest, tasks, log)
-            summary = _summary(job.out, manifest, log)
-            log.finish(summary)
-        remove_leftovers(job.out)  # of a worker that outlived the run it belonged to
+        try:
+            with RunLog(folder, tasks, num_ignored=listing.num_ignored) as log:
+                if tasks:
+                    manifest = _make_shards(job, place, folder, manifest, tasks, log)
+                summary = _summary(str(job.out), manifest, log)
+                log.finish(summary)
+        finally:
+            place.publish(folder / RUN_LOG_NAME)
     return summary
 
 
-def _make_shards(job: ExtractionJob, manifest: Manifest, tasks: Sequence[ShardTask], log: RunLog) -> Manifest:
-    """Run the tasks on Ray; the manifest on disk has each shard as soon as it is finished."""
+def _make_shards(
+    job: ExtractionJob, place: Place, folder: Path, manifest: Manifest, tasks: Sequence[ShardTask], log: RunLog
+) -> Manifest:
+    """Run the tasks on Ray; the store's manifest has each shard as soon as it is finished."""
     with connected(job.address) as cluster:
         size = cluster.crew_size(job.detector.device, job.workers, job.cpus_per_worker)
         settings = WorkerSettings(
             detector=job.detector,
             configuration=manifest.configuration,
             store=job.store,
-            out=job.out.absolute(),
+            out=str(job.out if "://" in str(job.out) else Path(job.out).absolute()),
             batch_size=job.batch_size,
             threads=size.cpus_per_worker,
             given_boxes=job.given_boxes,
@@ -112,20 +119,25 @@ def _make_shards(job: ExtractionJob, manifest: Manifest, tasks: Sequence[ShardTa
                 log.tell(event)
                 if isinstance(event, ShardReport):
                     manifest = with_entry(manifest, event.entry)
-                    write_manifest(job.out, manifest)
+                    write_manifest(folder, manifest)
+                    place.publish(folder / MANIFEST_NAME)
     return manifest
 
 
-def open_manifest(out: Path, wanted: Manifest) -> Manifest:
-    """Return the store's manifest if this run may continue it, without shards that are no longer there."""
+def open_manifest(out: Path, wanted: Manifest, sizes: Mapping[str, int]) -> Manifest:
+    """Return the store's manifest if this run may continue it, without shards that are no longer there.
+
+    `sizes` are the bytes of every file in the store, by name.
+    """
     if not (out / MANIFEST_NAME).exists():
-        strangers = [path.name for path in out.glob(f"shard-*{STORES[wanted.store].suffix}")]
+        suffix = STORES[wanted.store].suffix
+        strangers = [name for name in sizes if name.startswith(SHARD_PREFIX) and name.endswith(suffix)]
         if strangers and (out / PLAN_NAME).exists():
             raise StoreError(f"{out} has {len(strangers)} shards and no {MANIFEST_NAME}; run vinculum repair {out}")
         return wanted
     manifest = read_manifest(out)
     require_same_configuration(manifest, wanted, out)
-    return without_lost_shards(manifest, out)
+    return without_lost_shards(manifest, sizes)
 
 
 def _existing_plan(out: Path) -> Sequence[PlannedShard]:
@@ -150,9 +162,9 @@ def _boxes_identity(job: ExtractionJob) -> dict[str, str] | None:
     return {"sha256": sha256(job.given_boxes.read_bytes()).hexdigest()}
 
 
-def _summary(out: Path, manifest: Manifest, log: RunLog) -> ExtractionSummary:
+def _summary(out: str, manifest: Manifest, log: RunLog) -> ExtractionSummary:
     return ExtractionSummary(
-        out=str(out),
+        out=out,
         num_images=sum(entry.rows for entry in manifest.shards),
         num_quarantined=sum(len(entry.failures) for entry in manifest.shards),
         num_shards=len(manifest.shards),

@@ -23,6 +23,7 @@ from pipeline.loading import IMAGE_FAULTS, LoadedImage, failed, load_ahead, load
 from pipeline.metrics import WorkerMetrics
 from stores.catalog import STORES
 from stores.manifest import FailedImage, ShardEntry, StoreName, describe_shard
+from stores.places import place_of
 from stores.plan import ImageSource, PlannedShard
 
 WINDOW_BATCHES = 8
@@ -40,7 +41,8 @@ class WorkerSettings:
     configuration: Mapping[str, Any]
     """The manifest's; written into every shard."""
     store: StoreName
-    out: Path
+    out: str | Path
+    """An absolute path, or a URL."""
     batch_size: int
     threads: int
     """Cores for the model, and as many decoding threads."""
@@ -104,6 +106,7 @@ class ShardWorker:
         self._given_boxes = read_given_boxes(settings.given_boxes) if settings.given_boxes else None
         self._model = threading.Lock()
         self._metrics = WorkerMetrics()
+        self._place = place_of(settings.out)
         self._news: queue.SimpleQueue[Features | FailedImage | str] = queue.SimpleQueue()
         self._batch_size = settings.batch_size
         """Smaller than asked for once the device's memory has not held as many."""
@@ -123,8 +126,9 @@ class ShardWorker:
         started = time.perf_counter()
         settings, seconds = self._settings, defaultdict[str, float](float)
         failures: list[FailedImage] = []
-        path = settings.out / f"{task.shard.name}{STORES[settings.store].suffix}"
         with ExitStack() as stack:
+            folder = stack.enter_context(self._place.workspace())
+            path = folder / f"{task.shard.name}{STORES[settings.store].suffix}"
             kept = self._kept_rows(path, stack) if task.retry else {}
             threads = stack.enter_context(ThreadPoolExecutor(settings.threads))
             loading = load_ahead(
@@ -137,7 +141,9 @@ class ShardWorker:
             rows = STORES[settings.store].write_shard(
                 path, records, content=content_of(settings.detector), configuration=settings.configuration
             )
-        entry = describe_shard(path, rows, failures)
+            records.close()
+            entry = describe_shard(path, rows, failures)
+            self._place.publish(path)
         whole = time.perf_counter() - started
         seconds["write"] = whole - seconds["turn"] - seconds["wait"] - seconds["detect"]
         del seconds["turn"]
@@ -227,6 +233,7 @@ class ShardWorker:
 
     def _kept_rows(self, path: Path, stack: ExitStack) -> dict[str, Features]:
         """Return the rows of the shard as it is."""
+        self._place.fetch(path)
         reader = stack.enter_context(STORES[self._settings.store].open_shard(path))
         return {image_id: reader.read(row) for row, image_id in enumerate(reader.row_ids)}
 

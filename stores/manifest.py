@@ -140,9 +140,12 @@ def with_entry(manifest: Manifest, entry: ShardEntry) -> Manifest:
     return replace(manifest, shards=tuple(sorted([*others, entry], key=lambda each: each.name)))
 
 
-def without_lost_shards(manifest: Manifest, folder: Path) -> Manifest:
-    """Return the manifest with those entries only whose files are there and as large as they were."""
-    return replace(manifest, shards=tuple(entry for entry in manifest.shards if _is_there(folder / entry.name, entry)))
+def without_lost_shards(manifest: Manifest, sizes: Mapping[str, int]) -> Manifest:
+    """Return the manifest with those entries only whose files are there and as large as they were.
+
+    `sizes` are the bytes of every file in the store, by name.
+    """
+    return replace(manifest, shards=tuple(entry for entry in manifest.shards if sizes.get(entry.name) == entry.bytes))
 
 
 def require_same_configuration(existing: Manifest, wanted: Manifest, folder: Path) -> None:
@@ -158,10 +161,6 @@ def require_same_configuration(existing: Manifest, wanted: Manifest, folder: Pat
     ]
     if found:
         raise StoreError(f"{folder}: {'; '.join(found)}; use a new --out, or the options that the store has")
-
-
-def _is_there(path: Path, entry: ShardEntry) -> bool:
-    return path.is_file() and path.stat().st_size == entry.bytes
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -1,0 +1,141 @@
+"""Where a store is made: a folder that all nodes see, or a prefix of an object store, which holds whole objects only.
+
+Either way files are written in a folder of the machine at hand. In a folder of the store's own they are in their place
+by that; to an object store they are sent when they are whole, and appear there at once or not at all.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import fsspec
+
+from stores.atomic import locked, remove_leftovers
+
+ATTEMPTS = 5
+"""To send or fetch one object, beside those that the client library makes by itself."""
+
+FIRST_PAUSE_SECONDS = 0.5
+"""Before the second attempt; then twice as long each time."""
+
+
+class Place(Protocol):
+    """Where a store is made."""
+
+    def owned(self, names: Iterable[str]) -> Any:
+        """Return a context manager of a folder that has the files of these names, as far as the store does."""
+        ...
+
+    def workspace(self) -> Any:
+        """Return a context manager of a folder to write files in before they are published."""
+        ...
+
+    def publish(self, path: Path) -> None:
+        """The store has this file, whole."""
+        ...
+
+    def fetch(self, path: Path) -> None:
+        """The workspace has the store's file of that name at `path`."""
+        ...
+
+    def sizes(self) -> Mapping[str, int]:
+        """Return the bytes of every file in the store, by name."""
+        ...
+
+
+def place_of(out: str | Path) -> Place:
+    """Return the place that a user names: a path, or a URL that fsspec knows, such as s3://bucket/regions."""
+    text = str(out)
+    return ObjectPlace(text) if "://" in text and not text.startswith("file://") else FolderPlace(Path(text))
+
+
+class FolderPlace:
+    """A folder that all nodes see; one run at a time owns it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+
+    @contextmanager
+    def owned(self, names: Iterable[str]) -> Iterator[Path]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with locked(self._folder):
+            remove_leftovers(self._folder)
+            yield self._folder
+            remove_leftovers(self._folder)  # of a worker that outlived the run it belonged to
+
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        yield self._folder
+
+    def publish(self, path: Path) -> None:
+        """It is there."""
+
+    def fetch(self, path: Path) -> None:
+        """It is there."""
+
+    def sizes(self) -> Mapping[str, int]:
+        return {path.name: path.stat().st_size for path in self._folder.iterdir() if path.is_file()}
+
+
+class ObjectPlace:
+    """A prefix of an object store. Nothing locks it: two runs at once do the same work twice, to the same bytes."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+
+    @contextmanager
+    def owned(self, names: Iterable[str]) -> Iterator[Path]:
+        with self.workspace() as folder:
+            present = self.sizes()
+            for name in names:
+                if name in present:
+                    self.fetch(folder / name)
+            yield folder
+
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="vinculum-") as folder:
+            yield Path(folder)
+
+    def publish(self, path: Path) -> None:
+        filesystem, root = self._open()
+        _persistently(lambda: filesystem.put_file(str(path), f"{root}/{path.name}"), f"{self._url}/{path.name}")
+
+    def fetch(self, path: Path) -> None:
+        filesystem, root = self._open()
+        _persistently(lambda: filesystem.get_file(f"{root}/{path.name}", str(path)), f"{self._url}/{path.name}")
+
+    def sizes(self) -> Mapping[str, int]:
+        filesystem, root = self._open()
+        filesystem.invalidate_cache(root)
+        listed = _persistently(lambda: filesystem.find(root, detail=True, maxdepth=1), self._url)
+        return {path.rpartition("/")[2]: int(told["size"]) for path, told in listed.items()}
+
+    def _open(self) -> tuple[Any, str]:
+        filesystem, root = fsspec.url_to_fs(self._url)
+        return filesystem, root.rstrip("/")
+
+
+def _persistently(call: Any, subject: str) -> Any:
+    """Return what the call returns, having tried again where the network or the store failed it.
+
+    Raises:
+        OSError: it failed every time, or was refused; with the subject's name.
+    """
+    pause = FIRST_PAUSE_SECONDS
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return call()
+        except (FileNotFoundError, PermissionError) as error:
+            raise OSError(f"{subject}: {error}") from error
+        except Exception as error:  # every remote file system has errors of its own
+            if attempt == ATTEMPTS:
+                raise OSError(
+                    f"{subject}: {ATTEMPTS} attempts failed, the last with {type(error).__name__}: {error}"
+                ) from error
+            time.sleep(pause)
+            pause *= 2
+    raise AssertionError  # the last attempt has returned or raised
