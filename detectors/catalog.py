@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
-from detectors.precision import Precision, resolve_precision
+from detectors.precision import Precision, keep_float32_exact, resolve_precision
 from detectors.records import Detector
 
 DetectorName = Literal["faster-rcnn", "swin", "detectron2", "vision-tower"]
@@ -70,6 +70,12 @@ def settle_precision(request: DetectorRequest) -> DetectorRequest:
 def build_detector(request: DetectorRequest) -> DescribedDetector:
     """Return the detector, loaded; raises a ValueError that says what does not fit."""
     device = torch.device(request.device)
+    if request.device == "cuda":
+        if not torch.cuda.is_available():
+            raise ValueError("device is 'cuda', and torch finds no GPU here; expected 'cpu'")
+        keep_float32_exact(request.precision)
+    if CONTENT[request.name] == "grid" and (request.overrides or request.vocabulary):
+        raise ValueError(f"detector {request.name!r} gives a grid: it has no --convention and no --vocabulary")
     match request.name:
         case "faster-rcnn":
             from detectors.vocabulary import read_vocabulary

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -31,13 +32,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     with path.open("rb") as file:
         start = file.read(len(LEGACY_TORCH))
-    if start.startswith(b"PK") or start == LEGACY_TORCH:
+    if start[8:9] == b"{":  # behind a length, which may begin like a pickle
+        content = _read_safetensors(path)
+    elif start.startswith(b"PK") or start == LEGACY_TORCH:
         content = _read_torch(path)
     elif start.startswith(b"\x80"):
         content = _read_pickle(path)
     else:
         content = _read_safetensors(path)
-    tensors = {name: torch.as_tensor(value) for name, value in _innermost(content).items() if _is_array(value)}
+    found = {name: _as_tensor(value) for name, value in _innermost(content).items()}
+    tensors = {name: tensor for name, tensor in found.items() if tensor is not None}
     if not tensors:
         raise CheckpointError(f"no tensors; the file holds {_told(content)}, expected names with arrays")
     broken = sorted(name for name, each in tensors.items() if each.is_floating_point() and not each.isfinite().all())
@@ -74,32 +78,44 @@ def _read_pickle(path: Path) -> Any:
         raise CheckpointError(f"damaged or cut off ({type(error).__name__}: {_first_line(error)})") from error
 
 
-_RECONSTRUCT, _SCALAR = (value.__reduce__()[0] for value in (np.zeros(0), np.float64(0)))
-"""What numpy has pickles call, wherever its version keeps them."""
+class _DataType:
+    """Stands in for numpy's dtype, which would trust whatever sizes, and pointers, a pickle tells it."""
+
+    def __init__(self, name: str, *_: Any) -> None:
+        self.dtype = np.dtype(str(name))
+        if self.dtype.kind not in "biuf":
+            raise TypeError(f"an array of {name}, expected numbers")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array:
+    """Stands in for numpy's array: what a pickle says of it is looked at before an array is made of it."""
+
+    def __init__(self, *_: Any) -> None:
+        self.values: NDArray[Any] = np.zeros(0)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, data_type, is_fortran, data = state
+        flat = np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, data_type.dtype)
+        self.values = flat.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _scalar(*_: Any) -> None:
+    """Stand in for a single number, of which no tensor is made."""
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Admits numpy arrays of numbers in plain containers, as detectron2's model zoo writes them."""
-
-    ADMITTED: Mapping[tuple[str, str], Any] = {
-        ("collections", "OrderedDict"): OrderedDict,
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-        **{
-            (f"numpy.{core}.multiarray", name): function
-            for core in ("core", "_core")
-            for name, function in (("_reconstruct", _RECONSTRUCT), ("scalar", _SCALAR))
-        },
-    }
+    """Admits arrays of numbers in plain containers, as detectron2's model zoo writes them; everything by stand-ins."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("_codecs", "encode"):
-            return _encode
-        if (module, name) not in self.ADMITTED:
+        if (module, name) not in _STAND_INS:
             raise CheckpointError(
                 f"the pickle names {module}.{name}, expected arrays in plain containers; nothing of it was run"
             )
-        return self.ADMITTED[module, name]
+        return _STAND_INS[module, name]
 
 
 def _encode(text: str, encoding: str) -> bytes:
@@ -107,6 +123,19 @@ def _encode(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
         raise ValueError(f"bytes written as {encoding}, expected latin1")
     return text.encode("latin1")
+
+
+_STAND_INS: Mapping[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("_codecs", "encode"): _encode,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _DataType,
+    **{
+        (f"numpy.{core}.multiarray", name): stand_in
+        for core in ("core", "_core")
+        for name, stand_in in (("_reconstruct", _Array), ("scalar", _scalar))
+    },
+}
 
 
 def _innermost(content: Any) -> Mapping[str, Any]:
@@ -117,8 +146,11 @@ def _innermost(content: Any) -> Mapping[str, Any]:
     return content if isinstance(content, Mapping) else {}
 
 
-def _is_array(value: Any) -> bool:
-    return isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind in "fiub")
+def _as_tensor(value: Any) -> Tensor | None:
+    """Return what training keeps as numbers; None for the rest of what it keeps."""
+    if isinstance(value, _Array):
+        return torch.from_numpy(np.array(value.values.astype(value.values.dtype.newbyteorder("="))))
+    return value if isinstance(value, Tensor) else None
 
 
 def _told(content: Any) -> str:

@@ -16,9 +16,10 @@ class Conventions(NetworkConventions):
     """Pixels the shorter side is scaled to ..."""
     long_side: int = 1000
     """... unless the longer side would pass this."""
-    resize: Literal["opencv", "caffe", "torchvision", "pillow"] = "opencv"
-    """Bilinear on floats, to rounded sides, by one factor for both axes (Caffe's Python code), or to sides rounded down
-    (torchvision); or Pillow's bilinear on bytes, which smooths what it shrinks (detectron2)."""
+    resize: Literal["opencv", "caffe", "half-up", "torchvision", "pillow"] = "opencv"
+    """Bilinear on floats, to rounded sides, by one factor for both axes (Caffe's Python code), to sides whose halves
+    are rounded up (Hugging Face's FRCNN) or to sides rounded down (torchvision); or Pillow's bilinear on bytes, which
+    smooths what it shrinks (detectron2)."""
     channel_order: Literal["bgr", "rgb"] = "bgr"
     pixel_means: tuple[float, float, float] = (102.9801, 115.9465, 122.7717)
     """Subtracted from 0..255 values, in channel order."""
@@ -32,6 +33,20 @@ class Conventions(NetworkConventions):
     """NMS of the kept regions."""
     confidence: float = SelectionRules.confidence
     """Regions at or above this class probability are kept beyond the minimum."""
+    attribute_none: Literal["counted", "left-out"] = "counted"
+    """Whether an attribute's probability is one beside that of having none, as in Caffe, or among attributes alone."""
+
+    def __post_init__(self) -> None:
+        for name in ("short_side", "long_side", "pooling_size", "rpn_before_nms", "rpn_after_nms"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"convention {name} is {getattr(self, name)}, expected at least 1")
+        for name, length in (("pixel_means", 3), ("pixel_stds", 3), ("box_weights", 4)):
+            if len(getattr(self, name)) != length:
+                raise ValueError(f"convention {name} is {getattr(self, name)}, expected {length} numbers")
+        if not all(self.pixel_stds) or not all(self.box_weights):
+            raise ValueError(f"pixel_stds are {self.pixel_stds}, box_weights {self.box_weights}, expected no zero")
+        if self.channel_order not in ("bgr", "rgb"):
+            raise ValueError(f"convention channel_order is {self.channel_order!r}, expected bgr or rgb")
 
 
 IMAGENET = Conventions(channel_order="rgb", pixel_means=(123.675, 116.28, 103.53), pixel_stds=(58.395, 57.12, 57.375))

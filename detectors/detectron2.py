@@ -23,11 +23,15 @@ from detectors.faster_rcnn_network import NetworkConventions
 from detectors.precision import Precision, resolve_precision
 from detectors.published import LayoutError, load_under_their_names
 from detectors.records import DecodedImage, RecordError
+from detectors.roi_pooling import Pooling
 from detectors.vocabulary import COCO_CLASSES, Vocabulary
 from detectors.weights import WeightsError, sha256_of
 
 ROIS_AT_ONCE = 100  # bounds the pooled tensor
 PUBLIC_REPOSITORY = "https://github.com/facebookresearch/detectron2"
+
+POOLINGS: dict[str, Pooling] = {"ROIPool": "pool", "ROIAlign": "align", "ROIAlignV2": "align-half"}
+"""By detectron2's names."""
 
 OF_ITS_OWN = frozenset(field.name for field in fields(NetworkConventions))
 """Conventions that the configuration decides and nobody else."""
@@ -59,7 +63,9 @@ class Detectron2Network(nn.Module):
         maps: dict[str, Tensor] = self.model.backbone(self._filled_up(images_B3HW))
         return {name: each.float() for name, each in maps.items()}
 
-    def propose(self, images_B3HW: Tensor, maps: Mapping[str, Tensor], scales: Sequence[float]) -> list[Tensor]:
+    def propose(
+        self, images_B3HW: Tensor, maps: Mapping[str, Tensor], scales: Sequence[float], at_least: int
+    ) -> list[Tensor]:
         from detectron2.structures import ImageList
 
         sizes = [(int(images_B3HW.shape[2]), int(images_B3HW.shape[3]))] * len(images_B3HW)
@@ -175,7 +181,7 @@ def _read_config(config: str | None) -> Any:
     settings = get_cfg()
     try:
         path = config if Path(config).is_file() else model_zoo.get_config_file(config)
-        settings.merge_from_file(path)
+        settings.merge_from_file(path, allow_unsafe=False)
     except Exception as error:  # yacs raises assertions, key errors and more for what it does not know
         raise WeightsError(f"detectron2 configuration {config!r}: {error}") from error
     return settings
@@ -204,7 +210,8 @@ def _build(weights: str, settings: Any) -> Detectron2Network:
 
 def _conventions(settings: Any) -> Conventions:
     model = settings.MODEL
-    poolings = {"ROIPool": "pool", "ROIAlign": "align", "ROIAlignV2": "align-half"}
+    if model.ROI_BOX_HEAD.POOLER_TYPE not in POOLINGS:
+        raise WeightsError(f"pooler {model.ROI_BOX_HEAD.POOLER_TYPE!r}, expected one of {', '.join(POOLINGS)}")
     return Conventions(
         short_side=settings.INPUT.MIN_SIZE_TEST,
         long_side=settings.INPUT.MAX_SIZE_TEST,
@@ -214,7 +221,7 @@ def _conventions(settings: Any) -> Conventions:
         pixel_stds=tuple(model.PIXEL_STD),
         boxes="regressed",
         nms_threshold=model.ROI_HEADS.NMS_THRESH_TEST,
-        pooling=poolings[model.ROI_BOX_HEAD.POOLER_TYPE],  # type: ignore[arg-type]  # one of its three
+        pooling=POOLINGS[model.ROI_BOX_HEAD.POOLER_TYPE],
         pooling_size=model.ROI_BOX_HEAD.POOLER_RESOLUTION,
         stride_in="1x1" if model.RESNETS.STRIDE_IN_1X1 else "3x3",
         rpn_before_nms=model.RPN.PRE_NMS_TOPK_TEST,
@@ -234,7 +241,7 @@ def _try_out(detector: FasterRCNNDetector) -> None:
     grey = DecodedImage(image_id="a grey square", pixels_rgb=np.full((64, 64, 3), 128, np.uint8))
     try:
         detector.detect([detector.prepare(grey)])
-    except RecordError:
-        pass  # so little of a picture that too few regions are found in it
-    except (ImportError, NotImplementedError, AttributeError, RuntimeError) as error:
+    except (RecordError, NotImplementedError):
+        pass  # too little of a picture for its regions; an operator of GPUs, which the driver's node may lack
+    except (ImportError, AttributeError, RuntimeError) as error:
         raise WeightsError(f"detectron2 can not run this model here: {error}") from error

@@ -45,7 +45,7 @@ def evaluate(network: FasterRCNNNetwork, images: Sequence[GoldImage], convention
         inputs_B3HW = to_model_input(decoded, conventions)[None].to(network.trunk_dtype)
         map_BCHW = network.feature_map(inputs_B3HW.to(memory_format=torch.channels_last))
         scale_4 = torch.from_numpy(scale_of_boxes(decoded.height, decoded.width, conventions))
-        proposals = network.propose(inputs_B3HW, map_BCHW, [float(scale_4.min())])
+        proposals = network.propose(inputs_B3HW, map_BCHW, [float(scale_4.min())], at_least=1)
         logits_RC, deltas_RC4 = network.classify(network.region_features(map_BCHW, proposals))
         size = (int(inputs_B3HW.shape[2]), int(inputs_B3HW.shape[3]))
         boxes, scores, labels = heads.postprocess_detections(logits_RC, deltas_RC4, proposals, [size])

@@ -98,7 +98,7 @@ class FasterRCNNDetector:
         if all(boxes is not None for boxes in given):
             return [boxes for boxes in given if boxes is not None]
         scales = [float(self._scale(image).min()) for image in images]
-        proposed = self.network.propose(inputs_B3HW, map_BCHW, scales)
+        proposed = self.network.propose(inputs_B3HW, map_BCHW, scales, self.min_boxes)
         return [other if boxes is None else boxes for boxes, other in zip(given, proposed, strict=True)]
 
     def _given_boxes(self, image: PreparedImage) -> Tensor | None:
@@ -154,7 +154,10 @@ class FasterRCNNDetector:
         logits_RA = self.network.attributes(features_RD, scores_RC.argmax(dim=1))
         if logits_RA is None:
             return np.full(len(features_RD), -1, np.int32), np.zeros(len(features_RD), np.float32)
-        scores_R, ids_R = logits_RA.softmax(dim=1)[:, 1:].max(dim=1)
+        if self.conventions.attribute_none == "left-out":
+            scores_R, ids_R = logits_RA[:, 1:].softmax(dim=1).max(dim=1)
+        else:
+            scores_R, ids_R = logits_RA.softmax(dim=1)[:, 1:].max(dim=1)
         return ids_R.cpu().numpy().astype(np.int32), scores_R.cpu().numpy()
 
     def _refine(self, image: PreparedImage, boxes_R4: Tensor, scores_RC: Tensor, deltas_RC4: Tensor) -> Tensor:

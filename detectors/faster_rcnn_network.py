@@ -126,13 +126,15 @@ class FasterRCNNNetwork(nn.Module):
         """Return the fourth stage's map, [B, 1024, H / 16, W / 16]."""
         return self.res4(self.res3(self.res2(self.stem(images_B3HW))))
 
-    def propose(self, images_B3HW: Tensor, map_BCHW: Tensor, scales: Sequence[float]) -> list[Tensor]:
+    def propose(self, images_B3HW: Tensor, map_BCHW: Tensor, scales: Sequence[float], at_least: int) -> list[Tensor]:
         """Return each image's proposals, float32 [R, 4], strongest first; pixels of the model's input.
 
-        `scales` are pixels of the input per pixel of the image.
+        Args:
+            scales: pixels of the input per pixel of the image.
+            at_least: so many where there are as many anchors, even if NMS would leave fewer.
         """
         sizes = [(int(images_B3HW.shape[2]), int(images_B3HW.shape[3]))] * len(images_B3HW)
-        return self.proposals.strongest(ImageList(images_B3HW, sizes), map_BCHW, scales)
+        return self.proposals.strongest(ImageList(images_B3HW, sizes), map_BCHW, scales, at_least)
 
     def region_features(self, map_BCHW: Tensor, boxes: list[Tensor]) -> Tensor:
         """Return float32 [all R, D] for the boxes of each image, image after image."""

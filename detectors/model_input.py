@@ -32,9 +32,9 @@ def to_model_input(image: DecodedImage, conventions: Conventions) -> Tensor:
 
 def scaled_sides(height: int, width: int, conventions: Conventions) -> tuple[int, int]:
     """Return the model's input's (height, width) for an image of these, before padding."""
-    if conventions.resize in ("pillow", "torchvision"):  # the factor is that of the unrounded sides
+    if conventions.resize in ("half-up", "pillow", "torchvision"):  # the factor is that of the unrounded sides
         factor = min(conventions.short_side / min(height, width), conventions.long_side / max(height, width))
-        rounding = 0.5 if conventions.resize == "pillow" else 0.0
+        rounding = 0.0 if conventions.resize == "torchvision" else 0.5
         return max(1, int(height * factor + rounding)), max(1, int(width * factor + rounding))
     return fit_sides(height, width, short_side=conventions.short_side, long_side=conventions.long_side)
 

@@ -22,6 +22,12 @@ def resolve_precision(name: Precision, device: torch.device) -> torch.dtype:
     raise ValueError(f"precision is {name!r}, expected one of auto, float32, bfloat16")
 
 
+def keep_float32_exact(precision: Precision) -> None:
+    """A GPU that was asked for float32 multiplies in it; by default convolutions would be rounded to TF32."""
+    exact = precision == "float32"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = not exact
+
+
 def _has_bfloat16_units(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)

@@ -80,10 +80,12 @@ class Proposals(RegionProposalNetwork):
         self.extents = extents
         self.box_coder = box_coder(extents, (1.0, 1.0, 1.0, 1.0))
 
-    def strongest(self, images: ImageList, map_BCHW: Tensor, scales: Sequence[float]) -> list[Tensor]:
+    def strongest(self, images: ImageList, map_BCHW: Tensor, scales: Sequence[float], at_least: int) -> list[Tensor]:
         """Return each image's proposals, float32 [R, 4], strongest first; pixels of the model's input.
 
-        `scales` are pixels of the input per pixel of the image, by which Caffe measures what is too small.
+        Args:
+            scales: pixels of the input per pixel of the image, by which Caffe measures what is too small.
+            at_least: so many where there are as many anchors, even if NMS or size would leave fewer.
         """
         objectness, deltas = self.head([map_BCHW])
         anchors = self.anchor_generator(images, [map_BCHW])
@@ -92,40 +94,44 @@ class Proposals(RegionProposalNetwork):
         logits_BN = logits.view(len(anchors), -1)
         select = self._as_detectron2 if self.extents == "continuous" else self._as_caffe
         return [
-            select(boxes, each, size, scale)
+            select(boxes, each, size, scale, at_least)
             for boxes, each, size, scale in zip(boxes_BN4, logits_BN, images.image_sizes, scales, strict=True)
         ]
 
-    def _as_detectron2(self, boxes_N4: Tensor, logits_N: Tensor, size: tuple[int, int], _: float) -> Tensor:
+    def _as_detectron2(
+        self, boxes_N4: Tensor, logits_N: Tensor, size: tuple[int, int], _: float, at_least: int
+    ) -> Tensor:
         """Of the strongest anchors those that are not empty inside the image, as torchvision and detectron2 choose."""
         logits, order = logits_N.sort(descending=True, stable=True)
         strongest = order[: self.pre_nms_top_n()]
         boxes, logits = clip_boxes_to_image(boxes_N4[strongest], size), logits[: len(strongest)]
         large = remove_small_boxes(boxes, self.min_size)
-        return self._survivors(boxes[large], logits[large], 0.0)
+        return self._survivors(boxes[large], logits[large], 0.0, at_least)
 
-    def _as_caffe(self, boxes_N4: Tensor, logits_N: Tensor, size: tuple[int, int], scale: float) -> Tensor:
+    def _as_caffe(
+        self, boxes_N4: Tensor, logits_N: Tensor, size: tuple[int, int], scale: float, at_least: int
+    ) -> Tensor:
         """Of the anchors that are large enough inside the image the strongest, as bottom-up-attention chooses."""
         height, width = size
         boxes_N4 = clip_boxes_to_image(boxes_N4, (height - 1, width - 1))
         sides_N2 = boxes_N4[:, 2:] - boxes_N4[:, :2]
         large = ((sides_N2 > 0) & (sides_N2 + 1 > CAFFE_MIN_SIDE * scale)).all(dim=1)
-        if large.sum() < self.post_nms_top_n():  # an image of few pixels; its regions are promised all the same
+        if large.sum() < at_least:  # an image of few pixels; its regions are promised all the same
             large = torch.ones_like(large)
         boxes, logits = boxes_N4[large], logits_N[large]
         strongest = logits.sort(descending=True, stable=True).indices[: self.pre_nms_top_n()]
-        return self._survivors(boxes[strongest], logits[strongest], 1.0)
+        return self._survivors(boxes[strongest], logits[strongest], 1.0, at_least)
 
-    def _survivors(self, boxes: Tensor, logits: Tensor, extent: float) -> Tensor:
+    def _survivors(self, boxes: Tensor, logits: Tensor, extent: float, at_least: int) -> Tensor:
         measured = boxes + boxes.new_tensor(LAST_PIXEL) * extent
-        return boxes[_first_survivors(measured, logits, self.nms_thresh, self.post_nms_top_n())]
+        return boxes[_first_survivors(measured, logits, self.nms_thresh, self.post_nms_top_n(), at_least)]
 
 
-def _first_survivors(boxes: Tensor, scores: Tensor, threshold: float, wanted: int) -> Tensor:
+def _first_survivors(boxes: Tensor, scores: Tensor, threshold: float, wanted: int, at_least: int) -> Tensor:
     """Return the indices of the first `wanted` NMS survivors of boxes sorted by falling score.
 
-    Greedy NMS decides a box from stronger boxes alone, so a prefix that has enough survivors settles them. Where all
-    boxes leave too few, the strongest suppressed ones follow: 36 regions are promised for the smallest image too.
+    Greedy NMS decides a box from stronger boxes alone, so a prefix that has enough survivors settles them. Where fewer
+    than `at_least` survive, the strongest suppressed ones follow: 36 regions are promised for the smallest image too.
     """
     prefix = 4 * wanted
     while True:
@@ -133,8 +139,8 @@ def _first_survivors(boxes: Tensor, scores: Tensor, threshold: float, wanted: in
         if len(kept) >= wanted or prefix >= len(boxes):
             break
         prefix *= 2
-    if len(kept) < wanted:
+    if len(kept) < at_least:
         suppressed = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
         suppressed[kept] = False
-        kept = torch.cat([kept, suppressed.nonzero().flatten()])
+        kept = torch.cat([kept, suppressed.nonzero().flatten()])[:at_least]
     return kept[:wanted]

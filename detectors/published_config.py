@@ -13,6 +13,10 @@ def _floats(values: Any) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
+def _order(text: str) -> str:
+    return {"BGR": "bgr", "RGB": "rgb"}[text]
+
+
 def _first(values: Any) -> float:
     return float(values[0] if isinstance(values, list) else values)
 
@@ -20,7 +24,7 @@ def _first(values: Any) -> float:
 TOLD: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("input.min_size_test", "short_side", int),
     ("input.max_size_test", "long_side", int),
-    ("input.format", "channel_order", lambda order: order.lower()),
+    ("input.format", "channel_order", _order),
     ("model.pixel_mean", "pixel_means", _floats),
     ("model.pixel_std", "pixel_stds", _floats),
     ("model.max_pool", "stem_pooling", lambda caffe: "caffe" if caffe else "torchvision"),
@@ -51,14 +55,14 @@ def read_settings(path: Path) -> Settings:
         content = _lowered(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: no YAML of plain values ({str(error).splitlines()[0]})") from error
-    settings: Settings = {"resize": "opencv"}  # torch's bilinear on floats, which is OpenCV's
+    settings: Settings = {"resize": "half-up"}
     for place, convention, convert in TOLD:
         value = _at(content, place)
         if value is None:
             continue
         try:
             settings[convention] = convert(value)
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, LookupError) as error:
             raise ConfigError(f"{path}: {place} is {value!r}, expected what {convention} may be") from error
     return settings
 

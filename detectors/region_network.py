@@ -25,8 +25,13 @@ class RegionNetwork(Protocol):
 
     def feature_map(self, images_B3HW: Tensor) -> Any: ...
 
-    def propose(self, images_B3HW: Tensor, map_BCHW: Any, scales: Sequence[float]) -> list[Tensor]:
-        """Return each image's proposals, float32 [R, 4] in pixels of the input, for so many of them a pixel."""
+    def propose(self, images_B3HW: Tensor, map_BCHW: Any, scales: Sequence[float], at_least: int) -> list[Tensor]:
+        """Return each image's proposals, float32 [R, 4] in pixels of the input.
+
+        Args:
+            scales: pixels of the input per pixel of the image.
+            at_least: what the caller needs; a network whose code is another's may find fewer.
+        """
         ...
 
     def region_features(self, map_BCHW: Any, boxes: list[Tensor]) -> Tensor:

@@ -56,7 +56,9 @@ class TorchvisionPyramid(nn.Module):
         maps: dict[str, Tensor] = self.model.backbone(_filled_up(images_B3HW))
         return {level: each.float() for level, each in maps.items()}
 
-    def propose(self, images_B3HW: Tensor, maps: Mapping[str, Tensor], scales: Sequence[float]) -> list[Tensor]:
+    def propose(
+        self, images_B3HW: Tensor, maps: Mapping[str, Tensor], scales: Sequence[float], at_least: int
+    ) -> list[Tensor]:
         sizes = [(int(images_B3HW.shape[2]), int(images_B3HW.shape[3]))] * len(images_B3HW)
         boxes, _ = self.model.rpn(ImageList(_filled_up(images_B3HW), sizes), dict(maps))
         return list(boxes)

@@ -114,10 +114,10 @@ def load_vision_tower(weights: str, precision: Precision, device: torch.device) 
         WeightsError: there is none, it is of a kind that is not known here, or tensors are missing or left over.
     """
     try:
-        kind = AutoConfig.from_pretrained(weights).model_type
+        kind = AutoConfig.from_pretrained(weights, trust_remote_code=False).model_type
         if kind not in TOWERS:
             raise WeightsError(f"weights {weights!r} are a {kind}, expected one of {', '.join(sorted(TOWERS))}")
-        processor = AutoImageProcessor.from_pretrained(weights)
+        processor = AutoImageProcessor.from_pretrained(weights, trust_remote_code=False)
         model, report = TOWERS[kind].from_pretrained(  # type: ignore[attr-defined]  # classes of transformers
             weights, dtype=torch.float32, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
         )

@@ -29,9 +29,14 @@ class Vocabulary:
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:
-    """Return the names in bottom-up-attention's two files, one name a line, in `folder`."""
+    """Return the names in bottom-up-attention's two files, one name a line, in `folder`.
+
+    Without a file of attributes there are none: not every detector tells them.
+    """
+    has_attributes = any((folder / name).is_file() for name in ATTRIBUTE_FILES)
     return Vocabulary(
-        classes=_read_names(_existing(folder, CLASS_FILES)), attributes=_read_names(_existing(folder, ATTRIBUTE_FILES))
+        classes=_read_names(_existing(folder, CLASS_FILES)),
+        attributes=_read_names(_existing(folder, ATTRIBUTE_FILES)) if has_attributes else (),
     )
 
 

@@ -4,7 +4,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from detectors.catalog import DescribedDetector, DetectorRequest, build_detector, settle_precision
-from detectors.images import decode_image
+from detectors.images import ImageError, decode_image
 from detectors.records import DecodedImage, PreparedImage
 from pipeline.event_log import RUN_LOG_NAME
 from pipeline.extract import ExtractionJob, extract
@@ -52,7 +52,6 @@ class BenchJob:
     repeats: int = 3
     """Of the bare model; the median counts."""
     image_id: IdRule = "stem"
-    address: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +74,7 @@ class Bench:
     pipeline_stage_seconds: Mapping[str, float]
     """For one image, as workers count them: reading and decoding on threads, waiting for them, detecting, writing."""
     gigaflops: float
-    """Of one image, multiplications and additions counted apart; convolutions and matrix products only."""
+    """Of one image, the mean over all; multiplications and additions apart, of convolutions and matrix products."""
     device_gigaflops_per_second: float
     """Measured here, of a matrix product in the same precision."""
     roofline_images_per_second: float
@@ -92,7 +91,7 @@ def measure(job: BenchJob) -> Bench:
     """Return the measurements; the pipeline's shards go to a temporary folder and are gone.
 
     Raises:
-        ValueError: a setting is bad, or no image can be decoded.
+        ValueError: a setting is bad, or an image can not be decoded.
     """
     request = settle_precision(job.detector)
     detector = build_detector(request)
@@ -101,7 +100,7 @@ def measure(job: BenchJob) -> Bench:
     prepared = _prepare(job, detector, seconds)
     batches = list(_batches(prepared, job.batch_size))
     _run(detector, batches[:1], device)  # warm
-    gigaflops = _gigaflops(detector, prepared[0])
+    gigaflops = _gigaflops(detector, prepared)
     rates = [len(prepared) / _run(detector, batches, device) for _ in range(job.repeats)]
     with _timed_stages(detector, device, seconds):
         whole = _run(detector, batches, device)
@@ -154,7 +153,10 @@ def _prepare(job: BenchJob, detector: DescribedDetector, seconds: defaultdict[st
         started = time.perf_counter()
         data = read_source(source)
         read = time.perf_counter()
-        image: DecodedImage = decode_image(source.image_id, data)
+        try:
+            image: DecodedImage = decode_image(source.image_id, data)
+        except ImageError as error:
+            raise ValueError(f"image {source.image_id!r}: {error}; expected images that can be decoded") from error
         decoded = time.perf_counter()
         prepared.append(detector.prepare(image))
         seconds["read"] += read - started
@@ -214,10 +216,15 @@ def _timed_stages(
             delattr(network, name)
 
 
-def _gigaflops(detector: DescribedDetector, image: PreparedImage) -> float:
-    with FlopCounterMode(display=False) as counter:
-        detector.detect([image])
-    return counter.get_total_flops() / 1e9
+def _gigaflops(detector: DescribedDetector, prepared: Sequence[PreparedImage]) -> float:
+    """Return the mean of all images; those of one shape cost the same."""
+    shapes = Counter(tuple(image.model_input.shape) for image in prepared)
+    whole = 0.0
+    for image in {tuple(each.model_input.shape): each for each in prepared}.values():
+        with FlopCounterMode(display=False) as counter:
+            detector.detect([image])
+        whole += counter.get_total_flops() * shapes[tuple(image.model_input.shape)]
+    return whole / len(prepared) / 1e9
 
 
 def _device_rate(device: torch.device, precision: str) -> float:
@@ -235,24 +242,19 @@ def _device_rate(device: torch.device, precision: str) -> float:
 
 def _pipeline(job: BenchJob, request: DetectorRequest) -> tuple[float, dict[str, float]]:
     """Return images/s of the same images from files to shards, and the seconds of each stage for one image."""
-    images = list_images(job.images, job.image_id).images[: job.num_images]
+    sources = list_images(job.images, job.image_id).images[: job.num_images]
     with tempfile.TemporaryDirectory(prefix="vinculum-bench-") as folder:
-        listed = Path(folder, "images.tsv")
-        plain = [image for image in images if image.offset is None]
-        if len(plain) < len(images):
-            places = job.images  # members of archives are found in them again
-        else:
-            listed.write_text("".join(f"{image.image_id}\t{image.url}\n" for image in plain), encoding="utf-8")
-            places = (str(listed),)
+        images = Path(folder, "images")
+        images.mkdir()
+        for number, source in enumerate(sources):  # wherever they lie; reading is measured from this disk
+            (images / f"{number:06}.png").write_bytes(read_source(source))
         extract(
             ExtractionJob(
-                images=places,
+                images=(str(images),),
                 out=Path(folder, "regions"),
                 detector=request,
                 batch_size=job.batch_size,
-                shard_size=max(1, len(images) // 4),
-                image_id=job.image_id,
-                address=job.address,
+                shard_size=max(1, len(sources) // 4),
             )
         )
         (run,) = read_runs(Path(folder, "regions", RUN_LOG_NAME))

@@ -26,7 +26,7 @@ class BenchCommand:
     weights: str
     """As of vinculum extract; speed does not hang on what they have learnt, but proposals do: `random:0` has many."""
     detector: DetectorName = "faster-rcnn"
-    """faster-rcnn, swin or detectron2."""
+    """Any that vinculum extract has."""
     config: str | None = None
     """detectron2: its YAML file, or a name in its model zoo."""
     vocabulary: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
@@ -47,8 +47,6 @@ class BenchCommand:
     """auto takes a GPU if this machine has one."""
     image_id: IdRule = "stem"
     """As of vinculum extract."""
-    address: str | None = None
-    """A Ray cluster for the pipeline; without it this machine."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 
@@ -76,7 +74,6 @@ class BenchCommand:
                 batch_size=self.batch_size,
                 repeats=self.repeats,
                 image_id=self.image_id,
-                address=self.address,
             )
         )
         summary = asdict(bench) | {"share_of_roofline": bench.share_of_roofline}

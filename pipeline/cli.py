@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 import tyro.extras
 
 from annotations.drops import DataError
@@ -35,7 +36,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 DONE, ERROR, WRONG_USAGE, IN_QUARANTINE = 0, 1, 2, 3
-ERRORS = (StoreError, CrewError, DataError, ImageError, OSError, ValueError, ImportError)
+ERRORS = (StoreError, CrewError, DataError, ImageError, OSError, ValueError, ImportError, torch.OutOfMemoryError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from annotations.boxes import pairwise_iou
 from detectors.catalog import DescribedDetector, DetectorRequest, build_detector
-from detectors.images import decode_image
+from detectors.images import ImageError, decode_image
 from detectors.records import DecodedImage, RegionFeatures
 from pipeline.foreign_rows import distinct_rows, read_row
 from pipeline.sources import IdRule, list_images
 from stores.image_bytes import read_source
 from stores.interchange.catalog import FORMATS, recognise
 from stores.interchange.rows import Supplement
+from stores.plan import ImageSource
 
 WHERE_WEIGHTS_ARE = """\
 none given. The detector's published weights, under their authors' licences:
@@ -97,10 +98,7 @@ def compare(job: ParityJob) -> Parity:
         raise ValueError(f"{job.gold}: no photograph of {', '.join(missing[:5])} in {', '.join(job.images)}")
     detector = build_detector(job.detector)
     described = detector.describe()
-    images = tuple(
-        _compare_image(detector, decode_image(image_id, read_source(sources[image_id])), regions)
-        for image_id, regions in gold.items()
-    )
+    images = tuple(_compare_image(detector, _decode(sources[image_id]), regions) for image_id, regions in gold.items())
     return Parity(
         weights=described["weights"],
         conventions=described["conventions"],
@@ -143,6 +141,13 @@ def _gold_regions(path: Path) -> dict[str, RegionFeatures]:
     supplement = Supplement(vocabulary=foreign.own_vocabulary(path))
     rows = distinct_rows(foreign.list_rows(path))
     return {image_id: read_row(path, foreign, row, supplement).regions for image_id, row in rows.items()}
+
+
+def _decode(source: ImageSource) -> DecodedImage:
+    try:
+        return decode_image(source.image_id, read_source(source))
+    except ImageError as error:
+        raise ValueError(f"image {source.image_id!r}: {error}") from error
 
 
 def _compare_image(detector: DescribedDetector, image: DecodedImage, gold: RegionFeatures) -> ImageParity:

@@ -213,9 +213,9 @@ class ShardWorker:
         prepared = [image.outcome for image in batch if isinstance(image.outcome, PreparedImage)]
         try:
             return list(self._detector.detect(prepared))
-        except torch.OutOfMemoryError as error:
-            if len(batch) == 1:
-                return [failed(batch[0].source, "detect", str(error))]
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:  # the message's figures vary; one reason for all shows that it is the device
+                return [failed(batch[0].source, "detect", "out of device memory with this image alone")]
         except IMAGE_FAULTS as error:
             if len(batch) == 1:
                 return [failed(batch[0].source, "detect", str(error) or type(error).__name__)]

@@ -37,10 +37,10 @@ def test_fast_path_beside_plain_float32():
     images = torch.randn(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)) * 60
     plain = read_weights("random:0", {}).network.eval()
     plain_map = plain.feature_map(images)
-    (boxes,) = plain.propose(images, plain_map, [1.0])
+    (boxes,) = plain.propose(images, plain_map, [1.0], 36)
     stages = {
         "trunk": timed(lambda: plain.feature_map(images)),
-        "proposals": timed(lambda: plain.propose(images, plain_map, [1.0])),
+        "proposals": timed(lambda: plain.propose(images, plain_map, [1.0], 36)),
         "pooling and res5": timed(lambda: plain_features(plain, plain_map, boxes)),
     }
     with FlopCounterMode(display=False) as counter:
@@ -55,7 +55,7 @@ def test_fast_path_beside_plain_float32():
     fast_map = fast.feature_map(inputs)
     fast_stages = {
         "trunk": timed(lambda: fast.feature_map(inputs)),
-        "proposals": timed(lambda: fast.propose(inputs, fast_map, [1.0])),
+        "proposals": timed(lambda: fast.propose(inputs, fast_map, [1.0], 36)),
         "pooling and res5": timed(lambda: fast.region_features(fast_map, [boxes])),
     }
     inside = expected.norm(dim=1) > 0  # RoIPool gives nothing for a sliver beyond the map's last cell

@@ -79,7 +79,7 @@ def test_the_same_weights_in_detectron2s_c4_and_ours_give_the_same(tmp_path, ima
 
         our_map = ours.network.feature_map(inputs.to(memory_format=torch.channels_last))
         torch.testing.assert_close(our_map, maps["res4"], rtol=1e-4, atol=1e-4)
-        (found,) = ours.network.propose(inputs, our_map, [1.0])
+        (found,) = ours.network.propose(inputs, our_map, [1.0], 36)
         assert found.shape == (200, 4)
         torch.testing.assert_close(found, proposals.proposal_boxes.tensor, rtol=0, atol=0.01)
         features = ours.network.region_features(our_map, [found])
@@ -131,7 +131,7 @@ def test_any_of_its_networks_gives_features_of_its_box_head(tmp_path, image, con
         pooled = pooler([maps[name] for name in heads.in_features], [proposals.proposal_boxes])
         features = heads.res5(pooled).mean((2, 3)) if hasattr(heads, "res5") else heads.box_head(pooled)
         our_maps = detector.network.feature_map(prepared.model_input[None])
-        (found,) = detector.network.propose(prepared.model_input[None], our_maps, [1.0])
+        (found,) = detector.network.propose(prepared.model_input[None], our_maps, [1.0], 36)
         torch.testing.assert_close(found, proposals.proposal_boxes.tensor, rtol=0, atol=0.01)
         torch.testing.assert_close(detector.network.region_features(our_maps, [found]), features, rtol=1e-3, atol=1e-4)
 
@@ -143,18 +143,23 @@ def test_any_of_its_networks_gives_features_of_its_box_head(tmp_path, image, con
         ({"config": None}, r"configuration is None, expected --config with a .yaml file"),
         ({"config": "model.py"}, r"expected --config with a .yaml file"),
         ({"config": "COCO-Detection/none.yaml"}, "none.yaml"),
-        ({"config": "COCO-Detection/retinanet_R_50_FPN_1x.yaml"}, "can not build this model here"),
+        ({"config": "COCO-Detection/rpn_R_50_C4_1x.yaml"}, "can not build this model here"),
+        ({"config": "COCO-Detection/retinanet_R_50_FPN_1x.yaml"}, "python/object/apply:eval"),
         ({"config": "Misc/cascade_mask_rcnn_R_50_FPN_1x.yaml"}, "a cascade of box heads, expected one"),
         ({"weights": "none.pth"}, "no such file"),
+        ({"config": "harm.yaml"}, "harm.yaml"),
         ({"weights": "random:x"}, "expected random:SEED"),
         ({"config": "Misc/mask_rcnn_R_50_FPN_1x_dconv_c3-c5.yaml"}, "can not (build|run) this model here"),
     ],
 )
-def test_what_can_not_run_is_refused_before_anything_starts(change, message):
+def test_what_can_not_run_is_refused_before_anything_starts(tmp_path, monkeypatch, change, message):
     if "dconv" in str(change.get("config")) and importlib.util.find_spec("detectron2._C") is not None:
         pytest.skip("this detectron2 was built with its own operators")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "harm.yaml").write_text(f"MODEL: !!python/object/apply:os.mkdir [{tmp_path / 'harmed'}]")
     with pytest.raises(WeightsError, match=message):
         build_detector(replace(REQUEST, **change))
+    assert not (tmp_path / "harmed").exists()
 
 
 @needs_detectron2

@@ -194,7 +194,7 @@ def test_proposals_are_those_of_torchvisions_own_filter():
     images = torch.randn(2, 3, 160, 240)
     with torch.inference_mode():
         feature_map = network.feature_map(images)
-        ours = network.propose(images, feature_map, [1.0, 1.0])
+        ours = network.propose(images, feature_map, [1.0, 1.0], at_least=1)
         theirs, _ = network.proposals(ImageList(images, [(160, 240)] * 2), {"res4": feature_map})
     for mine, yours in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, yours)
@@ -205,12 +205,12 @@ def test_nms_survivors_of_a_prefix_are_those_of_the_whole():
     corner = torch.rand(3000, 2, generator=generator) * 500
     boxes = torch.cat([corner, corner + torch.rand(3000, 2, generator=generator) * 200 + 1], dim=1)
     scores = torch.rand(3000, generator=generator).sort(descending=True).values
-    assert torch.equal(_first_survivors(boxes, scores, 0.7, 100), nms(boxes, scores, 0.7)[:100])
+    assert torch.equal(_first_survivors(boxes, scores, 0.7, 100, 36), nms(boxes, scores, 0.7)[:100])
 
 
 def test_suppressed_proposals_fill_up_where_nms_leaves_too_few():
     boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0]]).repeat(50, 1)
-    kept = _first_survivors(boxes, torch.linspace(1, 0, 50), 0.7, 40)
+    kept = _first_survivors(boxes, torch.linspace(1, 0, 50), 0.7, 45, 40)
     assert kept.tolist() == list(range(40))
 
 

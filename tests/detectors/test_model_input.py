@@ -23,7 +23,7 @@ def picture(height, width):
     return DecodedImage(image_id="a", pixels_rgb=pixels)
 
 
-@given(sides, sides, st.sampled_from(["opencv", "caffe", "torchvision", "pillow"]))
+@given(sides, sides, st.sampled_from(["opencv", "caffe", "half-up", "torchvision", "pillow"]))
 def test_the_input_has_the_sides_that_are_told(height, width, resize):
     conventions = replace(SMALL, resize=resize)
     told = scaled_sides(height, width, conventions)

@@ -44,7 +44,7 @@ def test_caffes_proposals_are_those_of_its_rule(scale):
     proposals = Proposals(
         torch.nn.Identity(), ProposalHead(4, 4, 1), extents="inclusive", before_nms=300, after_nms=40, nms_threshold=0.5
     ).eval()
-    found = proposals._as_caffe(torch.from_numpy(boxes), torch.from_numpy(scores), (300, 320), scale)
+    found = proposals._as_caffe(torch.from_numpy(boxes), torch.from_numpy(scores), (300, 320), scale, 36)
     expected = rule(boxes, scores, (300, 320), scale, before=300, after=40, threshold=0.5)
     assert len(expected) == 40
     np.testing.assert_array_equal(found.numpy(), expected)
@@ -55,7 +55,7 @@ def test_an_image_of_few_pixels_has_its_proposals_all_the_same():
         torch.nn.Identity(), ProposalHead(4, 4, 1), extents="inclusive", before_nms=300, after_nms=40, nms_threshold=0.5
     ).eval()
     boxes = torch.tensor([[0.0, 0.0, 9.0, 9.0]]).repeat(60, 1)
-    assert len(proposals._as_caffe(boxes, torch.rand(60), (10, 10), 1.0)) == 40
+    assert len(proposals._as_caffe(boxes, torch.rand(60), (10, 10), 1.0, 36)) == 36
 
 
 def test_inclusive_boxes_are_decoded_as_caffe_decodes_them():

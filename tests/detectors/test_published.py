@@ -15,7 +15,7 @@ from detectors.faster_rcnn import FasterRCNNDetector
 from detectors.faster_rcnn_network import Architecture, FasterRCNNNetwork
 from detectors.published import CAFFE, CONVERTED, ZOO
 from detectors.records import DecodedImage
-from detectors.vocabulary import numbered_vocabulary
+from detectors.vocabulary import numbered_vocabulary, read_vocabulary
 from detectors.weights import WeightsError, load_faster_rcnn, read_trainable, read_weights
 
 SHAPE = Architecture(
@@ -177,7 +177,7 @@ def test_a_faster_rcnn_of_hugging_face_follows_its_configuration(tmp_path, image
         assert read.conventions == replace(
             small(CONVERTED),
             pixel_means=(1.0, 2.0, 3.0), rpn_after_nms=200, rpn_nms_threshold=0.6, nms_threshold=0.4,
-            resize="opencv", confidence=0.3,
+            resize="half-up", confidence=0.3,
         )  # fmt: skip
     assert_same_regions(
         detect(*of(read), image), detect(random_network(SHAPE, read.conventions), read.conventions, image)
@@ -222,7 +222,7 @@ def test_a_pyramid_of_torchvision_detects_what_torchvision_detects(tmp_path, bui
         pooled = theirs.roi_heads.box_roi_pool(maps, proposals, as_theirs.image_sizes)
         expected = theirs.roi_heads.box_head(pooled)
         found_maps = detector.network.feature_map(prepared.model_input[None])
-        (found,) = detector.network.propose(prepared.model_input[None], found_maps, [1.0])
+        (found,) = detector.network.propose(prepared.model_input[None], found_maps, [1.0], 36)
         # Of proposals whose logits are nearly tied the last bit decides which is first, and which of two NMS keeps.
         near = torch.cdist(proposals[0], found, p=torch.inf).min(dim=1).values < 0.05
         assert len(found) == len(proposals[0]) and near.float().mean() > 0.98
@@ -242,6 +242,9 @@ def test_published_names_must_be_told(tmp_path):
     ):
         load_faster_rcnn(str(path), vocabulary=numbered_vocabulary(8, 5))
     assert load_faster_rcnn(str(path), vocabulary=numbered_vocabulary(7, 5)).vocabulary == numbered_vocabulary(7, 5)
+    write_pickle(path, as_detectron2(random_network(replace(SHAPE, num_attributes=0))))
+    (tmp_path / "objects_vocab.txt").write_text("\n".join(numbered_vocabulary(7, 0).classes))
+    assert load_faster_rcnn(str(path), vocabulary=read_vocabulary(tmp_path)).vocabulary == numbered_vocabulary(7, 0)
 
 
 def test_half_precision_is_read_as_single(tmp_path, image):
@@ -286,6 +289,27 @@ def test_a_checkpoint_that_would_run_something_is_refused_and_nothing_runs(tmp_p
     with pytest.raises(WeightsError, match="nothing of it was run"):
         read_weights(str(path), {})
     assert not harmed.exists()
+
+
+class Pointer:
+    """A dtype whose state makes numbers into pointers to objects, and a number of it that points anywhere."""
+
+    def __reduce__(self):
+        dtype = np.dtype("O8")
+        return np.float64(0).__reduce__()[0], (dtype, b"AAAAAAAA")
+
+
+def test_numbers_that_would_be_pointers_are_refused(tmp_path):
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps({"model": {"a": Pointer()}}))
+    with pytest.raises(WeightsError, match=r"damaged or cut off \(TypeError: an array of O8, expected numbers\)"):
+        read_weights(str(tmp_path / "w.pkl"), {})
+
+
+def test_old_files_of_several_maps_hold_anchors_of_no_use(tmp_path):
+    tensors = as_detectron2(random_network())
+    anchors = {f"proposal_generator.anchor_generator.cell_anchors.{level}": torch.ones(12, 4) for level in (0, 1)}
+    torch.save(tensors | anchors, tmp_path / "w.pth")
+    assert read_weights(str(tmp_path / "w.pth"), {}).network.architecture.anchors == ((1.0,) * 4,) * 12
 
 
 @pytest.mark.parametrize("kind", ["pickle", "torch", "legacy", "safetensors"])
@@ -356,6 +380,12 @@ def test_a_configuration_that_says_nonsense_is_refused_by_name(tmp_path):
     torch.save(as_detectron2(random_network()), tmp_path / "pytorch_model.bin")
     (tmp_path / "config.yaml").write_text("input: {min_size_test: wide}")
     with pytest.raises(WeightsError, match=r"input.min_size_test is 'wide', expected what short_side may be"):
+        read_weights(str(tmp_path), {})
+    (tmp_path / "config.yaml").write_text("input: {format: YUV}")
+    with pytest.raises(WeightsError, match=r"input.format is 'YUV', expected what channel_order may be"):
+        read_weights(str(tmp_path), {})
+    (tmp_path / "config.yaml").write_text("roi_heads: {nms_thresh_test: []}")
+    with pytest.raises(WeightsError, match=r"nms_thresh_test is \[\], expected what nms_threshold may be"):
         read_weights(str(tmp_path), {})
     (tmp_path / "config.yaml").write_text("!!python/object/apply:os.system [true]")
     with pytest.raises(WeightsError, match="no YAML of plain values"):

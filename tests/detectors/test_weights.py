@@ -64,6 +64,9 @@ def test_overrides_go_before_the_files_conventions(saved):
         ({"short_sde": "1"}, "'short_sde' is unknown; known: anchor_stride"),
         ({"boxes": "rough"}, "boxes is 'rough', expected one of raw, regressed"),
         ({"short_side": "wide"}, "short_side is 'wide'"),
+        ({"short_side": "0"}, "short_side is 0, expected at least 1"),
+        ({"pixel_means": "1,2"}, r"pixel_means is \(1.0, 2.0\), expected 3 numbers"),
+        ({"pixel_stds": "1,0,1"}, "expected no zero"),
     ],
 )
 def test_an_override_that_means_nothing_is_refused(overrides, message):
