@@ -271,7 +271,7 @@ TOY_GROUNDED = replace(
 TOY_RELATIONS = replace(
     TOY_GROUNDED,
     command="vinculum-train experiment --name congruence --regions regions --sentences sentences --out experiment",
-    expected="5 minutes on one core; two of four heads point at regions, and about when it ends seeds learn relations",
+    expected="5 minutes on one core; two of four heads point at regions, and some seeds learn relations by its end",
     encoder=replace(TOY_GROUNDED.encoder, dropout=0.0, attention_dropout=0.0),
     objectives=replace(TOY_GROUNDED.objectives, attention_supervision=AttentionSupervisionOptions(heads=(0, 1))),
     batches=replace(TOY_GROUNDED.batches, mask_words=0.35, grounding=GroundingOptions()),
