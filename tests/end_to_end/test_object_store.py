@@ -18,7 +18,7 @@ import pytest
 
 from annotations.toyworld.world import write_toy_world
 
-boto3 = pytest.importorskip("boto3", reason="moto[server] is not installed; it is in vinculum[test]")
+boto3 = pytest.importorskip("boto3", reason="moto[server] is not installed; it is in vinculum[test-s3]")
 
 VINCULUM = str(Path(sys.executable).with_name("vinculum"))
 ACCOUNT = {
