@@ -25,6 +25,4 @@ clean:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
-# apart: in one go pip tries version after version of boto3 for a quarter of an hour
-	$(BIN)/python -m pip install --quiet --editable '.[test-s3]'
 	touch $@
