@@ -96,8 +96,8 @@ class ExtractCommand:
     weights: str
     """A file or folder, ours or published, an id on Hugging Face, `toyworld`, or `random:SEED` for trials without."""
     detector: DetectorName = "faster-rcnn"
-    """faster-rcnn and detectron2 give regions; swin and vision-tower (ViT, CLIP, SigLIP, DINOv2) a grid, or, with
-    --boxes, regions pooled from it."""
+    """faster-rcnn and detectron2 give regions; swin and vision-tower (ViT, CLIP, SigLIP, DINOv2) a grid, or regions of
+    it where boxes are given."""
     config: str | None = None
     """detectron2: its YAML file, or a name in its model zoo such as COCO-Detection/faster_rcnn_R_101_C4_3x.yaml."""
     store: StoreName = "arrow"

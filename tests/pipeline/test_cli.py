@@ -121,9 +121,9 @@ def test_a_bad_setting_ends_extract_before_anything_starts(capsys, photos, argum
         assert word in message
 
 
-def test_boxes_can_not_be_given_to_a_detector_without_regions(capsys, photos):
-    message = refused(capsys, photos, "--detector", "swin", "--weights", "random:0", "--boxes", "boxes.json")
-    assert "'swin' has no regions" in message
+def test_a_grid_has_no_conventions_of_regions(capsys, photos):
+    message = refused(capsys, photos, "--detector", "swin", "--weights", "random:0", "--convention", "boxes=raw")
+    assert "'swin' gives a grid: it has no --convention" in message
 
 
 def test_a_url_whose_library_is_not_installed_says_what_to_install(capsys, photos):
