@@ -24,8 +24,8 @@ def resolve_precision(name: Precision, device: torch.device) -> torch.dtype:
 
 def keep_float32_exact(precision: Precision) -> None:
     """A GPU that was asked for float32 multiplies in it; by default convolutions would be rounded to TF32."""
-    exact = precision == "float32"
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = not exact
+    if precision == "float32":
+        torch.backends.cudnn.allow_tf32 = False  # matrix products are exact unless somebody asks for less
 
 
 def _has_bfloat16_units(device: torch.device) -> bool:
