@@ -30,6 +30,7 @@ from pipeline.identity import identity_of, identity_of_store
 from stores.atomic import locked, remove_leftovers
 from stores.catalog import STORES
 from stores.errors import StoreError
+from stores.growing_manifest import GrowingManifest
 from stores.layouts import RegionLayouts
 from stores.manifest import (
     MANIFEST_NAME,
@@ -37,9 +38,7 @@ from stores.manifest import (
     StoreName,
     read_manifest,
     require_same_configuration,
-    with_entry,
     without_lost_shards,
-    write_manifest,
 )
 from stores.places import FolderPlace
 from stores.plan import SHARD_PREFIX
@@ -118,7 +117,6 @@ def align(job: AlignmentJob) -> AlignmentSummary:
     with locked(job.out):
         remove_leftovers(job.out)
         manifest = _open_manifest(job.out, wanted)
-        write_manifest(job.out, manifest)
         settings = AlignSettings(
             regions=job.regions.absolute(),
             vectors=vectors,
@@ -136,19 +134,21 @@ def align(job: AlignmentJob) -> AlignmentSummary:
             strict=job.strict,
         )
         with AlignLog(job.out) as log:
-            manifest = _make_shards(job, settings, manifest, log)
+            with GrowingManifest(job.out, manifest) as growing:
+                _make_shards(job, settings, growing, log)
+            manifest = growing.manifest
             summary = _summary(job, manifest, log, dict(vector_drops.counts))
             log.finish(summary)
         remove_leftovers(job.out)  # of a worker that outlived the run it belonged to
     return summary
 
 
-def _make_shards(job: AlignmentJob, settings: AlignSettings, manifest: Manifest, log: AlignLog) -> Manifest:
-    """Run the tasks on Ray; the manifest on disk has each shard as soon as it is finished."""
-    tasks = _tasks(job, {Path(entry.name).stem for entry in manifest.shards})
+def _make_shards(job: AlignmentJob, settings: AlignSettings, growing: GrowingManifest, log: AlignLog) -> None:
+    """Run the tasks on Ray; the manifest has each shard when it is finished."""
+    tasks = _tasks(job, {Path(entry.name).stem for entry in growing.manifest.shards})
     first = next(tasks, None)
     if first is None:
-        return manifest
+        return
     with connected(job.address) as cluster:
         size = cluster.crew_size("cpu", job.workers, 1)
         log.start(size, regions=str(job.regions.absolute()), vectors=str(job.vectors), **_places(job.annotations))
@@ -156,9 +156,8 @@ def _make_shards(job: AlignmentJob, settings: AlignSettings, manifest: Manifest,
             for event in crew.run(chain([first], tasks)):
                 log.tell(event)
                 if isinstance(event, AlignReport):
-                    manifest = with_entry(manifest, event.entry)
-                    write_manifest(job.out, manifest)
-    return manifest
+                    growing.add(event.entry)
+                growing.write_if_due()
 
 
 def _tasks(job: AlignmentJob, finished: Collection[str]) -> Iterator[AlignTask]:

@@ -1,5 +1,6 @@
 """What each `vinculum` command takes; a field's docstring is its --help."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,7 +93,7 @@ class ExtractCommand:
     images: tuple[str, ...]
     """Folders (nested), .tar files, lists (.tsv and .csv: id, path; .txt: paths), files; paths or URLs."""
     out: Annotated[str, tyro.conf.arg(metavar="DIR_OR_URL")]
-    """The store: shards, manifest.json, plan.jsonl, run.jsonl; a folder that all nodes see, or s3://, gs:// ..."""
+    """The store: shards, their manifest, plan and index, run.jsonl; a folder that all nodes see, or s3://, gs:// ..."""
     weights: str
     """A file or folder, ours or published, an id on Hugging Face, `toyworld`, or `random:SEED` for trials without."""
     detector: DetectorName = "faster-rcnn"
@@ -201,6 +202,17 @@ class ExtractCommand:
         return (36 if self.num_boxes is None else self.num_boxes,) * 2
 
 
+def _share(option: str, text: str) -> float:
+    """Return what `1%` or `0.01` means; raises ValueError where it is no share."""
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise ValueError(f"{option} is {text!r}, expected a share of the shards, such as 1% or 0.01")
+    return share
+
+
 def name_and_value(text: str) -> tuple[str, str]:
     """Return both sides of NAME=VALUE; raises ValueError where there is no equals sign."""
     name, equals, value = text.partition("=")
@@ -217,13 +229,17 @@ class VerifyCommand:
     """
 
     store: Store
-    """The folder that extract wrote."""
+    """The folder that extract, align or convert wrote."""
+    sample: str = "100%"
+    """Share of the shards that are read, such as 1%, others each time; of the rest the sizes are looked at."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 
     def run(self) -> Result:
-        damages = verify(self.store)
-        lines = tuple(str(damage) for damage in damages) or (f"{self.store}: whole",)
+        share = _share("--sample", self.sample)
+        damages = verify(self.store, share=share)
+        read = "" if share == 1 else f", as far as {self.sample} of its shards tell"
+        lines = tuple(str(damage) for damage in damages) or (f"{self.store}: whole{read}",)
         summary = {"store": str(self.store), "damages": [asdict(damage) for damage in damages]}
         return Result(summary=summary, lines=lines, status=1 if damages else 0)
 

@@ -16,11 +16,14 @@ from pipeline.extract import open_manifest
 from pipeline.foreign_rows import ShardRows, distinct_rows, plan_rows, read_row
 from pipeline.identity import identity_of
 from pipeline.progress import RunLog
+from pipeline.remaining import Remaining
 from pipeline.sources import IdRule, list_images
-from pipeline.worker import ShardReport, ShardTask
+from pipeline.worker import ShardReport
 from stores.atomic import leftovers, locked, remove_leftovers
 from stores.catalog import STORES
 from stores.errors import StoreError
+from stores.growing_manifest import GrowingManifest
+from stores.image_index import require_index
 from stores.interchange.catalog import FORMATS, WRITERS, ForeignFormat, recognise
 from stores.interchange.rows import Row, RowError, Supplement
 from stores.interchange.sizes import read_sizes
@@ -30,8 +33,6 @@ from stores.manifest import (
     StoreName,
     describe_shard,
     read_manifest,
-    with_entry,
-    write_manifest,
 )
 from stores.places import FolderPlace
 from stores.plan import PLAN_NAME, PlannedShard, read_plan, write_plan
@@ -121,21 +122,22 @@ def _import(job: ConversionJob, name: str, store: StoreName) -> ConversionSummar
     with locked(job.out):
         remove_leftovers(job.out)
         manifest = open_manifest(job.out, wanted, FolderPlace(job.out).sizes())
-        existing = read_plan(job.out) if (job.out / PLAN_NAME).exists() else ()
+        existing = read_plan(job.out) if (job.out / PLAN_NAME).exists() else None
         plan = plan_rows(rows, pictures, job.shard_size, existing)
         write_plan(job.out, plan)
-        write_manifest(job.out, manifest)
-        finished = {Path(entry.name).stem for entry in manifest.shards}
-        tasks = [ShardTask(shard=shard) for shard in plan if shard.name not in finished]
-        with RunLog(job.out, tasks, num_ignored=0) as log:
-            if tasks:
-                log.start(CrewSize(workers=1, cpus_per_worker=1))
-            for task in tasks:
-                records = ShardRows(job.source, foreign, supplement, rows, task.shard)
-                report = _make_shard(job, manifest, task.shard, records)
-                log.tell(report)
-                manifest = with_entry(manifest, report.entry)
-                write_manifest(job.out, manifest)
+        left = Remaining.of(plan, manifest)
+        with RunLog(job.out, num_shards=len(left), num_images=left.num_images, num_ignored=0) as log:
+            with GrowingManifest(job.out, manifest) as growing:
+                if left:
+                    log.start(CrewSize(workers=1, cpus_per_worker=1))
+                for task in left.tasks():
+                    records = ShardRows(job.source, foreign, supplement, rows, task.shard)
+                    report = _make_shard(job, manifest, task.shard, records)
+                    log.tell(report)
+                    growing.add(report.entry)
+                    growing.write_if_due()
+            manifest = growing.manifest
+            require_index(job.out, plan, manifest)
             summary = ConversionSummary(
                 source=str(job.source),
                 source_format=name,
@@ -144,7 +146,7 @@ def _import(job: ConversionJob, name: str, store: StoreName) -> ConversionSummar
                 num_quarantined=sum(len(entry.failures) for entry in manifest.shards),
                 num_shards=len(manifest.shards),
                 num_shards_made=log.num_shards,
-                num_pictures=sum(bool(image.url) for shard in plan for image in shard.images),
+                num_pictures=sum(bool(image.url) for image in plan.images),
                 max_rounding_error=max((entry.max_rounding_error for entry in manifest.shards), default=0.0),
             )
             log.finish(summary)

@@ -1,6 +1,6 @@
 """`vinculum extract`: images to region or grid shards; the main path, from inputs to a finished store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -12,22 +12,23 @@ from pipeline.event_log import RUN_LOG_NAME
 from pipeline.given_boxes import read_given_boxes
 from pipeline.planning import plan_shards
 from pipeline.progress import RunLog
+from pipeline.remaining import Remaining
 from pipeline.sources import IdRule, list_images
 from pipeline.worker import ShardReport, ShardTask, ShardWorker, WorkerSettings
 from stores.catalog import STORES
 from stores.errors import StoreError
+from stores.growing_manifest import GrowingManifest
+from stores.image_index import INDEX_NAME, require_index
 from stores.manifest import (
     MANIFEST_NAME,
     Manifest,
     StoreName,
     read_manifest,
     require_same_configuration,
-    with_entry,
     without_lost_shards,
-    write_manifest,
 )
-from stores.places import Place, place_of
-from stores.plan import PLAN_NAME, SHARD_PREFIX, PlannedShard, read_plan, write_plan
+from stores.places import place_of
+from stores.plan import PLAN_NAME, SHARD_PREFIX, read_plan, write_plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,34 +80,38 @@ def extract(job: ExtractionJob) -> ExtractionSummary:
     )
     listing = list_images(job.images, job.image_id)
     place = place_of(job.out)
-    with place.owned((MANIFEST_NAME, PLAN_NAME, RUN_LOG_NAME)) as folder:
+    with place.owned((MANIFEST_NAME, PLAN_NAME, INDEX_NAME, RUN_LOG_NAME)) as folder:
         manifest = open_manifest(folder, wanted, place.sizes())
-        plan = plan_shards(listing.images, job.shard_size, _existing_plan(folder))
-        write_plan(folder, plan)
-        place.publish(folder / PLAN_NAME)
-        write_manifest(folder, manifest)
-        place.publish(folder / MANIFEST_NAME)
-        tasks = _tasks(plan, manifest, job.retry_quarantine)
+        existing = read_plan(folder) if (folder / PLAN_NAME).exists() else None
+        plan = plan_shards(listing.images, job.shard_size, existing)
+        if plan is not existing:
+            write_plan(folder, plan)
+            place.publish(folder / PLAN_NAME)
+        left = Remaining.of(plan, manifest, retry_quarantine=job.retry_quarantine)
+        growing = GrowingManifest(folder, manifest, place.publish)
         try:
-            with RunLog(folder, tasks, num_ignored=listing.num_ignored) as log:
-                if tasks:
-                    manifest = _make_shards(job, place, folder, manifest, tasks, log)
-                summary = _summary(str(job.out), manifest, log)
+            with RunLog(
+                folder, num_shards=len(left), num_images=left.num_images, num_ignored=listing.num_ignored
+            ) as log:
+                with growing:
+                    if left:
+                        _make_shards(job, growing, left.tasks(), log)
+                if require_index(folder, plan, growing.manifest):
+                    place.publish(folder / INDEX_NAME)
+                summary = _summary(str(job.out), growing.manifest, log)
                 log.finish(summary)
         finally:
             place.publish(folder / RUN_LOG_NAME)
     return summary
 
 
-def _make_shards(
-    job: ExtractionJob, place: Place, folder: Path, manifest: Manifest, tasks: Sequence[ShardTask], log: RunLog
-) -> Manifest:
-    """Run the tasks on Ray; the store's manifest has each shard as soon as it is finished."""
+def _make_shards(job: ExtractionJob, growing: GrowingManifest, tasks: Iterable[ShardTask], log: RunLog) -> None:
+    """Run the tasks on Ray; the manifest has each shard when it is finished."""
     with connected(job.address) as cluster:
         size = cluster.crew_size(job.detector.device, job.workers, job.cpus_per_worker)
         settings = WorkerSettings(
             detector=job.detector,
-            configuration=manifest.configuration,
+            configuration=growing.manifest.configuration,
             store=job.store,
             out=str(job.out if "://" in str(job.out) else Path(job.out).absolute()),
             batch_size=job.batch_size,
@@ -118,10 +123,8 @@ def _make_shards(
             for event in crew.run(tasks):
                 log.tell(event)
                 if isinstance(event, ShardReport):
-                    manifest = with_entry(manifest, event.entry)
-                    write_manifest(folder, manifest)
-                    place.publish(folder / MANIFEST_NAME)
-    return manifest
+                    growing.add(event.entry)
+                growing.write_if_due()
 
 
 def open_manifest(out: Path, wanted: Manifest, sizes: Mapping[str, int]) -> Manifest:
@@ -138,20 +141,6 @@ def open_manifest(out: Path, wanted: Manifest, sizes: Mapping[str, int]) -> Mani
     manifest = read_manifest(out)
     require_same_configuration(manifest, wanted, out)
     return without_lost_shards(manifest, sizes)
-
-
-def _existing_plan(out: Path) -> Sequence[PlannedShard]:
-    return read_plan(out) if (out / PLAN_NAME).exists() else ()
-
-
-def _tasks(plan: Sequence[PlannedShard], manifest: Manifest, retry_quarantine: bool) -> list[ShardTask]:
-    """Return the shards to make: those not in the manifest and, on request, those with images in quarantine."""
-    finished = {Path(entry.name).stem: entry for entry in manifest.shards}
-    missing = [ShardTask(shard=shard) for shard in plan if shard.name not in finished]
-    if not retry_quarantine:
-        return missing
-    failed = {name: frozenset(each.image_id for each in entry.failures) for name, entry in finished.items()}
-    return missing + [ShardTask(shard=shard, retry=failed[shard.name]) for shard in plan if failed.get(shard.name)]
 
 
 def _boxes_identity(job: ExtractionJob) -> dict[str, str] | None:

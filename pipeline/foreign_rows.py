@@ -1,16 +1,17 @@
 """Rows of a foreign file as a store needs them: each under an id of its own, planned into shards, read or not."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from detectors.records import RecordError, RegionFeatures
 from pipeline.sources import SourceError
+from stores.image_sources import ImageSource, ImageSources
 from stores.interchange.catalog import ForeignFormat
 from stores.interchange.rows import ImportedRegions, Row, RowError, Supplement
 from stores.manifest import FailedImage
-from stores.plan import SHARD_PREFIX, ImageSource, PlannedShard
+from stores.plan import Plan, PlannedShard
 from stores.schema import check_image_id
 
 
@@ -36,28 +37,23 @@ def distinct_rows(rows: Iterable[Row]) -> dict[str, Row]:
 
 
 def plan_rows(
-    rows: Mapping[str, Row], pictures: Mapping[str, ImageSource], shard_size: int, existing: Sequence[PlannedShard]
-) -> tuple[PlannedShard, ...]:
+    rows: Mapping[str, Row], pictures: Mapping[str, ImageSource], shard_size: int, existing: Plan | None = None
+) -> Plan:
     """Return the existing shards or, without any, shards of rows that follow one another; with their pictures' places.
 
     Raises:
         SourceError: the existing plan has images that the rows lack.
     """
-    if not existing:
+    if existing is None:
         ids = list(rows)
-        chunks = (ids[first : first + shard_size] for first in range(0, len(ids), shard_size))
-        existing = [
-            PlannedShard(f"{SHARD_PREFIX}{number:05d}", tuple(ImageSource(each, "") for each in _in_order(chunk)))
-            for number, chunk in enumerate(chunks)
-        ]
-    for image in (image for shard in existing for image in shard.images if image.image_id not in rows):
-        raise SourceError(
-            f"image id {image.image_id!r} is planned in this store, expected it in the source; use a new --out"
-        )
-    return tuple(
-        PlannedShard(shard.name, tuple(pictures.get(image.image_id, image) for image in shard.images))
-        for shard in existing
-    )
+        chunks = (_in_order(ids[first : first + shard_size]) for first in range(0, len(ids), shard_size))
+        existing = Plan.of_shards([ImageSource(each, "") for each in chunk] for chunk in chunks)
+    for image_id in existing.images.image_ids():
+        if image_id not in rows:
+            raise SourceError(
+                f"image id {image_id!r} is planned in this store, expected it in the source; use a new --out"
+            )
+    return existing.with_images(ImageSources.of(pictures.get(image.image_id, image) for image in existing.images))
 
 
 def read_row(source: Path, foreign: ForeignFormat, row: Row, supplement: Supplement) -> ImportedRegions:

@@ -18,10 +18,11 @@ from pipeline.plots import plot_throughput
 from pipeline.run_log import STAGES, read_runs
 from stores.atomic import replacing
 from stores.errors import DamagedFileError
+from stores.image_sources import ImageSources
 from stores.manifest import FailedImage, Manifest, fingerprint
 from stores.pages.page import page_environment
 from stores.pages.pictures import Picture, load_picture
-from stores.plan import ImageSource, read_plan
+from stores.plan import read_plan
 from stores.reading import FeatureStore, open_store
 
 TEMPLATE = "inspect.html.j2"
@@ -109,13 +110,12 @@ def write_page(store: Path, page: Path, *, num_images: int) -> PageSummary:
     return PageSummary(page=str(page), num_images=len(exhibits), num_quarantined=len(quarantine))
 
 
-def _planned(store: Path) -> tuple[dict[str, ImageSource], str]:
+def _planned(store: Path) -> tuple[ImageSources, str]:
     """Return where each planned image is, or nothing and why: shards outlive a lost plan."""
     try:
-        plan = read_plan(store)
+        return read_plan(store).images, ""
     except DamagedFileError as error:
-        return {}, f"nothing tells where the picture is: {error}"
-    return {image.image_id: image for shard in plan for image in shard.images}, ""
+        return ImageSources.of(()), f"nothing tells where the picture is: {error}"
 
 
 def _spread(image_ids: Sequence[str], count: int) -> list[str]:
@@ -124,8 +124,8 @@ def _spread(image_ids: Sequence[str], count: int) -> list[str]:
     return [image_ids[(2 * number + 1) * len(image_ids) // (2 * count)] for number in range(count)]
 
 
-def _exhibit(record: Features, manifest: Manifest, sources: dict[str, ImageSource], plan_missing: str) -> Exhibit:
-    source = sources.get(record.image_id)
+def _exhibit(record: Features, manifest: Manifest, sources: ImageSources, plan_missing: str) -> Exhibit:
+    source = sources.find(record.image_id)
     if source is None:
         missing = Picture(missing=plan_missing or "the plan does not tell where the picture is")
         return make_exhibit(record, manifest, missing, "")

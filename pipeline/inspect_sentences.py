@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from pipeline.sentence_shards import shards_of_sources
 from pipeline.sentence_survey import MAX_ENTROPY_BITS, MAX_READ, choose_places, survey_source
 from stores.atomic import replacing
 from stores.errors import StoreError
+from stores.image_sources import ImageSources
 from stores.layouts import RegionLayouts
 from stores.manifest import DropCount, Manifest, fingerprint
 from stores.pages.page import as_script, page_environment
 from stores.pages.pictures import Picture, load_picture, planned_sources
 from stores.pages.regions import named_regions
-from stores.plan import ImageSource
 from stores.sentence_reading import open_sentences
 
 TEMPLATE = "inspect_sentences.html.j2"
@@ -129,10 +129,11 @@ def _pictures(shown: Sequence[AlignedSentence], layouts: RegionLayouts) -> dict[
     return {image_id: _picture(image, sources) for image_id, image in images.items()}
 
 
-def _picture(image: SentenceImage, sources: Mapping[str, ImageSource]) -> dict[str, str]:
+def _picture(image: SentenceImage, sources: ImageSources) -> dict[str, str]:
     picture = Picture(missing="the region store's plan does not tell where the picture is")
-    if image.image_id in sources:
-        picture = load_picture(sources[image.image_id], width=image.width, height=image.height)
+    source = sources.find(image.image_id)
+    if source is not None:
+        picture = load_picture(source, width=image.width, height=image.height)
     return {"uri": picture.data_uri, "missing": picture.missing}
 
 

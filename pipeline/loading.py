@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from detectors.images import ImageError, decode_image
 from detectors.records import DecodedImage, Detector, PreparedImage, RecordError
 from stores.image_bytes import read_source
+from stores.image_sources import ImageSource
 from stores.manifest import FailedImage
-from stores.plan import ImageSource
 from stores.schema import check_image_id
 
 Stage = Literal["read", "decode", "detect", "store"]

@@ -17,9 +17,9 @@ from detectors.records import DecodedImage, RegionFeatures
 from pipeline.foreign_rows import distinct_rows, read_row
 from pipeline.sources import IdRule, list_images
 from stores.image_bytes import read_source
+from stores.image_sources import ImageSource
 from stores.interchange.catalog import FORMATS, recognise
 from stores.interchange.rows import Supplement
-from stores.plan import ImageSource
 
 WHERE_WEIGHTS_ARE = """\
 none given. The detector's published weights, under their authors' licences:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from pipeline.crew import CrewSize, Notice
 from pipeline.event_log import EventLog
-from pipeline.worker import Progress, ShardReport, ShardTask
+from pipeline.worker import Progress, ShardReport
 from stores.manifest import FailedImage
 
 VERSIONED = ("vinculum", "torch", "torchvision", "transformers", "ray", "pyarrow", "lmdb", "opencv-python-headless")
@@ -20,16 +20,19 @@ VERSIONED = ("vinculum", "torch", "torchvision", "transformers", "ray", "pyarrow
 class RunLog:
     """A bar with images/s and time left on a terminal, a line a shard elsewhere; every event a line of `run.jsonl`."""
 
-    def __init__(self, out: Path, tasks: Sequence[ShardTask], *, num_ignored: int, stream: TextIO = sys.stderr) -> None:
+    def __init__(
+        self, out: Path, *, num_shards: int, num_images: int, num_ignored: int, stream: TextIO = sys.stderr
+    ) -> None:
+        """`num_shards` and `num_images` are still to do."""
         self.num_shards = 0
         self.num_images = 0
         self._events = EventLog(out, stream)
-        self._num_planned_shards = len(tasks)
+        self._num_planned_shards = num_shards
         self._num_ignored = num_ignored
         self._told: set[str] = set()
         self._started = time.monotonic()
         self._bar = tqdm(
-            total=sum(task.num_images for task in tasks),
+            total=num_images,
             unit="image",
             file=stream,
             smoothing=0.05,

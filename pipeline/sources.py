@@ -10,7 +10,8 @@ from typing import Literal
 
 import fsspec
 
-from stores.plan import ImageSource
+from stores.image_lists import read_plain_list
+from stores.image_sources import ClaimedTwiceError, ImageSource, ImageSources
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"}
 LIST_SUFFIXES = {".tsv": "\t", ".csv": ","}
@@ -26,7 +27,7 @@ class SourceError(ValueError):
 class Listing:
     """What `list_images` found."""
 
-    images: tuple[ImageSource, ...]
+    images: ImageSources
     """Ascending by the UTF-8 bytes of their ids, which are unique."""
     num_ignored: int
     """Files in folders and archives whose names are not an image's."""
@@ -42,27 +43,32 @@ def list_images(places: Sequence[str], id_rule: IdRule = "stem") -> Listing:
     """
     if not places:
         raise SourceError("--images names nothing; expected folders, tar files, lists or single files")
-    by_id: dict[str, ImageSource] = {}
+    found = [_images_of(place, id_rule) for place in places]
+    try:
+        images = ImageSources.joined([each.images for each in found]).in_order()
+    except ClaimedTwiceError as error:
+        raise SourceError(f"{error}; use --image-id path, or a .tsv list with ids of your own") from error
+    return Listing(images=images, num_ignored=sum(each.num_ignored for each in found))
+
+
+def _images_of(place: str, id_rule: IdRule) -> Listing:
+    """Return the images of one place, in any order."""
+    delimiter = LIST_SUFFIXES.get(PurePosixPath(place).suffix.lower())
+    plain = read_plain_list(place, delimiter, _folder_of(place)) if delimiter else None
     num_ignored = 0
-    for place in places:
-        found = 0
+
+    def images() -> Iterator[ImageSource]:
+        nonlocal num_ignored
         for item in _walk(place, id_rule):
             if item is None:
                 num_ignored += 1
-                continue
-            found += 1
-            other = by_id.setdefault(item.image_id, item)
-            if other != item:
-                raise SourceError(
-                    f"image id {item.image_id!r} is claimed by {other.location!r} and by {item.location!r}; "
-                    "use --image-id path, or a .tsv list with ids of your own"
-                )
-        if not found:
-            raise SourceError(
-                f"{place!r}: no image found; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
-            )
-    images = sorted(by_id.values(), key=lambda source: source.image_id.encode(errors="surrogatepass"))
-    return Listing(images=tuple(images), num_ignored=num_ignored)
+            else:
+                yield item
+
+    found = ImageSources.of(images()) if plain is None else plain
+    if not found:
+        raise SourceError(f"{place!r}: no image found; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return Listing(images=found, num_ignored=num_ignored)
 
 
 def _walk(place: str, id_rule: IdRule) -> Iterator[ImageSource | None]:
@@ -136,7 +142,7 @@ def _tar_members(place: str, id_rule: IdRule) -> Iterator[ImageSource | None]:
 
 def _list_lines(place: str, suffix: str, id_rule: IdRule) -> Iterator[ImageSource | None]:
     """Yield what a list names; its relative paths are relative to the list's folder."""
-    folder = place.rpartition("/")[0] if "://" in place else str(Path(place).absolute().parent)
+    folder = _folder_of(place)
     try:
         with fsspec.open(place, "rt", encoding="utf-8-sig", newline="") as file:
             if suffix == ".txt":
@@ -150,6 +156,10 @@ def _list_lines(place: str, suffix: str, id_rule: IdRule) -> Iterator[ImageSourc
         raise SourceError(f"{place!r}: no such file") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise SourceError(f"{place!r}: not a list in UTF-8 ({error})") from error
+
+
+def _folder_of(place: str) -> str:
+    return place.rpartition("/")[0] if "://" in place else str(Path(place).absolute().parent)
 
 
 def _listed(line: str, fields: list[str], folder: str, num_fields: int, id_rule: IdRule) -> ImageSource:

@@ -1,30 +1,28 @@
 """Whether a store is what its manifest says, and how to make it so again."""
 
-import errno
+import math
+import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from pipeline.shard_checks import check_shard, check_size
 from stores.atomic import leftovers, locked, remove_leftovers
 from stores.catalog import STORES
 from stores.errors import DamagedFileError, StoreError
+from stores.image_index import INDEX_NAME, read_index
 from stores.manifest import (
     MANIFEST_NAME,
     Manifest,
-    ShardEntry,
     StoreName,
     describe_shard,
-    fingerprint,
     read_manifest,
     write_manifest,
 )
-from stores.plan import PLAN_NAME, SHARD_PREFIX, read_plan
+from stores.plan import PLAN_NAME, SHARD_PREFIX, Plan, read_plan
 from stores.seal import is_intact
-
-Plan = dict[str, list[str]]
-"""Shard name without suffix → the ids of its planned images, in row order. Sentences have no plan."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,10 +56,14 @@ class Repair:
         return f"{self.subject}: {self.outcome}"
 
 
-def verify(folder: Path) -> list[Damage]:
+def verify(folder: Path, *, share: float = 1.0) -> list[Damage]:
     """Return all that is not as written, having read every byte; a shard still to do is no damage.
 
     Changes nothing. While a run writes to the store, its temporary files and newest shard are reported too.
+
+    Args:
+        share: of the shards whose bytes are read, others each time; of all others the sizes are looked at, and
+            manifest, plan and index are read whole.
 
     Raises:
         StoreError: a newer version of this program wrote the store.
@@ -78,12 +80,19 @@ def verify(folder: Path) -> list[Damage]:
             for path in _shard_files(folder)
             if not is_intact(path)
         ]
-    damages += _shard_damages(folder, manifest, plan)
+    chosen = {entry.name for entry in random.sample(manifest.shards, num_sampled(manifest, share))}
+    damages += _shard_damages(folder, manifest, plan, chosen)
+    damages += _index_damages(folder, manifest, plan)
     damages += [
         Damage(subject=path.name, found="a shard that the manifest does not name", expected="none")
         for path in _strangers(folder, manifest)
     ]
     return damages
+
+
+def num_sampled(manifest: Manifest, share: float) -> int:
+    """Return how many shards are a share of the store, at least one where there are any."""
+    return math.ceil(share * len(manifest.shards))
 
 
 def repair(folder: Path) -> list[Repair]:
@@ -122,6 +131,9 @@ def _put_back(folder: Path, plan: Plan | DamagedFileError | None, manifest: Mani
                 outcome=f"{plan.found}; vinculum {_command(manifest)} with the same inputs plans anew",
             )
         )
+    for damage in _index_damages(folder, manifest, plan):
+        (folder / INDEX_NAME).unlink()
+        repairs.append(Repair(subject=INDEX_NAME, outcome=f"{damage.found}; {_command(manifest)} makes it again"))
     reasons = {damage.subject: damage.found for damage in _shard_damages(folder, manifest, plan)}
     if reasons:
         # The manifest first: killed in between, a file that it no longer names is a stranger to the next repair.
@@ -157,7 +169,8 @@ def _rebuild(folder: Path, plan: Plan | DamagedFileError, lost: DamagedFileError
                 "than the shards before it, expected one store's; move the strange shards away, then repair again"
             )
         manifest = alike
-        if image_ids == plan.get(path.stem):
+        number = plan.number_of(path.stem)
+        if number is not None and image_ids == plan.images_of(number).image_ids():
             entries.append(describe_shard(path, len(image_ids)))
         else:
             reasons[path.name] = "lacks planned images, and why was in the lost manifest"
@@ -186,57 +199,18 @@ def _delete(folder: Path, reasons: dict[str, str], command: str) -> list[Repair]
     ]
 
 
-def _shard_damages(folder: Path, manifest: Manifest, plan: Plan | DamagedFileError | None) -> list[Damage]:
-    checked = [_try(_check_shard, folder, manifest, entry, plan) for entry in manifest.shards]
+def _shard_damages(
+    folder: Path, manifest: Manifest, plan: Plan | DamagedFileError | None, chosen: Collection[str] | None = None
+) -> list[Damage]:
+    """Return what is wrong with the shards; of those that are not chosen, if some are, only the size is looked at."""
+    known = plan if isinstance(plan, Plan) else None
+    checked = [
+        _try(check_shard, folder, manifest, entry, known)
+        if chosen is None or entry.name in chosen
+        else _try(check_size, folder, entry)
+        for entry in manifest.shards
+    ]
     return [_damage(each) for each in checked if isinstance(each, DamagedFileError)]
-
-
-def _check_shard(folder: Path, manifest: Manifest, entry: ShardEntry, plan: Plan | DamagedFileError | None) -> None:
-    """The shard's bytes are those in the manifest, were made as it says, and hold the planned images."""
-    path = folder / entry.name
-    try:
-        found = describe_shard(path, entry.rows)
-    except FileNotFoundError as error:
-        raise DamagedFileError(path, found="missing", expected=f"{entry.bytes} bytes") from error
-    except OSError as error:
-        if error.errno != errno.EIO:  # anything else, such as missing permission, says nothing about the bytes
-            raise
-        raise DamagedFileError(
-            path, found="unreadable (Input/output error)", expected=f"{entry.bytes} bytes"
-        ) from error
-    if found.bytes != entry.bytes:
-        raise DamagedFileError(path, found=f"{found.bytes} bytes", expected=f"{entry.bytes} bytes")
-    if found.sha256 != entry.sha256:
-        raise DamagedFileError(path, found=f"SHA-256 {found.sha256}", expected=entry.sha256)
-    with STORES[manifest.store].open_shard(path) as shard:
-        made, image_ids = shard.description, list(shard.row_ids)
-    if made.content != manifest.content:
-        raise DamagedFileError(path, found=f"a shard of {made.content}", expected=f"one of {manifest.content}")
-    if made.fingerprint != fingerprint(manifest.configuration):
-        expected = f"{fingerprint(manifest.configuration)} as in the manifest"
-        raise DamagedFileError(path, found=f"fingerprint {made.fingerprint}", expected=expected)
-    if len(image_ids) != entry.rows:
-        raise DamagedFileError(path, found=f"{len(image_ids)} rows", expected=f"{entry.rows} rows")
-    if isinstance(plan, dict):
-        _check_images(path, image_ids, entry, plan)
-
-
-def _check_images(path: Path, image_ids: list[str], entry: ShardEntry, plan: Plan) -> None:
-    planned = plan.get(path.stem)
-    if planned is None:
-        raise DamagedFileError(
-            path, found="a shard that is not planned", expected=f"one of the {len(plan)} in {PLAN_NAME}"
-        )
-    failed = [failure.image_id for failure in entry.failures]
-    for image_id, times in (Counter(image_ids + failed) - Counter(planned)).items():
-        here = "not planned for it" if image_id not in planned else f"{times + 1} times, in rows or quarantine"
-        raise DamagedFileError(path, found=f"image {image_id!r} {here}", expected="each planned image once")
-    for image_id in Counter(planned) - Counter(image_ids + failed):
-        found = f"image {image_id!r} neither in a row nor in quarantine"
-        raise DamagedFileError(path, found=found, expected="each planned image once")
-    quarantine = set(failed)
-    if image_ids != [image_id for image_id in planned if image_id not in quarantine]:
-        raise DamagedFileError(path, found="rows in another order", expected="the order of the plan")
 
 
 def _read_both(folder: Path) -> tuple[Plan | DamagedFileError | None, Manifest | DamagedFileError]:
@@ -256,13 +230,23 @@ def _holds_sentences(folder: Path) -> bool:
 
 
 def _read_plan(folder: Path) -> Plan:
-    shards = read_plan(folder)
-    planned = Counter(image.image_id for shard in shards for image in shard.images)
-    for image_id, times in planned.most_common(1):
-        if times > 1:
-            found = f"image {image_id!r} {times} times"
-            raise DamagedFileError(folder / PLAN_NAME, found=found, expected="each image once")
-    return {shard.name: [image.image_id for image in shard.images] for shard in shards}
+    plan = read_plan(folder)
+    if plan.images.num_distinct() < len(plan.images):
+        ((image_id, times),) = Counter(plan.images.image_ids()).most_common(1)
+        raise DamagedFileError(
+            folder / PLAN_NAME, found=f"image {image_id!r} {times} times", expected="each image once"
+        )
+    return plan
+
+
+def _index_damages(folder: Path, manifest: Manifest, plan: Plan | DamagedFileError | None) -> list[Damage]:
+    """Return what is wrong with the index of the manifest's images; none may be there, or one of an older manifest."""
+    index = _try(read_index, folder, manifest)
+    if isinstance(index, DamagedFileError):
+        return [_damage(index)]
+    if index is None or not isinstance(plan, Plan) or index.is_of(plan, manifest):
+        return []
+    return [Damage(subject=INDEX_NAME, found="other images than are planned", expected="those of the shards")]
 
 
 def _shard_files(folder: Path) -> list[Path]:

@@ -22,9 +22,10 @@ from pipeline.given_boxes import read_given_boxes
 from pipeline.loading import IMAGE_FAULTS, LoadedImage, failed, load_ahead, load_image
 from pipeline.metrics import WorkerMetrics
 from stores.catalog import STORES
+from stores.image_sources import ImageSource
 from stores.manifest import FailedImage, ShardEntry, StoreName, describe_shard
 from stores.places import place_of
-from stores.plan import ImageSource, PlannedShard
+from stores.plan import PlannedShard
 
 WINDOW_BATCHES = 8
 """Images are sorted into batches of one shape among this many batches' worth; a batch of one needs no sorting."""

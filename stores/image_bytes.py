@@ -6,7 +6,7 @@ from typing import IO
 
 import fsspec
 
-from stores.plan import ImageSource
+from stores.image_sources import ImageSource
 
 
 def read_source(source: ImageSource) -> bytes:

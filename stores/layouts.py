@@ -7,6 +7,7 @@ from annotations.aligned import ImageRegions
 from annotations.records import SentenceImage
 from stores.catalog import STORES
 from stores.errors import StoreError
+from stores.image_index import open_index
 from stores.manifest import Manifest, read_manifest
 
 MAX_LOADED_SHARDS = 128
@@ -21,30 +22,27 @@ class RegionLayouts:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.manifest = _require_regions(folder, read_manifest(folder))
-        self._shard_of: dict[str, int] = {}
+        self._index = open_index(folder, self.manifest)
         self._loaded: OrderedDict[int, dict[str, ImageRegions]] = OrderedDict()
-        for number, entry in enumerate(self.manifest.shards):
-            with STORES[self.manifest.store].open_shard(folder / entry.name) as shard:
-                self._shard_of |= dict.fromkeys(shard.row_ids, number)
 
     def __len__(self) -> int:
-        return len(self._shard_of)
+        return len(self._index)
 
     def __contains__(self, image_id: str) -> bool:
-        return image_id in self._shard_of
+        return image_id in self._index
 
     def find(self, image: SentenceImage) -> ImageRegions | None:
         """Return the image's regions under its own id, or under a name that COCO gives the same photograph."""
-        if image.image_id in self._shard_of:
-            return self._get(image.image_id)
+        names = [image.image_id]
         if image.coco_id.isdecimal():
-            for name in _COCO_NAMES:
-                if (image_id := name.format(int(image.coco_id))) in self._shard_of:
-                    return self._get(image_id)
-        return None
+            names += [name.format(int(image.coco_id)) for name in _COCO_NAMES]
+        return next((found for name in names if (found := self._get(name)) is not None), None)
 
-    def _get(self, image_id: str) -> ImageRegions:
-        number = self._shard_of[image_id]
+    def _get(self, image_id: str) -> ImageRegions | None:
+        place = self._index.find(image_id)
+        if place is None:
+            return None
+        number, _ = place
         layouts = self._loaded.get(number)
         if layouts is None:
             if len(self._loaded) >= MAX_LOADED_SHARDS:

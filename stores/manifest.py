@@ -134,12 +134,6 @@ def read_manifest(folder: Path) -> Manifest:
         raise DamagedFileError(path, found=f"a missing or unknown field ({error})", expected="a manifest") from error
 
 
-def with_entry(manifest: Manifest, entry: ShardEntry) -> Manifest:
-    """Return the manifest with the entry in its place, instead of one of the same name."""
-    others = [other for other in manifest.shards if other.name != entry.name]
-    return replace(manifest, shards=tuple(sorted([*others, entry], key=lambda each: each.name)))
-
-
 def without_lost_shards(manifest: Manifest, sizes: Mapping[str, int]) -> Manifest:
     """Return the manifest with those entries only whose files are there and as large as they were.
 

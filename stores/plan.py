@@ -1,45 +1,31 @@
-"""The store's `plan.jsonl`: which image goes into which shard, decided once and before any work.
+"""The store's `plan.arrow`: which image goes into which shard, decided once and before any work.
 
-One line per shard, `{"shard": "shard-00000", "images": [[image_id, url], ...]}`; images inside an archive have three
-more fields, `[image_id, url, offset, size, member]`. The last line counts the shards and seals the lines above it.
+One row per image, an Arrow file as a shard is: `shard`, the number of the image's shard; `image_id`, `url` and, for
+images inside an archive, `offset`, `size` and `member`, all texts as bytes. Rows of one shard follow one another,
+ascending by the bytes of their ids. The file is mapped, so that what nobody asks for is not read.
 """
 
-import hashlib
-import json
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import overload
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from stores.atomic import replacing
 from stores.errors import DamagedFileError
-from stores.manifest import canonical_json
+from stores.image_sources import COLUMNS, ImageSource, ImageSources
+from stores.seal import UNSEALED, is_intact, seal
 
-PLAN_NAME = "plan.jsonl"
+PLAN_NAME = "plan.arrow"
 SHARD_PREFIX = "shard-"
-"""Every shard's name starts so; `repair` touches no other file but manifest, plan and temporaries."""
+"""Every shard's name starts so; `repair` touches no other file but manifest, plan, index and temporaries."""
 
 _ADVICE = "run vinculum extract again with the same inputs to plan anew"
-
-
-@dataclass(frozen=True, slots=True)
-class ImageSource:
-    """Where one image's bytes are."""
-
-    image_id: str
-    url: str
-    """A path or URL; for images inside an archive the archive's."""
-    offset: int | None = None
-    """Bytes from the archive's start; None: the whole file is the image."""
-    size: int | None = None
-    """Bytes from `offset` on."""
-    member: str | None = None
-    """The image's name inside the archive."""
-
-    @property
-    def location(self) -> str:
-        """Return what a person looks for: the url, or `archive.tar::member`."""
-        return self.url if self.member is None else f"{self.url}::{self.member}"
+_SCHEMA = pa.schema([pa.field("shard", pa.int32()), *COLUMNS])
+_BATCH_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,52 +38,120 @@ class PlannedShard:
     """Ascending by the UTF-8 bytes of their ids; the shard's rows have this order."""
 
 
-def write_plan(folder: Path, shards: Iterable[PlannedShard]) -> None:
-    """`folder` has this plan, whole and on disk; `shards` may be a generator."""
-    digest, count = hashlib.sha256(), 0
-    with replacing(folder / PLAN_NAME) as temporary, temporary.open("wb") as file:
-        for count, shard in enumerate(shards, start=1):  # noqa: B007  the last count is the number of shards
-            line = canonical_json({"shard": shard.name, "images": [_fields(image) for image in shard.images]}) + b"\n"
-            digest.update(line)
-            file.write(line)
-        file.write(canonical_json({"shards": count, "sha256": digest.hexdigest()}) + b"\n")
+class Plan(Sequence[PlannedShard]):
+    """The shards of a store by number; one is made of objects when it is asked for."""
+
+    def __init__(self, images: ImageSources, starts: NDArray[np.int64]) -> None:
+        self.images = images
+        """Of all shards, one after another."""
+        self._starts = starts
+        """[shards + 1]; the row of each shard's first image, and one past the last."""
+
+    @classmethod
+    def of(cls, images: ImageSources, shard_size: int) -> "Plan":
+        """Return a plan of these images in their order, so many a shard; the last takes the rest."""
+        return cls(images, np.append(np.arange(0, len(images), shard_size), len(images)))
+
+    @classmethod
+    def of_shards(cls, shards: Iterable[Iterable[ImageSource]]) -> "Plan":
+        """Return a plan of these shards, none of them empty."""
+        parts = [list(shard) for shard in shards]
+        images = ImageSources.of(image for shard in parts for image in shard)
+        return cls(images, np.cumsum([0, *map(len, parts)]))
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    @overload
+    def __getitem__(self, number: int) -> PlannedShard: ...
+    @overload
+    def __getitem__(self, number: slice) -> "Plan": ...
+    def __getitem__(self, number: int | slice) -> "PlannedShard | Plan":
+        if isinstance(number, slice):
+            start, stop, _ = number.indices(len(self))
+            starts = self._starts[start : max(start, stop) + 1]
+            return Plan(self.images[int(starts[0]) : int(starts[-1])], starts - starts[0])
+        number = range(len(self))[number]
+        return PlannedShard(shard_name(number), tuple(self.images_of(number)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Plan) and np.array_equal(self._starts, other._starts) and self.images == other.images
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Return how many images each shard has, int64 [shards]."""
+        return np.diff(self._starts)
+
+    def images_of(self, number: int) -> ImageSources:
+        """Return the images of one shard."""
+        return self.images[int(self._starts[number]) : int(self._starts[number + 1])]
+
+    def rows_of(self, number: int) -> NDArray[np.int64]:
+        """Return the rows of one shard's images among those of all shards."""
+        return np.arange(self._starts[number], self._starts[number + 1])
+
+    def number_of(self, name: str) -> int | None:
+        """Return which shard has this name; None where none has."""
+        digits = name.removeprefix(SHARD_PREFIX)
+        number = int(digits) if digits.isdecimal() else -1
+        return number if 0 <= number < len(self) and shard_name(number) == name else None
+
+    def with_images(self, images: ImageSources) -> "Plan":
+        """Return the plan with as many other images in the same shards."""
+        return Plan(images, self._starts)
+
+    def followed_by(self, new: ImageSources, shard_size: int) -> "Plan":
+        """Return the plan with new images in shards of their own after those that there are."""
+        more = Plan.of(new, shard_size)
+        starts = np.concatenate([self._starts, self._starts[-1] + more._starts[1:]])
+        return Plan(ImageSources.joined([self.images, new]), starts)
 
 
-def read_plan(folder: Path) -> tuple[PlannedShard, ...]:
-    """Return the plan of the store in `folder`, as it was written.
+def shard_name(number: int) -> str:
+    """Return the name of a shard without suffix."""
+    return f"{SHARD_PREFIX}{number:05d}"
+
+
+def write_plan(folder: Path, plan: Plan) -> None:
+    """`folder` has this plan, whole and on disk; equal plans give equal bytes."""
+    with replacing(folder / PLAN_NAME) as temporary:
+        with (
+            pa.OSFile(str(temporary), "wb") as sink,
+            pa.ipc.new_file(sink, _SCHEMA, metadata={"seal": UNSEALED}) as writer,
+        ):
+            for batch in _batches(plan):
+                writer.write_batch(batch)
+        seal(temporary)
+
+
+def read_plan(folder: Path) -> Plan:
+    """Return the plan of the store in `folder`, as it was written; its bytes are checked, then mapped.
 
     Raises:
         DamagedFileError: it is missing, unreadable, cut short or was edited.
     """
     path = folder / PLAN_NAME
-    try:
-        *lines, last = path.read_bytes().splitlines(keepends=True) or [b""]
-    except FileNotFoundError as error:
-        raise DamagedFileError(path, found="missing", expected="the plan of a store", advice=_ADVICE) from error
-    seal = {"shards": len(lines), "sha256": hashlib.sha256(b"".join(lines)).hexdigest()}
-    if last != canonical_json(seal) + b"\n":
-        raise DamagedFileError(
-            path,
-            found=f"cut short or edited (its last line is {_shown(last)})",
-            expected=canonical_json(seal).decode(),
-        )
-    try:
-        return tuple(_shard(json.loads(line)) for line in lines)
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedFileError(path, found=f"a line that is no shard ({error})", expected="shards only") from error
+    if not path.exists():
+        raise DamagedFileError(path, found="missing", expected="the plan of a store", advice=_ADVICE)
+    if not is_intact(path):
+        raise DamagedFileError(path, found="cut short or edited", expected="the bytes that were written")
+    with pa.memory_map(str(path)) as file:
+        try:
+            table = pa.ipc.open_file(file).read_all()
+        except pa.ArrowException as error:
+            raise DamagedFileError(path, found=f"unreadable ({error})", expected="a whole Arrow file") from error
+    if table.schema != _SCHEMA:
+        raise DamagedFileError(path, found=f"columns {table.schema.names}", expected=f"{_SCHEMA.names}")
+    shards = table["shard"].to_numpy()
+    starts = np.searchsorted(shards, np.arange(shards[-1] + 2 if len(shards) else 1))
+    return Plan(ImageSources(table.drop_columns("shard")), starts)
 
 
-def _fields(image: ImageSource) -> list[Any]:
-    fields = list(astuple(image))
-    while fields[-1] is None:
-        fields.pop()
-    return fields
-
-
-def _shard(line: dict[str, Any]) -> PlannedShard:
-    return PlannedShard(line["shard"], tuple(ImageSource(*fields) for fields in line["images"]))
-
-
-def _shown(line: bytes) -> str:
-    text = line.decode(errors="replace").strip()
-    return text if len(text) <= 100 else f"{text[:100]}..."
+def _batches(plan: Plan) -> Iterator[pa.RecordBatch]:
+    shards = pa.array(np.repeat(np.arange(len(plan), dtype=np.int32), plan.sizes))
+    # Pieces that are cut anew: how the columns came together must not show in the file.
+    for start in range(0, len(plan.images), _BATCH_ROWS):
+        columns = [column.combine_chunks() for column in plan.images[start : start + _BATCH_ROWS].table.columns]
+        yield pa.record_batch([shards[start : start + _BATCH_ROWS], *columns], _SCHEMA)

@@ -1,10 +1,11 @@
 """A finished or growing store as its consumers see it: records by image id, and all of them in order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 from detectors.records import Features
+from stores.image_index import open_index
 from stores.manifest import Manifest, read_manifest
 from stores.open_shards import OpenShards
 from stores.schema import num_bytes
@@ -20,7 +21,7 @@ def open_store(folder: Path) -> "FeatureStore":
 
 
 class FeatureStore:
-    """A store's records; the index is in memory, the features stay on disk.
+    """A store's records; index and features stay on disk, as far as nobody asks for them.
 
     May be carried over a fork. Each thread should open its own.
     """
@@ -29,25 +30,23 @@ class FeatureStore:
         self.folder = folder
         self.manifest = manifest
         self._shards = OpenShards(folder, manifest)
-        self._places: dict[str, tuple[int, int]] = {}
-        for shard in range(len(manifest.shards)):
-            image_ids = self._shards.get(shard).row_ids
-            self._places |= {image_id: (shard, row) for row, image_id in enumerate(image_ids)}
+        self._index = open_index(folder, manifest)
 
     @property
-    def image_ids(self) -> list[str]:
+    def image_ids(self) -> Sequence[str]:
         """The image ids in the order of iteration: shard by shard, row by row."""
-        return list(self._places)
+        return self._index
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._index)
 
     def __contains__(self, image_id: object) -> bool:
-        return image_id in self._places
+        return image_id in self._index
 
     def __iter__(self) -> Iterator[Features]:
-        for shard, row in self._places.values():
-            yield self._read(shard, row)
+        for shard, entry in enumerate(self.manifest.shards):
+            for row in range(entry.rows):
+                yield self._read(shard, row)
 
     def get(self, image_id: str) -> Features:
         """Return the features of one image.
@@ -55,7 +54,7 @@ class FeatureStore:
         Raises:
             KeyError: the store has none; says why, if the image is in quarantine.
         """
-        place = self._places.get(image_id)
+        place = self._index.find(image_id)
         if place is None:
             raise KeyError(self._why_missing(image_id))
         shard, row = place
@@ -80,5 +79,5 @@ class FeatureStore:
         for failure in (failure for entry in self.manifest.shards for failure in entry.failures):
             if failure.image_id == image_id:
                 return f"image {image_id!r} is in quarantine in {self.folder}: {failure.stage}: {failure.reason}"
-        example = next(iter(self._places), None)
+        example = next(iter(self._index), None)
         return f"image {image_id!r} is not in {self.folder}, which has {len(self)} images such as {example!r}"

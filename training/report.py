@@ -172,7 +172,7 @@ def _pictures(shards: JoinedShards, numbers: Sequence[int]) -> dict[str, dict[st
     pictures = {}
     for image in dict.fromkeys(int(shards.images_of(number)[0]) for number in numbers):
         record = shards.read_regions(image)
-        source = sources.get(record.image_id)
+        source = sources.find(record.image_id)
         picture = Picture(missing="the region store's plan does not tell where the picture is")
         if source is not None:
             picture = load_picture(source, width=record.image_width, height=record.image_height)

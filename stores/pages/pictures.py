@@ -10,7 +10,8 @@ from PIL import Image
 from detectors.images import ImageError, decode_image
 from stores.errors import DamagedFileError
 from stores.image_bytes import read_source
-from stores.plan import ImageSource, read_plan
+from stores.image_sources import ImageSource, ImageSources
+from stores.plan import read_plan
 
 MAX_SIDE = 640
 JPEG_QUALITY = 78
@@ -45,10 +46,9 @@ def load_picture(source: ImageSource, *, width: int, height: int) -> Picture:
     return Picture(data_uri=f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}")
 
 
-def planned_sources(regions: Path) -> dict[str, ImageSource]:
+def planned_sources(regions: Path) -> ImageSources:
     """Return where a region store's plan says that its images are; nothing where the plan is lost."""
     try:
-        plan = read_plan(regions)
+        return read_plan(regions).images
     except DamagedFileError:  # shards outlive a lost plan
-        return {}
-    return {image.image_id: image for shard in plan for image in shard.images}
+        return ImageSources.of(())

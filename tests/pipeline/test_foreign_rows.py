@@ -2,8 +2,9 @@ import pytest
 
 from pipeline.foreign_rows import distinct_rows, plan_rows
 from pipeline.sources import SourceError
+from stores.image_sources import ImageSource
 from stores.interchange.rows import Row
-from stores.plan import ImageSource, PlannedShard
+from stores.plan import Plan, PlannedShard
 
 
 def faults(*rows):
@@ -38,15 +39,15 @@ def test_a_name_for_a_place_that_is_an_image_id_is_changed():
 
 def test_rows_that_follow_one_another_share_a_shard_in_which_they_are_sorted():
     rows = distinct_rows([Row(each, "") for each in ("b", "c", "a")])
-    plan = plan_rows(rows, {"c": ImageSource("c", "/photos/c.jpg")}, 2, ())
-    assert plan == (
+    plan = plan_rows(rows, {"c": ImageSource("c", "/photos/c.jpg")}, 2)
+    assert list(plan) == [
         PlannedShard("shard-00000", (ImageSource("b", ""), ImageSource("c", "/photos/c.jpg"))),
         PlannedShard("shard-00001", (ImageSource("a", ""),)),
-    )
+    ]
 
 
 def test_an_existing_plan_is_kept_and_learns_of_pictures():
-    existing = (PlannedShard("shard-00000", (ImageSource("a", "/old/a.jpg"), ImageSource("b", ""))),)
+    existing = Plan.of_shards([[ImageSource("a", "/old/a.jpg"), ImageSource("b", "")]])
     rows = distinct_rows([Row("a", ""), Row("b", "")])
     assert plan_rows(rows, {}, 1, existing) == existing
     (shard,) = plan_rows(rows, {"b": ImageSource("b", "/new/b.jpg")}, 1, existing)
@@ -54,6 +55,6 @@ def test_an_existing_plan_is_kept_and_learns_of_pictures():
 
 
 def test_a_plan_of_other_rows_is_refused():
-    existing = (PlannedShard("shard-00000", (ImageSource("gone", ""),)),)
+    existing = Plan.of_shards([[ImageSource("gone", "")]])
     with pytest.raises(SourceError, match="'gone' is planned in this store"):
         plan_rows(distinct_rows([Row("a", "")]), {}, 1, existing)

@@ -14,8 +14,9 @@ from pipeline.inspect import write_page
 from pipeline.run_log import ShardTiming, merge_shards, read_runs
 from stores.catalog import STORES
 from stores.errors import DamagedFileError
+from stores.image_sources import ImageSource
 from stores.manifest import FailedImage, Manifest, describe_shard, write_manifest
-from stores.plan import PLAN_NAME, ImageSource, PlannedShard, write_plan
+from stores.plan import PLAN_NAME, Plan, write_plan
 
 CHROMIUM = shutil.which("chromium")
 HOSTILE = '"><script>document.title="owned"</script><img src=x onerror="document.title=`owned`">&amp;\'{{7*7}}</script>'
@@ -88,7 +89,7 @@ def make_store(folder, records, *, failures=(), content="regions", classes=("dog
     path = folder / f"shard-00000{STORES['arrow'].suffix}"
     rows = STORES["arrow"].write_shard(path, records, content=content, configuration=configuration)
     images = tuple(ImageSource(each.image_id, locate.format(each.image_id)) for each in records)
-    write_plan(folder, [PlannedShard("shard-00000", images)])
+    write_plan(folder, Plan.of_shards([images]))
     entry = describe_shard(path, rows, failures)
     write_manifest(folder, Manifest(content=content, store="arrow", configuration=configuration, shards=(entry,)))
     return folder

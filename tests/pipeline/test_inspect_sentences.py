@@ -14,8 +14,9 @@ from annotations.records import Answer, Pointer, Sentence, SentenceImage
 from detectors.records import RegionFeatures
 from pipeline.cli import main
 from stores.catalog import STORES
+from stores.image_sources import ImageSource
 from stores.manifest import DropCount, Manifest, ShardEntry, describe_shard, fingerprint, write_manifest
-from stores.plan import ImageSource, PlannedShard, write_plan
+from stores.plan import Plan, write_plan
 
 CHROMIUM = shutil.which("chromium")
 HOSTILE = (
@@ -46,7 +47,7 @@ def make_regions(folder):
     )
     path = folder / "shard-00000.arrow"
     rows = STORES["arrow"].write_shard(path, [record], content="regions", configuration=CONFIGURATION)
-    write_plan(folder, [PlannedShard("shard-00000", (ImageSource("a", str(folder / "a.png")),))])
+    write_plan(folder, Plan.of_shards([[ImageSource("a", str(folder / "a.png"))]]))
     manifest = Manifest(
         content="regions", store="arrow", configuration=CONFIGURATION, shards=(describe_shard(path, rows),)
     )

@@ -13,8 +13,8 @@ from PIL import Image
 
 from detectors.records import PreparedImage
 from pipeline.loading import load_ahead, load_image
+from stores.image_sources import ImageSource
 from stores.manifest import FailedImage
-from stores.plan import ImageSource
 
 
 class PixelDetector:

@@ -4,14 +4,15 @@ from hypothesis import strategies as st
 
 from pipeline.planning import plan_shards
 from pipeline.sources import SourceError
-from stores.plan import ImageSource, PlannedShard
+from stores.image_sources import ImageSource, ImageSources
+from stores.plan import Plan
 
 names = st.lists(st.text("abcé7", min_size=1, max_size=4), unique=True, max_size=30)
 few = settings(max_examples=60, deadline=None)
 
 
 def sources(image_ids, folder="/nowhere"):
-    return [ImageSource(each, f"{folder}/{each}.jpg") for each in sorted(image_ids, key=str.encode)]
+    return ImageSources.of(ImageSource(each, f"{folder}/{each}.jpg") for each in sorted(image_ids, key=str.encode))
 
 
 def planned_ids(plan):
@@ -54,16 +55,18 @@ def test_a_growing_or_shrinking_input_never_reshuffles(before, after, first_size
 @given(names, st.sets(st.integers(0, 29)), st.integers(1, 7))
 def test_moved_images_are_planned_where_they_are_now(image_ids, moved, shard_size):
     here = sources(image_ids)
-    there = [ImageSource(each.image_id, f"/new/{each.image_id}") if i in moved else each for i, each in enumerate(here)]
+    there = ImageSources.of(
+        ImageSource(each.image_id, f"/new/{each.image_id}") if i in moved else each for i, each in enumerate(here)
+    )
     old = plan_shards(here, shard_size)
     new = plan_shards(there, shard_size, old)
     assert planned_ids(new) == planned_ids(old)
-    assert [image for shard in new for image in shard.images] == there
+    assert new.images == there
 
 
 def test_a_repacked_archive_gives_the_new_offset():
-    old = (PlannedShard("shard-00000", (ImageSource("7", "/photos.tar", 512, 10, "7.jpg"),)),)
-    (shard,) = plan_shards([ImageSource("7", "/photos.tar", 2048, 11, "7.jpg")], 4, old)
+    old = Plan.of_shards([[ImageSource("7", "/photos.tar", 512, 10, "7.jpg")]])
+    (shard,) = plan_shards(ImageSources.of([ImageSource("7", "/photos.tar", 2048, 11, "7.jpg")]), 4, old)
     assert shard.images == (ImageSource("7", "/photos.tar", 2048, 11, "7.jpg"),)
 
 
@@ -72,8 +75,8 @@ def test_an_id_that_another_existing_file_has_is_refused_and_both_are_named(tmp_
     first = tmp_path / "one/7.jpg"
     first.parent.mkdir()
     first.write_bytes(b"one")
-    old = plan_shards([ImageSource("7", f"{scheme}{first}")], 4)
-    other = [ImageSource("7", "/two/7.jpg")]
+    old = plan_shards(ImageSources.of([ImageSource("7", f"{scheme}{first}")]), 4)
+    other = ImageSources.of([ImageSource("7", "/two/7.jpg")])
     with pytest.raises(SourceError, match=r"image id '7' .*one/7\.jpg.*/two/7\.jpg"):
         plan_shards(other, 4, old)
     first.unlink()
@@ -82,6 +85,6 @@ def test_an_id_that_another_existing_file_has_is_refused_and_both_are_named(tmp_
 
 def test_an_id_that_another_archive_member_has_is_refused(tmp_path):
     (tmp_path / "photos.tar").touch()
-    old = plan_shards([ImageSource("7", f"{tmp_path}/photos.tar", 512, 10, "a/7.jpg")], 4)
+    old = Plan.of_shards([[ImageSource("7", f"{tmp_path}/photos.tar", 512, 10, "a/7.jpg")]])
     with pytest.raises(SourceError, match=r"a/7\.jpg.*b/7\.jpg"):
-        plan_shards([ImageSource("7", f"{tmp_path}/photos.tar", 1536, 10, "b/7.jpg")], 4, old)
+        plan_shards(ImageSources.of([ImageSource("7", f"{tmp_path}/photos.tar", 1536, 10, "b/7.jpg")]), 4, old)

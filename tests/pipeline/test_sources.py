@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.sources import SourceError, list_images
 from stores.image_bytes import read_source
-from stores.plan import ImageSource
+from stores.image_sources import ImageSource
 
 
 def put(folder, *names):

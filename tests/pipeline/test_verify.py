@@ -8,8 +8,9 @@ from pipeline.verify import Damage, repair, verify
 from stores.atomic import locked
 from stores.catalog import STORES
 from stores.errors import StoreError
+from stores.image_sources import ImageSource
 from stores.manifest import Manifest, describe_shard, read_manifest, write_manifest
-from stores.plan import ImageSource, PlannedShard, write_plan
+from stores.plan import Plan, write_plan
 from tests.stores.builders import CONFIGURATION, make_regions, make_store
 
 every_store = pytest.mark.parametrize("store", sorted(STORES))
@@ -153,6 +154,11 @@ def test_a_shard_made_with_other_options_is_named(folder):
     assert damage.expected.endswith(" as in the manifest")
 
 
+def plan(folder, *shards):
+    """Write another plan: for each shard the ids of its images."""
+    write_plan(folder, Plan.of_shards([[ImageSource(each, "x") for each in ids] for ids in shards]))
+
+
 @pytest.mark.parametrize(
     ("planned", "said"),
     [
@@ -163,10 +169,7 @@ def test_a_shard_made_with_other_options_is_named(folder):
     ],
 )
 def test_a_shard_with_other_images_than_planned_is_named(folder, planned, said):
-    shards = {"shard-00000": planned, "shard-00001": ["d", "e"], "shard-00002": ["f"]}
-    write_plan(
-        folder, [PlannedShard(name, tuple(ImageSource(each, "x") for each in ids)) for name, ids in shards.items()]
-    )
+    plan(folder, planned, ["d", "e"], ["f"])
     assert [(each.subject, each.found) for each in verify(folder)] == [("shard-00000.arrow", said)]
     repair(folder)
     assert verify(folder) == []
@@ -181,7 +184,7 @@ def test_an_image_both_in_a_row_and_in_quarantine_is_named(folder):
 
 
 def test_a_shard_that_is_not_planned_is_named(folder):
-    write_plan(folder, [PlannedShard("shard-00000", tuple(ImageSource(each, "x") for each in "abc"))])
+    plan(folder, "abc")
     assert [(each.subject, each.found) for each in verify(folder)] == [
         ("shard-00001.arrow", "a shard that is not planned"),
         ("shard-00002.arrow", "a shard that is not planned"),
@@ -189,8 +192,8 @@ def test_a_shard_that_is_not_planned_is_named(folder):
 
 
 def test_an_image_planned_twice_is_named(folder):
-    write_plan(folder, [PlannedShard(f"shard-0000{n}", (ImageSource("a", "x"),)) for n in range(2)])
-    assert "plan.jsonl: image 'a' 2 times, expected each image once" in [str(each) for each in verify(folder)]
+    plan(folder, "a", "a")
+    assert "plan.arrow: image 'a' 2 times, expected each image once" in [str(each) for each in verify(folder)]
 
 
 @pytest.mark.parametrize("damage", ["edited", "cut", "gone"])
@@ -236,7 +239,7 @@ def test_without_manifest_and_any_intact_shard_extract_starts_anew(folder):
     (folder / "manifest.json").write_text("{")
     repairs = repair(folder)
     assert str(repairs[0]).endswith("no intact shard to rebuild it from; vinculum extract starts anew")
-    assert [path.name for path in folder.iterdir()] == ["plan.jsonl"]
+    assert [path.name for path in folder.iterdir()] == ["plan.arrow"]
 
 
 def test_without_manifest_shards_made_in_two_ways_are_left_for_the_user_to_sort(folder):
@@ -252,22 +255,22 @@ def test_without_manifest_shards_made_in_two_ways_are_left_for_the_user_to_sort(
 
 def test_without_manifest_and_plan_nothing_is_touched_and_the_user_is_told_what_to_do(folder):
     (folder / "manifest.json").unlink()
-    (folder / "plan.jsonl").write_text("")
+    (folder / "plan.arrow").write_text("")
     before = bytes_of(folder)
-    assert [damage.subject for damage in verify(folder)] == ["plan.jsonl", "manifest.json"]
+    assert [damage.subject for damage in verify(folder)] == ["plan.arrow", "manifest.json"]
     with pytest.raises(StoreError, match=r"are both lost.*restore one, or start over with a new --out"):
         repair(folder)
     assert bytes_of(folder) == before
 
 
 def test_a_damaged_plan_is_named_and_removed_and_the_shards_stay(folder):
-    flip(folder / "plan.jsonl", 40)
+    flip(folder / "plan.arrow", 40)
     [damage] = verify(folder)
-    assert damage.subject == "plan.jsonl"
+    assert damage.subject == "plan.arrow"
     assert damage.found.startswith("cut short or edited")
     [repaired] = repair(folder)
     assert str(repaired).endswith("vinculum extract with the same inputs plans anew")
-    assert not (folder / "plan.jsonl").exists()
+    assert not (folder / "plan.arrow").exists()
     assert len(read_manifest(folder).shards) == 3
 
 

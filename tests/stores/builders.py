@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from detectors.records import Features, GridFeatures, RegionFeatures
 from stores.catalog import STORES
+from stores.image_sources import ImageSource
 from stores.manifest import FailedImage, Manifest, StoreName, describe_shard, write_manifest
-from stores.plan import ImageSource, PlannedShard, write_plan
+from stores.plan import Plan, write_plan
 
 CONFIGURATION: dict[str, Any] = {"detector": {"name": "faster-rcnn", "nms_threshold": 0.3}, "weights": "random:0"}
 
@@ -81,11 +82,11 @@ def make_store(
         ]
         image_ids = [each.image_id for each in records] + [each.image_id for each in failures]
         in_order = sorted(image_ids, key=str.encode)
-        planned.append(PlannedShard(name, tuple(ImageSource(each, f"/images/{each}.jpg") for each in in_order)))
+        planned.append([ImageSource(each, f"/images/{each}.jpg") for each in in_order])
         path = folder / f"{name}{STORES[store].suffix}"
         rows = STORES[store].write_shard(path, records, content="regions", configuration=configuration)
         entries.append(describe_shard(path, rows, failures))
-    write_plan(folder, planned)
+    write_plan(folder, Plan.of_shards(planned))
     manifest = Manifest(content="regions", store=store, configuration=configuration, shards=tuple(entries))
     write_manifest(folder, manifest)
     return manifest

@@ -1,65 +1,79 @@
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stores.errors import DamagedFileError
-from stores.plan import ImageSource, PlannedShard, read_plan, write_plan
+from stores.image_sources import ImageSource, ImageSources
+from stores.plan import Plan, PlannedShard, read_plan, write_plan
 
-PLAN = (
-    PlannedShard(
-        "shard-00000",
-        (
-            ImageSource("a\nb", "/images/a\nb.jpg"),
-            ImageSource("é", "s3://bucket/more.tar", offset=512, size=90, member="é.jpg"),
-        ),
-    ),
-    PlannedShard("shard-00001", ()),
-)
+SHARDS = [
+    [
+        ImageSource("a\nb", "/images/a\nb.jpg"),
+        ImageSource("é\udcff", "s3://bucket/more.tar", offset=512, size=90, member="é\udcff.jpg"),
+    ],
+    [ImageSource("c", "/images/c.jpg")],
+]
+PLAN = Plan.of_shards(SHARDS)
 
 
 def test_a_plan_reads_as_it_was_written(tmp_path):
-    write_plan(tmp_path, (shard for shard in PLAN))
-    assert read_plan(tmp_path) == PLAN
-
-
-def test_a_plan_has_one_readable_line_per_shard_and_a_seal(tmp_path):
     write_plan(tmp_path, PLAN)
-    lines = (tmp_path / "plan.jsonl").read_text().splitlines()
-    assert lines[0] == (
-        '{"images":[["a\\nb","/images/a\\nb.jpg"],["é","s3://bucket/more.tar",512,90,"é.jpg"]],"shard":"shard-00000"}'
-    )
-    assert lines[1] == '{"images":[],"shard":"shard-00001"}'
-    assert lines[2].startswith('{"sha256":"')
-    assert lines[2].endswith('","shards":2}')
+    read = read_plan(tmp_path)
+    assert read == PLAN
+    assert [shard.images for shard in read] == [tuple(shard) for shard in SHARDS]
+    assert read[-1] == PlannedShard("shard-00001", tuple(SHARDS[1]))
+    assert read.sizes.tolist() == [2, 1]
+
+
+def test_a_plan_opens_without_our_code(tmp_path):
+    write_plan(tmp_path, PLAN)
+    with pa.OSFile(str(tmp_path / "plan.arrow")) as file:
+        rows = pa.ipc.open_file(file).read_all().to_pylist()
+    assert rows[2] == {
+        "shard": 1, "image_id": b"c", "url": b"/images/c.jpg", "offset": None, "size": None, "member": None
+    }  # fmt: skip
 
 
 def test_an_empty_plan_is_a_plan(tmp_path):
-    write_plan(tmp_path, [])
-    assert read_plan(tmp_path) == ()
+    write_plan(tmp_path, Plan.of_shards([]))
+    assert list(read_plan(tmp_path)) == []
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from("abc"), max_size=9), st.integers(1, 4), st.integers(0, 9))
+def test_equal_plans_have_equal_bytes_however_they_came_together(tmp_path_factory, letters, shard_size, cut):
+    images = [ImageSource(each, f"/{each}", *((512, 9, each) if each == "b" else ())) for each in letters]
+    parts = ImageSources.joined([ImageSources.of(images[:cut]), ImageSources.of(images[cut:])])
+    folders = [tmp_path_factory.mktemp("plan") for _ in range(2)]
+    write_plan(folders[0], Plan.of(parts, shard_size))
+    write_plan(folders[1], Plan.of(ImageSources.of(images), shard_size))
+    assert (folders[0] / "plan.arrow").read_bytes() == (folders[1] / "plan.arrow").read_bytes()
+    assert read_plan(folders[0]) == Plan.of(parts, shard_size)
+
+
+def test_a_shard_is_found_by_its_name_alone():
+    assert [PLAN.number_of(name) for name in ("shard-00001", "shard-00002", "shard-1", "gqa-00001", "shard-")] == [
+        1, None, None, None, None
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "damage",
-    [
-        lambda lines: lines[:-1],
-        lambda lines: lines[1:],
-        lambda lines: [*lines[:-1], lines[-1].rstrip()],
-        lambda lines: [lines[0].replace(b"512", b"513"), *lines[1:]],
-        lambda lines: [b"\xff\n", *lines[1:]],
-        lambda lines: [],
-    ],
+    "damage", [lambda data: data[:-9], lambda data: data.replace(b"c.jpg", b"d.jpg"), lambda _: b""]
 )
 def test_a_changed_plan_is_refused(tmp_path, damage):
     write_plan(tmp_path, PLAN)
-    path = tmp_path / "plan.jsonl"
-    path.write_bytes(b"".join(damage(path.read_bytes().splitlines(keepends=True))))
-    with pytest.raises(DamagedFileError, match=r"plan\.jsonl: cut short or edited .* run vinculum repair"):
+    path = tmp_path / "plan.arrow"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DamagedFileError, match=r"plan\.arrow: cut short or edited.* run vinculum repair"):
         read_plan(tmp_path)
 
 
 def test_a_missing_plan_says_what_to_do(tmp_path):
-    with pytest.raises(DamagedFileError, match=r"plan\.jsonl: missing.*run vinculum extract again"):
+    with pytest.raises(DamagedFileError, match=r"plan\.arrow: missing.*run vinculum extract again"):
         read_plan(tmp_path)
 
 
 def test_a_location_is_the_url_or_the_member_in_its_archive():
-    assert PLAN[0].images[0].location == "/images/a\nb.jpg"
-    assert PLAN[0].images[1].location == "s3://bucket/more.tar::é.jpg"
+    assert SHARDS[0][0].location == "/images/a\nb.jpg"
+    assert PLAN[0].images[1].location == "s3://bucket/more.tar::é\udcff.jpg"

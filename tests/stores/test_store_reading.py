@@ -27,9 +27,9 @@ def test_images_come_by_id_and_in_order_over_all_shards(tmp_path, store):
     shards = [records_of("a", "b"), [], records_of("c"), records_of("d", "é")]
     make_store(tmp_path, shards, store=store)
     with open_store(tmp_path) as features:
-        assert features.image_ids == ["a", "b", "c", "d", "é"]
+        assert list(features.image_ids) == ["a", "b", "c", "d", "é"]
         assert len(features) == 5
-        assert [record.image_id for record in features] == features.image_ids
+        assert [record.image_id for record in features] == list(features.image_ids)
         for record in reversed([record for shard in shards for record in shard]):
             assert_same(features.get(record.image_id), record)
         assert "é" in features
@@ -112,7 +112,7 @@ import random, sys
 from pathlib import Path
 from stores.reading import open_store
 with open_store(Path(sys.argv[1])) as features:
-    image_ids = features.image_ids
+    image_ids = list(features.image_ids)
     if sys.argv[2] == "random":
         random.Random(0).shuffle(image_ids)
     total = sum(int(features.get(image_id).features.view("uint8").max()) for image_id in image_ids)

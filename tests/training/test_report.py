@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from stores.image_sources import ImageSource
 from stores.manifest import fingerprint
-from stores.plan import ImageSource, PlannedShard, write_plan
+from stores.plan import Plan, write_plan
 from tests.training.builders import SINGLE_STREAM
 from tests.training.joined_stores import Spoken, Word, join_stores, make_image
 from tests.training.small_runs import make_run
@@ -86,7 +87,7 @@ def place(tmp_path_factory):
     regions, _ = join_stores(folder, images, SENTENCES, configuration=CONFIGURATION)
     Image.new("RGB", (200, 100), (120, 160, 90)).save(folder / "a.png")
     planned = (ImageSource("a", str(folder / "a.png")), ImageSource("b", str(folder / "gone.png")))
-    write_plan(regions, [PlannedShard("shard-00000", planned)])
+    write_plan(regions, Plan.of_shards([planned]))
     data = {"regions": fingerprint(CONFIGURATION)}
     make_run(folder / "with", TEXTS, data=data)
     make_run(folder / "without", ["tree"], alignment=False, batch_size=8, seed=3, data=data)
