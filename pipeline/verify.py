@@ -133,7 +133,9 @@ def _put_back(folder: Path, plan: Plan | DamagedFileError | None, manifest: Mani
         )
     for damage in _index_damages(folder, manifest, plan):
         (folder / INDEX_NAME).unlink()
-        repairs.append(Repair(subject=INDEX_NAME, outcome=f"{damage.found}; {_command(manifest)} makes it again"))
+        repairs.append(
+            Repair(subject=INDEX_NAME, outcome=f"{damage.found}; vinculum {_command(manifest)} makes it again")
+        )
     reasons = {damage.subject: damage.found for damage in _shard_damages(folder, manifest, plan)}
     if reasons:
         # The manifest first: killed in between, a file that it no longer names is a stranger to the next repair.

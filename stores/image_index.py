@@ -176,8 +176,10 @@ def _planned_ids(plan: Plan, manifest: Manifest) -> pa.Array | None:
     rows = [_planned_rows(plan, entry) for entry in manifest.shards]
     if any(len(each) != entry.rows for each, entry in zip(rows, manifest.shards, strict=True)):
         return None
-    images = plan.images.take(np.concatenate([np.empty(0, np.int64), *rows]))
-    return images.table["image_id"].combine_chunks().cast(pa.large_string())
+    in_order = np.concatenate([np.empty(0, np.int64), *rows])
+    ids = plan.images.table["image_id"]
+    is_whole = np.array_equal(in_order, np.arange(len(ids)))
+    return (ids if is_whole else ids.take(pa.array(in_order))).combine_chunks().cast(pa.large_string())
 
 
 def _planned_rows(plan: Plan, entry: ShardEntry) -> NDArray[np.int64]:

@@ -25,11 +25,21 @@ def read_plain_list(place: str, delimiter: str, folder: str) -> ImageSources | N
     except (pa.ArrowInvalid, FileNotFoundError):
         return None
     columns = {name: table[name].cast(pa.large_binary()) for name in table.column_names}
-    if any(pc.any(pc.or_(pc.equal(each, b""), pc.match_substring(each, '"'))).as_py() for each in columns.values()):
+    if any(_has_empty(each) or pc.any(pc.match_substring(each, '"')).as_py() for each in columns.values()):
         return None
-    paths = columns.pop("path")
-    is_absolute = pc.or_(pc.starts_with(paths, "/"), pc.match_substring(paths, "://"))
-    before, nothing = (pa.scalar(text.encode(errors="surrogatepass"), pa.large_binary()) for text in (f"{folder}/", ""))
-    columns["url"] = pc.if_else(is_absolute, paths, pc.binary_join_element_wise(before, paths, nothing))
+    columns["url"] = _absolute(columns.pop("path"), folder)
     absent = {each.name: pa.nulls(len(table), each.type) for each in COLUMNS if each.name not in columns}
     return ImageSources(pa.table(columns | absent).select(COLUMNS.names))
+
+
+def _has_empty(texts: pa.ChunkedArray) -> bool:
+    return bool(pc.min(pc.binary_length(texts)).as_py() == 0)
+
+
+def _absolute(paths: pa.ChunkedArray, folder: str) -> pa.ChunkedArray:
+    is_absolute = pc.or_(pc.starts_with(paths, "/"), pc.match_substring(paths, "://"))
+    if pc.all(is_absolute).as_py():
+        return paths
+    before, nothing = (pa.scalar(text.encode(errors="surrogatepass"), pa.large_binary()) for text in (f"{folder}/", ""))
+    below = pc.binary_join_element_wise(before, paths, nothing)
+    return pc.if_else(is_absolute, paths, below) if pc.any(is_absolute).as_py() else below

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.sources import SourceError, list_images
 from stores.image_bytes import read_source
+from stores.image_lists import read_plain_list
 from stores.image_sources import ImageSource
 
 
@@ -287,6 +288,26 @@ def test_any_id_and_path_that_csv_can_write_comes_back(tmp_path_factory, paths):
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(paths.items())
     assert {image.image_id: image.url for image in list_images([str(path)]).images} == paths
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.text('a"é ,', max_size=3), st.text("b/:'\t", max_size=4)), max_size=5),
+    st.sampled_from("\n\r"),
+)
+def test_lists_that_are_read_by_columns_are_those_that_are_read_by_lines(tmp_path_factory, lines, newline):
+    folder = tmp_path_factory.mktemp("lists")
+    text = "".join(f"{image_id}\t{path}{newline}" for image_id, path in lines)
+    (folder / "list.tsv").write_text(text, encoding="utf-8", newline="")
+    found = read_plain_list(str(folder / "list.tsv"), "\t", str(folder))
+    fields = [line.split("\t") for line in text.split(newline) if line]
+    if not fields or '"' in text or any(len(each) != 2 or not all(each) for each in fields):
+        assert found is None
+    else:
+        assert [(each.image_id, each.url) for each in found] == [
+            (image_id, path if path.startswith("/") or "://" in path else f"{folder}/{path}")
+            for image_id, path in fields
+        ]
 
 
 def test_urls_are_listed_and_read_like_paths(tmp_path):

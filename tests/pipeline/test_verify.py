@@ -8,9 +8,10 @@ from pipeline.verify import Damage, repair, verify
 from stores.atomic import locked
 from stores.catalog import STORES
 from stores.errors import StoreError
+from stores.image_index import index_of_ids, require_index
 from stores.image_sources import ImageSource
 from stores.manifest import Manifest, describe_shard, read_manifest, write_manifest
-from stores.plan import Plan, write_plan
+from stores.plan import Plan, read_plan, write_plan
 from tests.stores.builders import CONFIGURATION, make_regions, make_store
 
 every_store = pytest.mark.parametrize("store", sorted(STORES))
@@ -272,6 +273,30 @@ def test_a_damaged_plan_is_named_and_removed_and_the_shards_stay(folder):
     assert str(repaired).endswith("vinculum extract with the same inputs plans anew")
     assert not (folder / "plan.arrow").exists()
     assert len(read_manifest(folder).shards) == 3
+
+
+def test_a_sample_reads_its_share_of_the_shards_and_sees_the_sizes_of_all(folder):
+    flip(folder / "shard-00001.arrow", 50)
+    found = [len(verify(folder, share=0.3)) for _ in range(60)]
+    assert {0, 1} == set(found)  # one shard of three: missed by chance but once in 10^10
+    with (folder / "shard-00001.arrow").open("ab") as file:
+        file.write(b"x")
+    assert all([each.subject for each in verify(folder, share=0.01)] == ["shard-00001.arrow"] for _ in range(5))
+
+
+def test_an_index_that_is_damaged_or_of_other_images_is_named_and_removed(folder):
+    manifest = read_manifest(folder)
+    assert require_index(folder, read_plan(folder), manifest)
+    assert verify(folder) == []
+    flip(folder / "index.arrow", 50)
+    [damage] = verify(folder)
+    assert str(damage) == "index.arrow: cut short or edited, expected the bytes that were written"
+    [repaired] = repair(folder)
+    assert str(repaired) == "index.arrow: cut short or edited; vinculum extract makes it again"
+    assert verify(folder) == []
+    index_of_ids([["a", "x"], ["d", "e"], ["f"]]).write(folder, manifest)
+    [damage] = verify(folder)
+    assert str(damage) == "index.arrow: other images than are planned, expected those of the shards"
 
 
 def test_a_newer_store_is_neither_verified_nor_repaired(folder):
