@@ -38,12 +38,12 @@ _AT_ONCE = 1 << 16
 class ImageIndex(Sequence[str]):
     """The ids of a store's images in their order, and where each is."""
 
-    def __init__(self, table: pa.Table, rows: Sequence[int]) -> None:
+    def __init__(self, columns: pa.RecordBatch, rows: Sequence[int]) -> None:
         """`rows` are those of each shard."""
-        self._table = table
-        self._ids = table["image_id"].combine_chunks()
-        self._crc32 = table["crc32"].to_numpy()
-        self._positions = table["position"].to_numpy()
+        self._columns = columns
+        self._ids = columns["image_id"]
+        self._crc32 = columns["crc32"].to_numpy()
+        self._positions = columns["position"].to_numpy()
         self._starts = np.cumsum([0, *rows]).tolist()
 
     def __len__(self) -> int:
@@ -91,7 +91,7 @@ class ImageIndex(Sequence[str]):
                 pa.OSFile(str(temporary), "wb") as sink,
                 pa.ipc.new_file(sink, schema, metadata={"seal": UNSEALED}) as writer,
             ):
-                writer.write_table(self._table.combine_chunks().cast(schema))
+                writer.write_batch(self._columns.replace_schema_metadata(schema.metadata))
             seal(temporary)
 
 
@@ -155,16 +155,17 @@ def read_index(folder: Path, manifest: Manifest) -> ImageIndex | None:
             path, found="cut short or edited", expected="the bytes that were written", advice=_ADVICE
         )
     with pa.memory_map(str(path)) as file:
-        table = pa.ipc.open_file(file).read_all()
-    if (table.schema.metadata or {}).get(_KEY) != _key(manifest):
+        columns = pa.ipc.open_file(file).get_batch(0)
+    if (columns.schema.metadata or {}).get(_KEY) != _key(manifest):
         return None
-    return ImageIndex(table, [entry.rows for entry in manifest.shards])
+    return ImageIndex(columns, [entry.rows for entry in manifest.shards])
 
 
 def _index(ids: pa.Array, rows: Sequence[int]) -> ImageIndex:
     crc32 = np.fromiter(_checksums(ids), np.uint32, len(ids))
     positions = crc32.argsort(kind="stable").astype(np.uint32)
-    return ImageIndex(pa.table([ids, crc32[positions], positions], _SCHEMA), rows)
+    columns = [ids, pa.array(crc32[positions]), pa.array(positions)]
+    return ImageIndex(pa.record_batch(columns, _SCHEMA), rows)
 
 
 def _checksums(ids: pa.Array) -> Iterator[int]:
