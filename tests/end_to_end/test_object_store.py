@@ -18,8 +18,8 @@ import pytest
 
 from annotations.toyworld.world import write_toy_world
 
-boto3 = pytest.importorskip("boto3", reason="no S3 server here: pip install -e '.[test-s3]'")
-pytest.importorskip("s3fs", reason="no S3 client here: pip install -e '.[test-s3]'")
+boto3 = pytest.importorskip("boto3", reason="no S3 server here: pip install -e '.[test]'")
+pytest.importorskip("s3fs", reason="no S3 client here: pip install -e '.[test]'")
 
 VINCULUM = str(Path(sys.executable).with_name("vinculum"))
 ACCOUNT = {
