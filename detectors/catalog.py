@@ -74,8 +74,7 @@ def build_detector(request: DetectorRequest) -> DescribedDetector:
         if not torch.cuda.is_available():
             raise ValueError("device is 'cuda', and torch finds no GPU here; expected 'cpu'")
         keep_float32_exact(request.precision)
-    if CONTENT[request.name] == "grid" and (request.overrides or request.vocabulary):
-        raise ValueError(f"detector {request.name!r} gives a grid: it has no --convention and no --vocabulary")
+    _refuse_options_of_others(request)
     match request.name:
         case "faster-rcnn":
             from detectors.vocabulary import read_vocabulary
@@ -120,3 +119,13 @@ def build_detector(request: DetectorRequest) -> DescribedDetector:
             tower = load_vision_tower(request.weights, request.precision, device)
             return GridRegions(grid=tower) if request.at_given_boxes else tower
     raise ValueError(f"detector {request.name!r} is unknown; known: {', '.join(sorted(CONTENT))}")
+
+
+def _refuse_options_of_others(request: DetectorRequest) -> None:
+    """An option that would do nothing is a misunderstanding."""
+    if CONTENT[request.name] == "grid" and (request.overrides or request.vocabulary):
+        raise ValueError(f"detector {request.name!r} gives a grid: it has no --convention and no --vocabulary")
+    if request.keep_attention and (request.name != "swin" or request.at_given_boxes):
+        raise ValueError(f"detector {request.name!r} keeps no attention: --keep-attention is for swin without --boxes")
+    if request.config is not None and request.name != "detectron2":
+        raise ValueError(f"detector {request.name!r} has no --config: it is for detectron2")
