@@ -119,7 +119,7 @@ class ExtractCommand:
     keep_attention: bool = False
     """Swin: store the last layer's attention too; at 384 it is larger than the features, 32 x 144 x 144 numbers."""
     precision: Precision = "auto"
-    """auto takes bfloat16 where the device has units for it."""
+    """auto takes bfloat16 where the device has units for it; float16 is for GPUs without them, and may overflow."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a GPU if this machine has one."""
     image_id: IdRule = "stem"
