@@ -107,7 +107,7 @@ def measure(job: BenchJob) -> Bench:
         whole = _run(detector, batches, device)
     rest = REST if hasattr(detector, "network") else "model"
     seconds[rest] = max(whole - sum(seconds.get(name, 0.0) for name in set(NETWORK_STAGES.values())), 0.0)
-    rate = _device_rate(device, request.precision)
+    rate = device_rate(device, request.precision)
     peak = _peak_memory(device)
     pipeline_rate, pipeline_seconds = _pipeline(job, request)
     return Bench(
@@ -228,7 +228,7 @@ def _gigaflops(detector: DescribedDetector, prepared: Sequence[PreparedImage]) -
     return whole / len(prepared) / 1e9
 
 
-def _device_rate(device: torch.device, precision: Precision) -> float:
+def device_rate(device: torch.device, precision: Precision) -> float:
     """Return GFLOP/s of a square matrix product, the best of a few."""
     side = MATRIX_SIDE if device.type == "cuda" else MATRIX_SIDE // 4
     dtype = resolve_precision(precision, device)
