@@ -104,19 +104,22 @@ class FasterRCNNDetector:
             return self._records(images, given, ["given"] * len(images), features_RD, scores_RC)
         if self.conventions.boxes == "regressed":
             boxes = self._refine(inputs_B3HW, boxes, scores_RC, deltas_RC4)
-        boxes = self._in_images(images, boxes)
+        return self._keep(images, self._in_images(images, boxes), features_RD, scores_RC)
+
+    def _keep(
+        self, images: Sequence[PreparedImage], boxes: Sequence[Tensor], features_RD: Tensor, scores_RC: Tensor
+    ) -> list[RegionFeatures]:
+        """Return the regions that selection leaves of each image's boxes, cut at its border."""
         selections = self._select(boxes, scores_RC)
+        counts = [len(each.indices) for each in selections]
         firsts = np.cumsum([0, *(len(each) for each in boxes[:-1])])
         rows = np.concatenate([first + each.indices for first, each in zip(firsts, selections, strict=True)])
         kept_R = torch.from_numpy(rows).to(self.device)
-        kept_R4 = torch.cat(boxes)[kept_R].cpu().numpy()
-        kept = [
-            np.minimum(each, np.array([image.image_width, image.image_height] * 2, np.float32))
-            for image, each in zip(images, _parts(kept_R4, [len(each.indices) for each in selections]), strict=True)
-        ]
-        return self._records(
-            images, kept, [each.reached for each in selections], features_RD[kept_R], scores_RC[kept_R]
-        )
+        kept = _parts(torch.cat(list(boxes))[kept_R].cpu().numpy(), counts)
+        limits = [np.array([image.image_width, image.image_height] * 2, np.float32) for image in images]
+        inside = [np.minimum(boxes_R4, limits_4) for boxes_R4, limits_4 in zip(kept, limits, strict=True)]
+        reached = [each.reached for each in selections]
+        return self._records(images, inside, reached, features_RD[kept_R], scores_RC[kept_R])
 
     def _scale(self, image: PreparedImage) -> NDArray[np.float32]:
         """Return what multiplies x1, y1, x2, y2 of the image to give those of the model's input."""
