@@ -110,6 +110,7 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
         (["--boxes", "given.json", "--num-boxes", "36"], ["--num-boxes", "--boxes gives them"]),
         (["--keep-attention"], ["'faster-rcnn'", "--keep-attention", "swin without --boxes"]),
         (["--config", "coco.yaml"], ["'faster-rcnn'", "--config", "detectron2"]),
+        (["--precision", "float16", "--device", "cpu"], ["'float16' on a CPU", "bfloat16 or float32"]),
         (["--shard-size", "0"], ["--shard-size is 0"]),
         (["--batch-size", "-1"], ["--batch-size is -1"]),
         (["--workers", "0"], ["--workers is 0"]),
