@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
-from detectors.precision import Precision, keep_float32_exact, resolve_precision
+from detectors.precision import Precision, keep_float32_exact, refuse_on_cpu, resolve_precision
 from detectors.records import Detector
 
 DetectorName = Literal["faster-rcnn", "swin", "detectron2", "vision-tower"]
@@ -58,7 +58,12 @@ def settle_precision(request: DetectorRequest) -> DetectorRequest:
     """Return the request with `auto` precision decided, so that the manifest and every worker have one answer.
 
     A cluster's GPUs can not be asked from a head node without one; they are taken to have bfloat16 units.
+
+    Raises:
+        ValueError: a CPU is to run in float16.
     """
+    if request.device == "cpu":
+        refuse_on_cpu(request.precision)
     if request.precision != "auto":
         return request
     if request.device == "cuda" and not torch.cuda.is_available():
@@ -69,13 +74,26 @@ def settle_precision(request: DetectorRequest) -> DetectorRequest:
 
 def build_detector(request: DetectorRequest) -> DescribedDetector:
     """Return the detector, loaded; raises a ValueError that says what does not fit."""
-    device = torch.device(request.device)
-    if request.device == "cuda":
-        if not torch.cuda.is_available():
-            raise ValueError("device is 'cuda', and torch finds no GPU here; expected 'cpu'")
+    if request.device == "cpu":
+        refuse_on_cpu(request.precision)
+    elif not torch.cuda.is_available():
+        raise ValueError("device is 'cuda', and torch finds no GPU here; expected 'cpu'")
+    else:
         keep_float32_exact(request.precision)
-    if CONTENT[request.name] == "grid" and (request.overrides or request.vocabulary):
-        raise ValueError(f"detector {request.name!r} gives a grid: it has no --convention and no --vocabulary")
+    return _load(request, torch.device(request.device))
+
+
+def describe_detector(request: DetectorRequest) -> dict[str, Any]:
+    """Return everything that decides the detector's output, in JSON types; without the device that it will run on.
+
+    Raises:
+        ValueError: something does not fit.
+    """
+    return _load(request, torch.device("cpu")).describe()
+
+
+def _load(request: DetectorRequest, device: torch.device) -> DescribedDetector:
+    _refuse_options_of_others(request)
     match request.name:
         case "faster-rcnn":
             from detectors.vocabulary import read_vocabulary
@@ -120,3 +138,13 @@ def build_detector(request: DetectorRequest) -> DescribedDetector:
             tower = load_vision_tower(request.weights, request.precision, device)
             return GridRegions(grid=tower) if request.at_given_boxes else tower
     raise ValueError(f"detector {request.name!r} is unknown; known: {', '.join(sorted(CONTENT))}")
+
+
+def _refuse_options_of_others(request: DetectorRequest) -> None:
+    """An option that would do nothing is a misunderstanding."""
+    if CONTENT[request.name] == "grid" and (request.overrides or request.vocabulary):
+        raise ValueError(f"detector {request.name!r} gives a grid: it has no --convention and no --vocabulary")
+    if request.keep_attention and (request.name != "swin" or request.at_given_boxes):
+        raise ValueError(f"detector {request.name!r} keeps no attention: --keep-attention is for swin without --boxes")
+    if request.config is not None and request.name != "detectron2":
+        raise ValueError(f"detector {request.name!r} has no --config: it is for detectron2")

@@ -20,6 +20,7 @@ from detectors.checkpoint_files import CheckpointError, read_tensors
 from detectors.conventions import Conventions, override
 from detectors.faster_rcnn import FasterRCNNDetector
 from detectors.faster_rcnn_network import NetworkConventions
+from detectors.folding import fold_norms
 from detectors.precision import Precision, resolve_precision
 from detectors.published import LayoutError, load_under_their_names
 from detectors.records import DecodedImage, RecordError
@@ -107,11 +108,11 @@ class Detectron2Network(nn.Module):
         """There are none."""
 
     def optimise(self, dtype: torch.dtype, device: torch.device) -> None:
-        """Trunk and fifth stage run in `dtype`; proposals and predictions stay float32."""
+        """Batch norms are folded; trunk and fifth stage run in `dtype`, channels last; the rest stays float32."""
+        fold_norms(self.model)
         self.eval().requires_grad_(False).to(device)
-        self.model.backbone.to(dtype)
-        if self.is_shared:
-            self.model.roi_heads.res5.to(dtype)
+        for part in (self.model.backbone, *([self.model.roi_heads.res5] if self.is_shared else [])):
+            part.to(dtype).to(memory_format=torch.channels_last)
 
     def _filled_up(self, images_B3HW: Tensor) -> Tensor:
         multiple = max(1, self.model.backbone.size_divisibility)

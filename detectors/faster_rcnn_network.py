@@ -13,12 +13,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import fuse_conv_bn_weights
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.resnet import Bottleneck, ResNet
 from torchvision.ops import FrozenBatchNorm2d
 
 from detectors.anchors import AnchorGrid, Anchors, rounded_anchors
+from detectors.folding import fold_norms
 from detectors.proposals import Extents, ProposalHead, Proposals, box_coder
 from detectors.roi_pooling import Pooling, pool_rois
 
@@ -173,12 +173,7 @@ class FasterRCNNNetwork(nn.Module):
 
         Class, box and attribute layers stay float32: they are small, and regions are ranked by what they give.
         """
-        for block in (module for module in self.modules() if isinstance(module, Bottleneck)):
-            for number in (1, 2, 3):
-                _fold(block, f"conv{number}", f"bn{number}")
-            if block.downsample is not None:
-                _fold(block.downsample, "0", "1")
-        _fold(self.stem, "0", "1")
+        fold_norms(self)
         self.eval().requires_grad_(False).to(device)
         for part in (self.stem, self.res2, self.res3, self.res4, self.res5, self.proposals.head.conv):
             part.to(dtype).to(memory_format=torch.channels_last)
@@ -196,12 +191,3 @@ def apply_conventions(resnet: ResNet, conventions: NetworkConventions) -> None:
         first.conv1.stride = first.conv2.stride = first.downsample[0].stride = (1, 1)
         for block in resnet.layer4:
             block.conv2.dilation = block.conv2.padding = (2, 2)
-
-
-def _fold(owner: nn.Module, conv_name: str, norm_name: str) -> None:
-    """Replace a convolution and its frozen norm by one convolution with a bias."""
-    conv, norm = getattr(owner, conv_name), getattr(owner, norm_name)
-    conv.weight, conv.bias = fuse_conv_bn_weights(
-        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-    )
-    setattr(owner, norm_name, nn.Identity())

@@ -116,8 +116,7 @@ class Proposals(RegionProposalNetwork):
         boxes_N4 = clip_boxes_to_image(boxes_N4, (height - 1, width - 1))
         sides_N2 = boxes_N4[:, 2:] - boxes_N4[:, :2]
         large = ((sides_N2 > 0) & (sides_N2 + 1 > CAFFE_MIN_SIDE * scale)).all(dim=1)
-        if large.sum() < at_least:  # an image of few pixels; its regions are promised all the same
-            large = torch.ones_like(large)
+        large |= large.sum() < at_least  # an image of few pixels; its regions are promised all the same
         boxes, logits = boxes_N4[large], logits_N[large]
         strongest = logits.sort(descending=True, stable=True).indices[: self.pre_nms_top_n()]
         return self._survivors(boxes[strongest], logits[strongest], 1.0, at_least)

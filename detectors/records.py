@@ -135,6 +135,18 @@ class Detector(Protocol):
         ...
 
 
+def as_float16(image_id: str, features: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Return the features as they are stored; raises RecordError for those that float16 does not hold."""
+    with np.errstate(over="ignore"):  # told below, with the image's name
+        half = features.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise RecordError(
+            f"image {image_id!r}: features reach {np.abs(features).max():g}, more than float16 holds (65504); "
+            "are these the weights' own channel order and means?"
+        )
+    return half
+
+
 def _check_size(image_id: str, width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise RecordError(f"image {image_id!r}: size is {width} x {height} pixels, expected at least 1 x 1")

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torchvision.ops import box_iou
 
 from detectors.records import RecordError
 
@@ -59,18 +61,19 @@ def select_regions(boxes_xyxy: NDArray[np.float32], scores_RC: NDArray[np.float3
     """
     if len(boxes_xyxy) < rules.min_boxes:
         raise RecordError(f"{len(boxes_xyxy)} boxes were proposed, expected at least {rules.min_boxes}")
-    iou_RR = _pairwise_iou(boxes_xyxy)
+    corners_R4 = torch.from_numpy(boxes_xyxy)
+    iou_RR = box_iou(corners_R4, corners_R4).double().numpy()  # float32's roundings, as torchvision's NMS has them
     for threshold in _relaxing(rules.nms_threshold):
         indices, confidences = _strongest_survivors(scores_RC, iou_RR > threshold, rules)
         if len(indices) >= rules.min_boxes:
             break
-    if threshold > rules.nms_threshold:
-        reached = f"relaxed-{threshold:.1f}"
-    elif confidences[-1] < rules.confidence:
-        reached = "filled"
-    else:
-        reached = "confident"
-    return Selection(indices=indices, confidences=confidences, reached=reached)
+    relaxed = f"relaxed-{threshold:.1f}" if threshold > rules.nms_threshold else None
+    return Selection(indices=indices, confidences=confidences, reached=relaxed or reached_unrelaxed(confidences, rules))
+
+
+def reached_unrelaxed(confidences: NDArray[np.float32], rules: SelectionRules) -> str:
+    """Return `confident` or `filled`, by the weakest of falling confidences."""
+    return "filled" if float(confidences[-1]) < rules.confidence else "confident"
 
 
 def _relaxing(threshold: float) -> Iterator[float]:
@@ -123,15 +126,3 @@ def _row_masks(overlaps_RR: NDArray[np.bool_]) -> Sequence[int]:
     """Return each row as one integer whose bit b is column b, so that marking 300 boxes is one operation."""
     packed = np.packbits(overlaps_RR, axis=1, bitorder="little")
     return [int.from_bytes(row.tobytes(), "little") for row in packed]
-
-
-def _pairwise_iou(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return float64 [R, R], rounded as torchvision's float32 NMS does, so that both cut at the same pairs."""
-    top_left = np.maximum(boxes_xyxy[:, None, :2], boxes_xyxy[None, :, :2])
-    bottom_right = np.minimum(boxes_xyxy[:, None, 2:], boxes_xyxy[None, :, 2:])
-    width_height = np.clip(bottom_right - top_left, 0, None)
-    intersection = width_height[..., 0] * width_height[..., 1]
-    areas = (boxes_xyxy[:, 2] - boxes_xyxy[:, 0]) * (boxes_xyxy[:, 3] - boxes_xyxy[:, 1])
-    with np.errstate(invalid="ignore", divide="ignore"):  # two empty boxes: 0 / 0 overlaps nothing
-        iou = intersection / (areas[:, None] + areas[None, :] - intersection)
-    return iou.astype(np.float64)

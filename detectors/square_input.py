@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from detectors.batch_input import batch_on
 from detectors.records import DecodedImage, PreparedImage
 
 
@@ -29,7 +30,7 @@ def normalised(
     images: Sequence[PreparedImage], means: Sequence[float], stds: Sequence[float], device: torch.device
 ) -> Tensor:
     """Return float32 [B, 3, H, W] on the device: pixels from 0 to 1, less the means, over the deviations."""
-    pixels_B3HW = torch.stack([image.model_input for image in images]).to(device, torch.float32) / 255
+    pixels_B3HW = batch_on(device, images).float() / 255
     means_311 = pixels_B3HW.new_tensor(means).view(3, 1, 1)
     stds_311 = pixels_B3HW.new_tensor(stds).view(3, 1, 1)
     return (pixels_B3HW - means_311) / stds_311

@@ -17,7 +17,7 @@ from transformers import SwinConfig, SwinModel
 from transformers.utils import cached_file
 
 from detectors.precision import Precision, resolve_precision
-from detectors.records import DecodedImage, GridFeatures, PreparedImage
+from detectors.records import DecodedImage, GridFeatures, PreparedImage, as_float16
 from detectors.square_input import normalised, squeezed
 from detectors.weights import WeightsError
 
@@ -93,7 +93,7 @@ class SwinDetector:
         pixels_B3HW = normalised(images, IMAGENET_MEANS, IMAGENET_STDS, self.device)
         outputs = self.model(pixels_B3HW.to(self.model.dtype), output_attentions=self.options.keep_attention)
         side = _grid_side(self.model.config)
-        features_BHWD = outputs.last_hidden_state.unflatten(1, (side, side)).to(torch.float16).cpu().numpy()
+        features_BHWD = outputs.last_hidden_state.unflatten(1, (side, side)).float().cpu().numpy()
         # One window covers the last stage, so its windows are the images.
         attention_BNTT = outputs.attentions[-1].to(torch.float16).cpu().numpy() if outputs.attentions else None
         return [
@@ -101,7 +101,7 @@ class SwinDetector:
                 image_id=image.image_id,
                 image_width=image.image_width,
                 image_height=image.image_height,
-                features=features_BHWD[index],
+                features=as_float16(image.image_id, features_BHWD[index]),
                 attention=None if attention_BNTT is None else attention_BNTT[index],
             )
             for index, image in enumerate(images)

@@ -15,6 +15,7 @@ from torchvision.models.detection._utils import overwrite_eps
 from torchvision.models.detection.image_list import ImageList
 
 from detectors.conventions import IMAGENET, Conventions, override
+from detectors.folding import fold_norms
 from detectors.published import Published, load_under_their_names
 from detectors.vocabulary import COCO_IDS, Vocabulary
 
@@ -83,9 +84,13 @@ class TorchvisionPyramid(nn.Module):
         """There are none."""
 
     def optimise(self, dtype: torch.dtype, device: torch.device) -> None:
-        """The pyramid runs in `dtype`; proposals and heads stay float32, as boxes are ranked by what they give."""
+        """Batch norms are folded and the pyramid runs in `dtype`, channels last.
+
+        Proposals and heads stay float32, as boxes are ranked by what they give.
+        """
+        fold_norms(self.model)
         self.eval().requires_grad_(False).to(device)
-        self.model.backbone.to(dtype)
+        self.model.backbone.to(dtype).to(memory_format=torch.channels_last)
 
 
 OF_ITS_OWN = frozenset(

@@ -22,7 +22,7 @@ from transformers import (
 from transformers.utils import cached_file
 
 from detectors.precision import Precision, resolve_precision
-from detectors.records import DecodedImage, GridFeatures, PreparedImage
+from detectors.records import DecodedImage, GridFeatures, PreparedImage, as_float16
 from detectors.square_input import normalised, squeezed
 from detectors.weights import WeightsError, sha256_of
 
@@ -95,13 +95,13 @@ class VisionTower:
         pixels_B3HW = normalised(images, self.pixel_means, self.pixel_stds, self.device)
         states_BTD = self.model(pixels_B3HW.to(self.model.dtype)).last_hidden_state
         cells = self.side // self.model.config.patch_size
-        grids = states_BTD[:, -cells * cells :].unflatten(1, (cells, cells)).to(torch.float16).cpu().numpy()
+        grids = states_BTD[:, -cells * cells :].unflatten(1, (cells, cells)).float().cpu().numpy()
         return [
             GridFeatures(
                 image_id=image.image_id,
                 image_width=image.image_width,
                 image_height=image.image_height,
-                features=grid,
+                features=as_float16(image.image_id, grid),
             )
             for image, grid in zip(images, grids, strict=True)
         ]

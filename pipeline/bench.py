@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from detectors.catalog import DescribedDetector, DetectorRequest, build_detector, settle_precision
 from detectors.images import ImageError, decode_image
+from detectors.precision import Precision, resolve_precision
 from detectors.records import DecodedImage, PreparedImage
 from pipeline.event_log import RUN_LOG_NAME
 from pipeline.extract import ExtractionJob, extract
@@ -106,7 +107,7 @@ def measure(job: BenchJob) -> Bench:
         whole = _run(detector, batches, device)
     rest = REST if hasattr(detector, "network") else "model"
     seconds[rest] = max(whole - sum(seconds.get(name, 0.0) for name in set(NETWORK_STAGES.values())), 0.0)
-    rate = _device_rate(device, request.precision)
+    rate = device_rate(device, request.precision)
     peak = _peak_memory(device)
     pipeline_rate, pipeline_seconds = _pipeline(job, request)
     return Bench(
@@ -227,10 +228,10 @@ def _gigaflops(detector: DescribedDetector, prepared: Sequence[PreparedImage]) -
     return whole / len(prepared) / 1e9
 
 
-def _device_rate(device: torch.device, precision: str) -> float:
+def device_rate(device: torch.device, precision: Precision) -> float:
     """Return GFLOP/s of a square matrix product, the best of a few."""
     side = MATRIX_SIDE if device.type == "cuda" else MATRIX_SIDE // 4
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    dtype = resolve_precision(precision, device)
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     times = []
     for _ in range(6):

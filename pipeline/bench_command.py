@@ -42,7 +42,7 @@ class BenchCommand:
     image_size: Literal[224, 384] = 384
     """Swin: side of its input."""
     precision: Precision = "auto"
-    """auto takes bfloat16 where the device has units for it."""
+    """auto takes bfloat16 where the device has units for it; float16 is for GPUs without them, and may overflow."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a GPU if this machine has one."""
     image_id: IdRule = "stem"

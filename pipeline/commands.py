@@ -10,7 +10,7 @@ import torch
 import tyro
 
 from annotations.toyworld.world import EntitiesCaptions, write_toy_world
-from detectors.catalog import DetectorName, DetectorRequest
+from detectors.catalog import CONTENT, DetectorName, DetectorRequest
 from detectors.precision import Precision
 from pipeline.demo import run_demo
 from pipeline.extract import ExtractionJob, extract
@@ -120,7 +120,7 @@ class ExtractCommand:
     keep_attention: bool = False
     """Swin: store the last layer's attention too; at 384 it is larger than the features, 32 x 144 x 144 numbers."""
     precision: Precision = "auto"
-    """auto takes bfloat16 where the device has units for it."""
+    """auto takes bfloat16 where the device has units for it; float16 is for GPUs without them, and may overflow."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a GPU if this machine has one."""
     image_id: IdRule = "stem"
@@ -189,6 +189,12 @@ class ExtractCommand:
 
     def _num_boxes(self) -> tuple[int, int]:
         limits = (self.min_boxes, self.max_boxes)
+        if (self.num_boxes, *limits) != (None, None, None):
+            asked = "--num-boxes, --min-boxes and --max-boxes are for regions that a detector chooses; "
+            if self.boxes is not None:
+                raise ValueError(f"{asked}--boxes gives them, expected none of the three")
+            if CONTENT[self.detector] == "grid":
+                raise ValueError(f"{asked}{self.detector} gives a grid, expected none of the three")
         if self.num_boxes is not None and limits != (None, None):
             raise ValueError("--num-boxes fixes the number; expected it alone, or --min-boxes with --max-boxes")
         if self.min_boxes is not None and self.max_boxes is not None:

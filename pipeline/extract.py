@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from detectors.catalog import DetectorRequest, build_detector, content_of, settle_precision
+from detectors.catalog import DetectorRequest, content_of, describe_detector, settle_precision
 from pipeline.cluster import connected
 from pipeline.crew import Crew
 from pipeline.event_log import RUN_LOG_NAME
@@ -72,7 +72,7 @@ def extract(job: ExtractionJob) -> ExtractionSummary:
     detector_request = settle_precision(replace(job.detector, at_given_boxes=job.given_boxes is not None))
     job = replace(job, detector=detector_request)
     # A bad setting ends the run here, before anything starts; the driver may be on a node without a GPU.
-    detector = build_detector(replace(job.detector, device="cpu")).describe()
+    detector = describe_detector(job.detector)
     wanted = Manifest(
         content=content_of(job.detector),
         store=job.store,

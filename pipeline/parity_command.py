@@ -18,7 +18,8 @@ class ParityCommand:
     """Compare a detector with published features of the same photographs; exit status 1 if they are not the same.
 
     Features are taken at the gold boxes, where no image may differ more than the worst of ten in the comparison of
-    airsplay/py-bottom-up-attention with Caffe; and from the photographs on, where nine boxes of ten must be found.
+    airsplay/py-bottom-up-attention with Caffe, nor by a cosine below 0.95; and from the photographs on, where nine
+    boxes of ten must be found.
 
     vinculum parity --gold train2014_obj36.tsv --images photos --weights bua-caffe-frcn-r101-k36.pth --vocabulary vg
     """

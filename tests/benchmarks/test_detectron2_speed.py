@@ -1,19 +1,31 @@
-"""Our C4 network against detectron2's with the same weights, images and number of proposals, in turns."""
+"""Our C4 network against detectron2's with the same weights, images and number of proposals, in turns.
+
+On a GPU also against its mixed precision, batched, with each run's peak memory, and our selection on the device beside
+that on the host. float32 is as torch has it, on a GPU with convolutions in TF32, for both.
+"""
 
 import importlib.util
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from detectors import faster_rcnn
+from detectors.batch_selection import select_batch
 from detectors.records import DecodedImage
 from detectors.vocabulary import numbered_vocabulary
 from detectors.weights import load_faster_rcnn
+from pipeline.bench import device_rate
 
 HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
 STDS = (30000.0, 30000.0, 30000.0)  # untrained trunks, without norms that hold them, make maps of ones from these
 ROUNDS = 5
+NUM_IMAGES = {"cpu": 3, "cuda": 16}
+SHORT_SIDE = 600
+THEIRS = "detectron2, batch 1, float32"
 
 
 def theirs_and_its_weights(path):
@@ -42,7 +54,7 @@ def ours(path, precision, device):
     return load_faster_rcnn(
         str(path),
         overrides={
-            "short_side": "600", "long_side": "1000", "rpn_after_nms": "300", "nms_threshold": "0.3",
+            "short_side": str(SHORT_SIDE), "long_side": "1000", "rpn_after_nms": "300", "nms_threshold": "0.3",
             "pixel_stds": ",".join(map(str, STDS)),
         },
         precision=precision,
@@ -51,14 +63,39 @@ def ours(path, precision, device):
     )  # fmt: skip
 
 
-def seconds(call):
-    if torch.cuda.is_available():
+def on_the_host(boxes, scores, rules, *, at_once):
+    return select_batch(boxes, scores, rules, at_once=False)
+
+
+def walked(call):
+    """Return a call that selects regions image by image on the host, as a CPU does."""
+
+    def called():
+        with mock.patch.object(faster_rcnn, "select_batch", on_the_host):
+            call()
+
+    return called
+
+
+def in_autocast(dtype, call):
+    def called():
+        with torch.autocast("cuda", dtype):
+            call()
+
+    return called
+
+
+def measured(call, device):
+    """Return seconds, and MiB of the device's memory at most; 0 for a CPU's."""
+    if device.type == "cuda":
         torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()
     call()
-    if torch.cuda.is_available():
+    if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    return seconds, torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else 0.0
 
 
 @pytest.mark.benchmark
@@ -67,45 +104,58 @@ def seconds(call):
 @torch.inference_mode()
 def test_beside_detectron2(tmp_path):
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precisions = ("float32", "bfloat16", "float16") if device.type == "cuda" else ("float32", "bfloat16")
     path = tmp_path / "model_final.pth"
     model = theirs_and_its_weights(path)
     generator = np.random.default_rng(0)
-    small = generator.integers(0, 256, (3, 60, 80, 3), np.uint8)
+    small = generator.integers(0, 256, (NUM_IMAGES[device.type], 60, 80, 3), np.uint8)
     images = [
         DecodedImage(image_id=str(number), pixels_rgb=np.ascontiguousarray(np.kron(each, np.ones((8, 8, 1), np.uint8))))
         for number, each in enumerate(small)
     ]
-    detectors = {precision: ours(path, precision, device) for precision in ("float32", "bfloat16")}
+    detectors = {precision: ours(path, precision, device) for precision in precisions}
     prepared = [detectors["float32"].prepare(image) for image in images]
     means = torch.tensor(detectors["float32"].conventions.pixel_means)[:, None, None]
     examples = [{"image": each.model_input * STDS[0] + means, "height": 480, "width": 640} for each in prepared]
-    runs = {"detectron2, batch 1, float32": lambda: [model([each]) for each in examples]}
+    runs = {THEIRS: lambda: [model([each]) for each in examples]}
     if device.type == "cuda":
-
-        def batched():
-            with torch.autocast("cuda"):
-                model(examples)
-
-        runs["detectron2, batched, AMP"] = batched
+        for dtype in (torch.float16, torch.bfloat16):
+            runs[f"detectron2, batched, AMP {dtype}"] = in_autocast(dtype, lambda: model(examples))
     for precision, detector in detectors.items():
         runs[f"ours, batch 1, {precision}"] = lambda detector=detector: [detector.detect([each]) for each in prepared]
         runs[f"ours, batched, {precision}"] = lambda detector=detector: detector.detect(prepared)
+    if device.type == "cuda":
+        runs["ours, batched, bfloat16, host selects"] = walked(lambda: detectors["bfloat16"].detect(prepared))
     for call in runs.values():
-        call()
-    times = {name: [] for name in runs}
+        for _ in range(2):  # the second finds memory that the first has asked for
+            call()
+    times, peaks = {name: [] for name in runs}, dict.fromkeys(runs, 0.0)
     for _ in range(ROUNDS):
         for name, call in runs.items():
-            times[name].append(seconds(call) / len(images))
-    base = times["detectron2, batch 1, float32"]
+            seconds, peaks[name] = measured(call, device)
+            times[name].append(seconds / len(images))
     units = [name for name, has in torch.cpu.get_capabilities().items() if has is True and "bf16" in name]
-    print(f"\n{len(images)} images of 600 x 800, 300 proposals, 1600 classes, {device}, bf16 units {units}")
+    threads = f"a CPU's {torch.get_num_threads()} threads with {units}"
+    where = torch.cuda.get_device_name() if device.type == "cuda" else threads
+    height, width = prepared[0].model_input.shape[1:]
+    print(f"\n{len(images)} images of {height} x {width}, 300 proposals, 1600 classes, {where}")
+    rivals = [THEIRS, *(name for name in runs if "AMP" in name)]
+    print(f"  {'':40} images/s   times {' / times '.join(rivals)}")
     for name, each in times.items():
-        ratios = sorted(theirs / mine for theirs, mine in zip(base, each, strict=True))
-        print(
-            f"  {name:32} {1 / np.median(each):7.3f} images/s   {ratios[len(ratios) // 2]:5.2f} x "
-            f"({ratios[0]:.2f} to {ratios[-1]:.2f})"
-        )
-    if device.type == "cuda":
-        print(f"  peak memory {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
+        ratios = "   ".join(ratio(times[rival], each) for rival in rivals)
+        memory = f"   {peaks[name]:6.0f} MiB" if device.type == "cuda" else ""
+        print(f"  {name:40} {1 / np.median(each):8.3f}   {ratios}{memory}")
+    for precision, detector in detectors.items():
+        with FlopCounterMode(display=False) as counter:
+            detector.detect(prepared[:1])
+        gigaflops, rate = counter.get_total_flops() / 1e9, device_rate(device, precision)
+        share = gigaflops / np.median(times[f"ours, batched, {precision}"]) / rate
+        print(f"  {precision}: {gigaflops:.0f} GFLOP an image, {share:.0%} of {rate:.0f} GFLOP/s in matrix products")
     (found,) = detectors["float32"].detect(prepared[:1])
     assert found.num_boxes == 36
+
+
+def ratio(theirs, mine):
+    """Return the median of what was measured in turns, with the least and the most."""
+    ratios = sorted(one / other for one, other in zip(theirs, mine, strict=True))
+    return f"{ratios[len(ratios) // 2]:5.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"

@@ -143,6 +143,26 @@ def test_features_that_overflow_float16_are_refused_by_name():
         detect(detector, [random_image("a", 120, 160)])
 
 
+def test_a_trunk_that_overflows_float16_is_told_by_the_name_of_its_image():
+    """RoIPool passes over what is no number, so that regions beside it would look whole."""
+    detector = small_detector(precision=torch.float16)
+    (found,) = detect(detector, [random_image("a", 120, 160)])
+    assert np.isfinite(found.features).all()
+    with torch.no_grad():
+        detector.network.res4[0].conv3.weight[0].fill_(3e4)
+    match = "image 'b': numbers of the network pass what float16 holds; expected --precision bfloat16 or float32"
+    with pytest.raises(RecordError, match=match):
+        detect(detector, [random_image("b", 120, 160)])
+
+
+def test_features_that_are_no_numbers_are_refused_before_anything_is_ranked_by_them():
+    detector = small_detector()
+    with torch.no_grad():
+        detector.network.res5[0].conv3.bias.fill_(torch.inf)
+    with pytest.raises(RecordError, match="image 'a': numbers of the network pass what float32 holds"):
+        detect(detector, [random_image("a", 120, 160)])
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_folding_norms_and_changing_the_layout_changes_only_roundings(dtype):
     torch.manual_seed(0)

@@ -107,6 +107,10 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
         (["--num-boxes", "5", "--min-boxes", "3"], ["--num-boxes", "alone"]),
         (["--min-boxes", "10"], ["--max-boxes", "together"]),
         (["--min-boxes", "10", "--max-boxes", "9"], ["--min-boxes 10", "--max-boxes 9"]),
+        (["--boxes", "given.json", "--num-boxes", "36"], ["--num-boxes", "--boxes gives them"]),
+        (["--keep-attention"], ["'faster-rcnn'", "--keep-attention", "swin without --boxes"]),
+        (["--config", "coco.yaml"], ["'faster-rcnn'", "--config", "detectron2"]),
+        (["--precision", "float16", "--device", "cpu"], ["'float16' on a CPU", "bfloat16 or float32"]),
         (["--shard-size", "0"], ["--shard-size is 0"]),
         (["--batch-size", "-1"], ["--batch-size is -1"]),
         (["--workers", "0"], ["--workers is 0"]),
@@ -124,6 +128,13 @@ def test_a_bad_setting_ends_extract_before_anything_starts(capsys, photos, argum
 def test_a_grid_has_no_conventions_of_regions(capsys, photos):
     message = refused(capsys, photos, "--detector", "swin", "--weights", "random:0", "--convention", "boxes=raw")
     assert "'swin' gives a grid: it has no --convention" in message
+
+
+@pytest.mark.parametrize("limits", [("--num-boxes", "36"), ("--min-boxes", "10", "--max-boxes", "100")])
+@pytest.mark.parametrize("detector", ["swin", "vision-tower"])
+def test_a_grid_has_no_number_of_regions(capsys, photos, detector, limits):
+    message = refused(capsys, photos, "--detector", detector, "--weights", "random:0", *limits)
+    assert f"{detector} gives a grid, expected none of" in message
 
 
 def test_a_url_whose_library_is_not_installed_says_what_to_install(capsys, photos):

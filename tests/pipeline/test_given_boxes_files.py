@@ -65,8 +65,8 @@ def test_boxes_that_one_detector_found_are_described_by_another(world, tmp_path,
         assert main([str(each) for each in arguments]) == 0
         return capsys.readouterr().out
 
-    images = ("--images", world / "images", "--num-boxes", 12)
-    run("extract", *images, "--weights", "toyworld", "--out", tmp_path / "regions")
+    images = ("--images", world / "images")
+    run("extract", *images, "--weights", "toyworld", "--num-boxes", 12, "--out", tmp_path / "regions")
     assert "72 boxes of 6 images" in run("boxes", "--regions", tmp_path / "regions", "--out", tmp_path / "b.json")
     swin = ("--detector", "swin", "--weights", "random:0", "--image-size", 224, "--boxes", tmp_path / "b.json")
     run("extract", *images, *swin, "--out", tmp_path / "described")
