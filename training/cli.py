@@ -9,7 +9,6 @@ import tyro.extras
 
 from annotations.drops import DataError
 from detectors.images import ImageError
-from detectors.training import TrainingError
 from detectors.vocabulary import VocabularyError
 from detectors.weights import WeightsError
 from stores.errors import StoreError
@@ -43,7 +42,6 @@ ERRORS = (
     VocabularyError,
     WeightsError,
     ImageError,
-    TrainingError,
     LoopError,
     OrderError,
     OSError,
