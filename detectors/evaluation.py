@@ -40,6 +40,13 @@ class EvaluationRules:
     min_score: float = 0.0
     """Weaker ones are not scored."""
 
+    def __post_init__(self) -> None:
+        if self.detections_per_image < 1:
+            raise ValueError(f"detections_per_image is {self.detections_per_image}, expected 1 or more")
+        for name in ("evaluation_nms", "min_score"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:

@@ -99,7 +99,6 @@ class DetectorCommand:
         recipe = self._recipe(read_vocabulary(self.vocabulary or self.annotations))
         if recipe.num_steps:
             self.execution.require_parts(recipe.batch_size)
-        begin_detector_run(self.out, recipe, lambda: self._read_gold(recipe))
         task = DetectorTask(
             run=self.out.resolve(),
             images=tuple(folder.resolve() for folder in self.images),
@@ -112,6 +111,7 @@ class DetectorCommand:
             keep=self.execution.keep,
             log_every=self.execution.log_every,
         )
+        begin_detector_run(self.out, recipe, lambda: self._read_gold(recipe))
         if self._scores() is None:
             self.execution.launch(train_detector, task, num_steps=recipe.num_steps)
         weights = self.out / WEIGHTS
