@@ -40,8 +40,8 @@ class TrainingOptions:
     flip: float = 0.5
     """Share of images mirrored left to right."""
     frozen_stages: int | None = None
-    """Stages of the ResNet, from its stem on, that are left as they begin; unless given 2 of weights that are started
-    from, stem and res2 as in detectron2, and none of noise."""
+    """Stages of the ResNet, from its stem on, that stay as they begin; unless given, stem and res2 with --init, as in
+    detectron2, and none without."""
 
     def __post_init__(self) -> None:
         if self.regions_per_image < 1:

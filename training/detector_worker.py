@@ -194,6 +194,9 @@ def _learn(
         return task.evaluate_every > 0 and step % task.evaluate_every == 0 and step < recipe.num_steps
 
     def evaluate() -> DetectorScores:
+        if place.num_ranks > 1:  # norms have counted on each rank by itself since the step began
+            for each in network.buffers():
+                dist.broadcast(each, src=0)
         scores = measure(network, run, files, task, place).scores
         model.train()
         return scores

@@ -172,11 +172,12 @@ def test_killed_with_all_of_ray_and_run_again_its_curve_is_that_of_an_undisturbe
 def test_a_rank_that_is_killed_is_started_anew_and_two_ranks_have_the_curve_of_one_in_two_parts(training):
     one, two = training.place / "parts", training.place / "ranks"
     training.finish(one, "--accumulation", "2", "--steps", "8")
-    process = training.start(two, "--workers", "2", "--steps", "8")
+    process = training.start(two, "--workers", "2", "--steps", "8", "--evaluate-every", "4")
     wait_until(lambda: steps_done(two) >= 2, process)
     workers_of(process)[-1].kill()
     assert process.wait(GIVE_UP_SECONDS) == 0, training.log(two).read_text()[-3000:]
     assert re.search("lost workers: .*; they start anew from step [2-8]", training.log(two).read_text())
+    assert [json.loads(line)["step"] for line in (two / "scores.jsonl").read_text().splitlines()] == [4]
     for a, b in zip(curve(one), curve(two), strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
 
