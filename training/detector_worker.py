@@ -3,15 +3,15 @@
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -86,7 +86,7 @@ class Measured:
     attributes: dict[int, Precision]
 
 
-def train_detector(task: DetectorTask, place: Place, on_step: Callable[[StepReport], None] | None = None) -> None:
+def train_detector(task: DetectorTask, place: Place) -> None:
     """The run has its last checkpoint, its weights and their scores; it goes on from the newest that it has.
 
     Raises:
@@ -98,14 +98,10 @@ def train_detector(task: DetectorTask, place: Place, on_step: Callable[[StepRepo
     files = image_files(task.images)
     network, first = begin_network(run, place, task.init)
     if first < run.recipe.num_steps:
-        _learn(task, run, files, network, first, place, on_step or (lambda report: None))
+        _learn(task, run, files, network, first, place)
     if run.recipe.num_steps:
-        if place.rank == 0:
-            with replacing(run.folder / WEIGHTS) as temporary:
-                save_weights(temporary, network.cpu(), run.recipe.conventions, run.recipe.vocabulary)
-        _wait_for_all(place)
-        # What is scored is the file as others will load it, float16 tensors and all.
-        network, _ = read_trainable(str(run.folder / WEIGHTS), run.recipe.vocabulary)
+        network = _stored(network, run, place).to(device)
+        _take_from_first_rank(network.state_dict(), place)
     network.optimise(torch.float32, device)
     measured = measure(network, run, files, task, place)
     if place.rank == 0:
@@ -145,7 +141,7 @@ def measure(
     def precision(gold_boxes: Found, found: Found, names: Sequence[str]) -> dict[int, Precision]:
         rows = range(1 + place.rank, len(names) + 1, place.num_ranks)
         share = average_precision(gold_boxes, found, rows, per_image=task.rules.detections_per_image)
-        return {row: each for part in _of_all_ranks(share, place) for row, each in part.items()}
+        return dict(sorted(pair for part in _of_all_ranks(share, place) for pair in part.items()))
 
     gold_objects, gold_attributes = gold_of(gold, numbers)
     classes = precision(gold_objects, seen.objects, recipe.vocabulary.classes)
@@ -162,7 +158,6 @@ def _learn(
     network: FasterRCNNNetwork,
     first: int,
     place: Place,
-    on_step: Callable[[StepReport], None],
 ) -> None:
     """The network has done all its steps, and the run has their last checkpoint."""
     recipe, device = run.recipe, torch.device(place.device)
@@ -194,9 +189,7 @@ def _learn(
         return task.evaluate_every > 0 and step % task.evaluate_every == 0 and step < recipe.num_steps
 
     def evaluate() -> DetectorScores:
-        if place.num_ranks > 1:  # norms have counted on each rank by itself since the step began
-            for each in network.buffers():
-                dist.broadcast(each, src=0)
+        _take_from_first_rank(dict(network.named_buffers()), place)  # norms have counted on each rank by itself
         scores = measure(network, run, files, task, place).scores
         model.train()
         return scores
@@ -221,7 +214,6 @@ def _learn(
             if report.step % task.checkpoint_every == 0 or report.step == recipe.num_steps:
                 log.write()
                 save_checkpoint(run.folder, step=report.step, model=network, optimizer=optimizer, keep=task.keep)
-            on_step(report)
 
         loop.run(feed, first, after)
 
@@ -241,6 +233,15 @@ def _batches(
     order = image_order(run.gold, recipe.conventions, batch_size=recipe.batch_size, seed=recipe.seed)
     parts = parts_of_rank(recipe.batch_size, rank=place.rank, num_ranks=place.num_ranks, accumulation=task.accumulation)
     return StepBatches(maker, order, parts)
+
+
+def _stored(network: FasterRCNNNetwork, run: DetectorRun, place: Place) -> FasterRCNNNetwork:
+    """Return the network as others will load it, float16 tensors and all; the first rank alone writes and reads it."""
+    if place.rank:  # another machine's view of a shared disk may be seconds old
+        return _new_network(replace(run.recipe, has_frozen_norms=True))
+    with replacing(run.folder / WEIGHTS) as temporary:
+        save_weights(temporary, network, run.recipe.conventions, run.recipe.vocabulary)
+    return read_trainable(str(run.folder / WEIGHTS), run.recipe.vocabulary)[0]
 
 
 def _new_network(recipe: DetectorRecipe) -> FasterRCNNNetwork:
@@ -295,6 +296,8 @@ def _of_all_ranks(value: T, place: Place) -> list[T]:
     return values
 
 
-def _wait_for_all(place: Place) -> None:
+def _take_from_first_rank(tensors: Mapping[str, Tensor], place: Place) -> None:
+    """The tensors of every rank are those of the first."""
     if place.num_ranks > 1:
-        dist.barrier()
+        for each in tensors.values():
+            dist.broadcast(each, src=0)
