@@ -191,18 +191,24 @@ def gold_squares(numbers):
     )
 
 
-def a_network(silent=False):
+def a_network(conventions=CONVENTIONS, silent=False):
     torch.manual_seed(0)
-    network = FasterRCNNNetwork(TINY, CONVENTIONS, nn.BatchNorm2d).eval()
+    network = FasterRCNNNetwork(TINY, conventions, nn.BatchNorm2d).eval()
     with torch.no_grad():
         network.cls_score.bias[0] = 50.0 if silent else 0.0
         network.attr_score.bias[2] = 50.0
     return network
 
 
-def test_what_a_network_makes_of_an_image_lies_in_the_annotated_pixels():
+CAFFE = replace(CONVENTIONS, extents="inclusive", resize="caffe", stem_pooling="caffe", stride_in="1x1")
+"""As published weights of bottom-up-attention want to be applied."""
+
+
+@pytest.mark.parametrize("conventions", [CONVENTIONS, CAFFE], ids=["ours", "published"])
+def test_what_a_network_makes_of_an_image_lies_in_the_annotated_pixels(conventions):
     gold, decoded = square(0)
-    seen = look_at(a_network(), 7, gold, decoded, CONVENTIONS, EvaluationRules(detections_per_image=10))
+    rules = EvaluationRules(detections_per_image=10)
+    seen = look_at(a_network(conventions), 7, gold, decoded, conventions, rules)
     assert set(seen.objects.images.tolist()) == {7}
     assert len(seen.objects.rows) <= 10
     assert (np.diff(seen.objects.scores) <= 0).all()
