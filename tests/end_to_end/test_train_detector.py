@@ -196,7 +196,7 @@ def test_the_full_vocabulary_of_visual_genome_trains_goes_on_and_loads(training)
     world, folder = training.place / "world/visual_genome", training.place / "vocabulary"
     folder.mkdir()
     for name, count in (("objects_vocab.txt", 1600), ("attributes_vocab.txt", 400)):
-        known = (world / name).read_text().split("\n")
+        known = (world / name).read_text().splitlines()
         lines = [f"thing {number},stuff {number}" for number in range(count - len(known))] + known
         (folder / name).write_text("\n".join(lines))
     out = training.place / "full"
