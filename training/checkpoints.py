@@ -2,7 +2,7 @@
 
 RUN/checkpoints/step-00002000/model.safetensors      the weights, float32
                               average.safetensors    their moving average, where one is kept
-                              optimizer.safetensors  exp_avg.NAME, exp_avg_sq.NAME, step.NAME
+                              optimizer.safetensors  exp_avg.NAME, exp_avg_sq.NAME, step.NAME; momentum_buffer.NAME
                               state.json             the step, and the SHA-256 of the files
 
 A folder is written aside, synced and renamed: a run that is killed at any instant has its last whole checkpoint. No
@@ -28,7 +28,7 @@ from stores.errors import DamagedFileError, StoreError
 FOLDER_NAME = "checkpoints"
 MODEL, AVERAGE, OPTIMIZER, STATE = "model.safetensors", "average.safetensors", "optimizer.safetensors", "state.json"
 
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_ADAM, _SGD = ("exp_avg", "exp_avg_sq", "step"), ("momentum_buffer",)
 _NAME = re.compile(r"step-(\d{8,})")
 _ADVICE = "remove this checkpoint, and the run goes on from the one before, or begins again"
 
@@ -149,14 +149,15 @@ def load_optimizer(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.op
     """
     path = checkpoint.folder / OPTIMIZER
     tensors = read_tensors(path)
+    names = _moments(optimizer)
     for name, weight in model.named_parameters():
-        moments = {moment: tensors.pop(f"{moment}.{name}", None) for moment in _MOMENTS}
-        found = {moment: each.to(weight.device) for moment, each in moments.items() if each is not None}
+        moments = {moment: tensors.pop(f"{moment}.{name}", None) for moment in names}
+        found = {moment: each for moment, each in moments.items() if each is not None}
         if not found:
             continue  # a weight that has had no gradient yet
-        if len(found) < len(_MOMENTS) or found["exp_avg"].shape != weight.shape:
+        if len(found) < len(names) or found[names[0]].shape != weight.shape:
             raise DamagedFileError(path, found=f"another network's state of {name}", expected="its own", advice=_ADVICE)
-        optimizer.state[weight] = found
+        optimizer.state[weight] = {moment: _beside(weight, each) for moment, each in found.items()}
     if tensors:
         raise DamagedFileError(
             path, found=f"state of another network: {min(tensors)} is left over", expected="its own", advice=_ADVICE
@@ -210,12 +211,23 @@ def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
 
 
+def _moments(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
+    return _SGD if isinstance(optimizer, torch.optim.SGD) else _ADAM
+
+
+def _beside(weight: nn.Parameter, moment: Tensor) -> Tensor:
+    """Return the moment where its weight is and, as the fused optimizers want it, in the same memory order."""
+    if moment.shape != weight.shape:  # the number of steps
+        return moment.to(weight.device)
+    return torch.empty_like(weight, dtype=moment.dtype).copy_(moment)
+
+
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {
         f"{moment}.{name}": optimizer.state[weight][moment].detach().cpu().contiguous()
         for name, weight in model.named_parameters()
         if weight in optimizer.state
-        for moment in _MOMENTS
+        for moment in _moments(optimizer)
     }
 
 

@@ -9,7 +9,6 @@ import tyro.extras
 
 from annotations.drops import DataError
 from detectors.images import ImageError
-from detectors.training import TrainingError
 from detectors.vocabulary import VocabularyError
 from detectors.weights import WeightsError
 from stores.errors import StoreError
@@ -43,7 +42,6 @@ ERRORS = (
     VocabularyError,
     WeightsError,
     ImageError,
-    TrainingError,
     LoopError,
     OrderError,
     OSError,
@@ -53,10 +51,10 @@ ERRORS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and print its summary. Exit status 0 done, 1 an error, 2 wrong usage."""
-    command = tyro.extras.subcommand_cli_from_dict(
-        COMMANDS, prog="vinculum-train", description="Train on what vinculum prepares.", args=arguments
-    )
     try:
+        command = tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog="vinculum-train", description="Train on what vinculum prepares.", args=arguments
+        )
         summary = command.run()
     except ERRORS as error:
         print(f"vinculum-train: {error}", file=sys.stderr)

@@ -1,26 +1,33 @@
 """`vinculum-train detector`: a Faster R-CNN with attributes from Visual Genome annotations."""
 
+import hashlib
 import json
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
-from torch import nn
-from tqdm import tqdm
+from safetensors.torch import save
 
 from annotations.datasets.visual_genome import read_objects
-from annotations.drops import Drops
+from annotations.drops import DataError, Drops
 from detectors.anchors import rounded_anchors
 from detectors.conventions import Conventions
-from detectors.evaluation import DetectorScores, evaluate
-from detectors.faster_rcnn_network import Architecture, FasterRCNNNetwork
-from detectors.training import GoldImage, TrainingOptions, TrainingStep, train
+from detectors.evaluation import EvaluationRules
+from detectors.faster_rcnn_network import Architecture
+from detectors.gold_boxes import GoldBoxes
+from detectors.precision import Precision, resolve_precision
+from detectors.training import TrainingOptions
 from detectors.vocabulary import Vocabulary, read_vocabulary
-from detectors.weights import read_trainable, save_weights, sha256_of
-from training.gold_images import gold_images, image_files, read_split
+from detectors.weights import read_trainable, sha256_of
+from training.detector_batches import image_order
+from training.detector_recipe import PRESETS, DetectorRecipe, PresetName, begin_detector_run, optimization_of
+from training.detector_worker import SCORES, WEIGHTS, DetectorTask, train_detector
+from training.execution import Execution, absolute
+from training.gold_images import collect_gold, image_files, read_split
+from training.launch import has_gpu
 
 SIZES: dict[str, tuple[Architecture, Conventions]] = {
     "resnet101": (Architecture(), Conventions()),
@@ -41,10 +48,12 @@ SIZES: dict[str, tuple[Architecture, Conventions]] = {
     ),
 }  # fmt: skip
 
+FILES = ("objects.json", "attributes.json", "image_data.json", "train.txt", "val.txt")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorCommand:
-    """Train and evaluate a Faster R-CNN with attributes on Visual Genome annotations.
+    """Train and evaluate a Faster R-CNN with attributes on Visual Genome annotations; run again, it goes on.
 
     vinculum-train detector --annotations world/visual_genome --images world/images --size small --out run
     """
@@ -54,7 +63,8 @@ class DetectorCommand:
     images: tuple[Path, ...]
     """Folders with the image files, named by their ids."""
     out: Path
-    """Folder for detector.safetensors, metrics.json and losses.jsonl."""
+    """Folder of the run: detector.safetensors, scores.json, classes.tsv, attributes.tsv, recipe.json, checkpoints/,
+    metrics.jsonl, tensorboard/."""
     size: Literal["resnet101", "small"] = "resnet101"
     """Network: ResNet-101-C4, or the one the toy world's detector has."""
     init: str | None = None
@@ -62,58 +72,107 @@ class DetectorCommand:
     torchvision's; without them the network starts from noise, with trained norms."""
     vocabulary: Path | None = None
     """Folder with objects_vocab.txt and attributes_vocab.txt; that of the annotations by default."""
-    options: Annotated[TrainingOptions, tyro.conf.arg(name="")] = field(default_factory=TrainingOptions)
+    preset: PresetName = "adamw"
+    """How it learns: AdamW along a cosine, or SGD with momentum and steps as a public model did."""
+    steps: int | None = None
+    """Optimizer steps, unless the preset's 3,000, 380,000 or 180,000. 0 measures the weights of --init as they are."""
+    batch_size: int | None = None
+    """Images a step, of all workers together; the preset's 8, unless given."""
+    learning_rate: float | None = None
+    """The schedule's peak; the preset's 0.001, or detectron2's 0.01, unless given."""
+    weight_decay: float | None = None
+    """The preset's 0.0001, or bottom-up-attention's 0.0005, unless given."""
+    training: Annotated[TrainingOptions, tyro.conf.arg(name="")] = field(default_factory=TrainingOptions)
+    precision: Precision = "auto"
+    """Of the ResNet while it learns, by autocast: bfloat16 on GPUs that have units for it, else float32."""
+    seed: int = 0
+    """Of the first weights, the order of images and what is sampled."""
+    evaluate_every: int = 0
+    """Steps between two measurements on the val images, in scores.jsonl; 0 measures at the end alone."""
+    rules: Annotated[EvaluationRules, tyro.conf.arg(name="")] = field(default_factory=EvaluationRules)
+    execution: Annotated[Execution, tyro.conf.arg(name="")] = field(default_factory=Execution)
     json: bool = False
     """Print one machine-readable summary as the last line."""
 
-    def run(self) -> dict[str, object]:
-        """Train, evaluate on the val split, write everything under `out`, and return the summary."""
-        vocabulary = read_vocabulary(self.vocabulary or self.annotations)
-        drops = Drops()
-        gold = list(
-            gold_images(read_objects(self.annotations, drops=drops), image_files(self.images), vocabulary, drops)
+    def run(self) -> dict[str, Any]:
+        """Train what is missing, evaluate on the val split, and return the summary."""
+        recipe = self._recipe(read_vocabulary(self.vocabulary or self.annotations))
+        if recipe.num_steps:
+            self.execution.require_parts(recipe.batch_size)
+        task = DetectorTask(
+            run=self.out.resolve(),
+            images=tuple(folder.resolve() for folder in self.images),
+            init=absolute(self.init),
+            rules=self.rules,
+            evaluate_every=self.evaluate_every,
+            accumulation=self.execution.accumulation,
+            loader_workers=self.execution.loader_workers,
+            checkpoint_every=self.execution.checkpoint_every,
+            keep=self.execution.keep,
+            log_every=self.execution.log_every,
         )
-        val_ids = read_split(self.annotations / "val.txt")
-        train_ids = read_split(self.annotations / "train.txt") - val_ids
+        begin_detector_run(self.out, recipe, lambda: self._read_gold(recipe))
+        if self._scores() is None:
+            self.execution.launch(train_detector, task, num_steps=recipe.num_steps)
+        weights = self.out / WEIGHTS
+        trained = {"weights": str(weights), "sha256": sha256_of(weights)} if recipe.num_steps else {}
+        return {"out": str(self.out), **trained, **(self._scores() or {})}
+
+    def _recipe(self, vocabulary: Vocabulary) -> DetectorRecipe:
+        preset = PRESETS[self.preset]
+        num_steps = preset.num_steps if self.steps is None else self.steps
+        if num_steps == 0 and self.init is None:
+            raise ValueError("0 steps of weights that are noise; expected --init with those that are to be measured")
+        data = {name: sha256_of(self.annotations / name) for name in FILES if (self.annotations / name).is_file()}
+        architecture, conventions = SIZES[self.size]
+        if self.init is not None:
+            torch.manual_seed(self.seed)  # of the heads, where a ResNet has none
+            network, conventions = read_trainable(self.init, vocabulary)
+            architecture = network.architecture
+            data["init"] = hashlib.sha256(save(network.state_dict())).hexdigest()
+        frozen_stages = self.training.frozen_stages
+        if frozen_stages is None:
+            frozen_stages = 0 if self.init is None else 2
+        return DetectorRecipe(
+            architecture=replace(
+                architecture, num_classes=len(vocabulary.classes), num_attributes=len(vocabulary.attributes)
+            ),
+            conventions=conventions,
+            has_frozen_norms=self.init is not None,
+            vocabulary=vocabulary,
+            training=replace(self.training, frozen_stages=frozen_stages),
+            optimization=optimization_of(preset, learning_rate=self.learning_rate, weight_decay=self.weight_decay),
+            batch_size=preset.batch_size if self.batch_size is None else self.batch_size,
+            num_steps=num_steps,
+            precision=self._precision(),
+            seed=self.seed,
+            data=data,
+        )
+
+    def _precision(self) -> Literal["float32", "bfloat16"]:
+        gpu = has_gpu(self.execution.device)
+        if self.precision == "auto" and not gpu:
+            return "float32"
+        format_ = resolve_precision(self.precision, torch.device("cuda" if gpu else "cpu"))
+        return "bfloat16" if format_ == torch.bfloat16 else "float32"
+
+    def _read_gold(self, recipe: DetectorRecipe) -> GoldBoxes:
+        drops = Drops()
+        train, val = (read_split(self.annotations / name) for name in ("train.txt", "val.txt"))
+        files = image_files(self.images)
+        annotated = read_objects(self.annotations, drops=drops)
+        gold = collect_gold(annotated, files, recipe.vocabulary, train=train, val=val, drops=drops)
         for reason, count in drops.counts.items():
             print(f"left out {count}: {reason} (first: {drops.first[reason]})", file=sys.stderr)
-        network, conventions = self._start(vocabulary)
-        self.out.mkdir(parents=True, exist_ok=True)
-        self._train(network, [image for image in gold if image.image_id in train_ids], conventions)
-        save_weights(self.out / "detector.safetensors", network, conventions, vocabulary)
-        # What is scored is the file as others will load it, float16 tensors and all.
-        stored, _ = read_trainable(str(self.out / "detector.safetensors"), vocabulary)
-        scores = evaluate(stored, [image for image in gold if image.image_id in val_ids], conventions)
-        return self._summarise(scores)
+        if not gold.is_val.any():
+            raise DataError(f"{self.annotations}: no image of val.txt is left to measure on; expected one or more")
+        if recipe.num_steps:
+            image_order(gold, recipe.conventions, batch_size=recipe.batch_size, seed=recipe.seed)
+        return gold
 
-    def _start(self, vocabulary: Vocabulary) -> tuple[FasterRCNNNetwork, Conventions]:
-        if self.init is not None:
-            return read_trainable(self.init, vocabulary)
-        shape, conventions = SIZES[self.size]
-        shape_for_vocabulary = asdict(shape) | {
-            "num_classes": len(vocabulary.classes),
-            "num_attributes": len(vocabulary.attributes),
-        }
-        torch.manual_seed(self.options.seed)
-        return FasterRCNNNetwork(Architecture(**shape_for_vocabulary), conventions, nn.BatchNorm2d), conventions
-
-    def _train(self, network: FasterRCNNNetwork, images: list[GoldImage], conventions: Conventions) -> None:
-        with (
-            tqdm(total=self.options.steps, unit="step", disable=not sys.stderr.isatty()) as bar,
-            (self.out / "losses.jsonl").open("w", encoding="utf-8") as log,
-        ):
-
-            def on_step(step: TrainingStep) -> None:
-                bar.update()
-                bar.set_postfix_str(" ".join(f"{name} {value:.3f}" for name, value in step.losses.items()))
-                log.write(json.dumps(asdict(step)) + "\n")
-                if step.step % 100 == 0:
-                    log.flush()
-
-            train(network, images, conventions, self.options, on_step)
-
-    def _summarise(self, scores: DetectorScores) -> dict[str, object]:
-        weights = self.out / "detector.safetensors"
-        summary = {"weights": str(weights), "sha256": sha256_of(weights), **asdict(scores)}
-        (self.out / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-        return summary
+    def _scores(self) -> dict[str, Any] | None:
+        """Return what the run's weights have scored by these rules, if they were measured."""
+        path = self.out / SCORES
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        scores: dict[str, Any] | None = found.get("scores") if found.get("rules") == asdict(self.rules) else None
+        return scores

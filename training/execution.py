@@ -1,14 +1,15 @@
-"""How a run is executed: what `pretrain` and `finetune` take alike, and what no recipe knows of."""
+"""How a run is executed: what `pretrain`, `finetune` and `detector` take alike, and what no recipe knows of."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from training.launch import has_gpu, launch
+from training.launch import Task, has_gpu, launch, steps_done
 from training.order import parts_of_rank
 from training.progress import read_metrics
 from training.runs import Run
-from training.worker import TrainTask
+from training.worker import Place, TrainTask, train_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +17,7 @@ class Execution:
     """Where a run is computed, in which parts, and what stays of it."""
 
     accumulation: int = 1
-    """Parts of a step's sentences that are computed one after another, to save memory."""
+    """Parts of a step's sentences or images that are computed one after another, to save memory."""
     loader_workers: int = 1
     """Processes that make batches, for each worker."""
     checkpoint_every: int = 1000
@@ -33,7 +34,7 @@ class Execution:
     """A Ray cluster; without it the running Ray job's, or this machine."""
 
     def require_parts(self, batch_size: int) -> None:
-        """A step's sentences can be divided among the workers.
+        """A step's sentences or images can be divided among the workers.
 
         Raises:
             OrderError: they can not.
@@ -44,22 +45,34 @@ class Execution:
         self, run: Run, *, regions: Path, sentences: Path, start_from: Path | None = None, init: str | None = None
     ) -> dict[str, Any]:
         """The run has all its steps; returns where it is, and its last figures."""
-        launch(
-            TrainTask(
+        if steps_done(run.folder) < run.recipe.num_steps:
+            task = TrainTask(
                 run=run.folder.resolve(),
                 regions=regions.resolve(),
                 sentences=sentences.resolve(),
                 start_from=None if start_from is None else start_from.resolve(),
-                init=str(Path(init).resolve()) if init is not None and Path(init).exists() else init,
+                init=absolute(init),
                 accumulation=self.accumulation,
                 loader_workers=self.loader_workers,
                 checkpoint_every=self.checkpoint_every,
                 keep=self.keep,
                 log_every=self.log_every,
-            ),
-            num_steps=run.recipe.num_steps,
+            )
+            self.launch(train_run, task, num_steps=run.recipe.num_steps)
+        return {"out": str(run.folder), **read_metrics(run.folder)[-1]}
+
+    def launch(self, train: Callable[[Task, Place], None], task: Task, *, num_steps: int) -> None:
+        """Every rank has done `train`."""
+        launch(
+            train,
+            task,
+            num_steps=num_steps,
             num_workers=self.workers,
             use_gpu=has_gpu(self.device),
             address=self.address,
         )
-        return {"out": str(run.folder), **read_metrics(run.folder)[-1]}
+
+
+def absolute(weights: str | None) -> str | None:
+    """Return a path as other processes know it, and any other name as it is."""
+    return str(Path(weights).resolve()) if weights is not None and Path(weights).exists() else weights

@@ -1,47 +1,69 @@
-"""Annotated images as what a detector trains on: names become rows of its vocabulary."""
+"""Annotated images as what a detector learns from and is measured on: names become rows of its vocabulary."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from annotations.drops import DataError, Drops
 from annotations.records import AnnotatedImage
-from detectors.training import GoldImage
+from detectors.gold_boxes import GoldBoxes
+from detectors.images import ImageError, decode_image
+from detectors.records import DecodedImage
 from detectors.vocabulary import Vocabulary
 
 
-def gold_images(
-    annotated: Iterable[AnnotatedImage], paths: Mapping[str, Path], vocabulary: Vocabulary, drops: Drops
-) -> Iterator[GoldImage]:
-    """Yield the images that have a file and at least one object of a known class; what is left out is counted."""
+def collect_gold(
+    annotated: Iterable[AnnotatedImage],
+    files: Collection[str],
+    vocabulary: Vocabulary,
+    *,
+    train: Collection[str],
+    val: Collection[str],
+    drops: Drops,
+) -> GoldBoxes:
+    """Return the images of both splits that have a file and an object of a known class; what is left out is counted.
+
+    An image of both splits is val's. An object has the class of its first name that is known, and all its attributes
+    that are.
+    """
     class_rows, attribute_rows = rows_by_name(vocabulary.classes), rows_by_name(vocabulary.attributes)
+    image_ids, sides, is_val = list[str](), array("i"), list[bool]()
+    boxes, classes, attributes = array("f"), array("i"), array("i")
+    first_box, first_attribute = array("q", [0]), array("q", [0])
     for image in annotated:
-        if image.image_id not in paths:
+        if image.image_id not in train and image.image_id not in val:
+            continue
+        if image.image_id not in files:
             drops.add("image: no file", f"image {image.image_id!r}")
             continue
-        known = []
         for each in image.objects:
-            rows = [class_rows[name] for name in each.names if name in class_rows]
-            if rows:
-                known.append((each, rows[0]))
-            else:
+            row = next((class_rows[name] for name in each.names if name in class_rows), None)
+            if row is None:
                 drops.add("object: not in the vocabulary", f"image {image.image_id!r}: {each.names[0]!r}")
-        if not known:
+                continue
+            boxes.extend(each.box_xyxy)
+            classes.append(row)
+            attributes.extend(sorted({attribute_rows[name] for name in each.attributes if name in attribute_rows}))
+            first_attribute.append(len(attributes))
+        if len(classes) == first_box[-1]:
             drops.add("image: no object of a known class", f"image {image.image_id!r}")
             continue
-        yield GoldImage(
-            path=paths[image.image_id],
-            image_id=image.image_id,
-            image_width=image.image_width,
-            image_height=image.image_height,
-            boxes_xyxy=np.array([each.box_xyxy for each, _ in known], np.float32),
-            class_rows=np.array([row for _, row in known], np.int64),
-            attribute_rows=tuple(
-                tuple(sorted({attribute_rows[name] for name in each.attributes if name in attribute_rows}))
-                for each, _ in known
-            ),
-        )
+        first_box.append(len(classes))
+        image_ids.append(image.image_id)
+        sides.extend((image.image_width, image.image_height))
+        is_val.append(image.image_id in val)
+    return GoldBoxes(
+        image_ids=np.array(image_ids, np.str_),
+        sides=np.array(sides, np.int32).reshape(-1, 2),
+        is_val=np.array(is_val, np.bool_),
+        first_box=np.array(first_box, np.int64),
+        boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
+        class_rows=np.array(classes, np.int32),
+        first_attribute=np.array(first_attribute, np.int64),
+        attribute_rows=np.array(attributes, np.int32),
+    )
 
 
 def rows_by_name(names: Sequence[str]) -> dict[str, int]:
@@ -53,17 +75,33 @@ def rows_by_name(names: Sequence[str]) -> dict[str, int]:
     return rows
 
 
-def image_files(folders: Sequence[Path]) -> dict[str, Path]:
+def image_files(folders: Sequence[Path]) -> dict[str, str]:
     """Return the image files below the folders by their names without suffix, which Visual Genome uses as ids."""
-    paths: dict[str, Path] = {}
+    paths: dict[str, str] = {}
     for folder in folders:
         for path in sorted(folder.rglob("*.[jJpP]*[gG]")):
-            other = paths.setdefault(path.stem, path)
-            if other != path:
+            other = paths.setdefault(path.stem, str(path))
+            if other != str(path):
                 raise DataError(f"image {path.stem!r} is both {other} and {path}; expected one file an id")
     if not paths:
         raise DataError(f"no image file below {', '.join(map(str, folders))}; expected names such as 2415417.jpg")
     return paths
+
+
+def read_image(image_id: str, files: Mapping[str, str]) -> DecodedImage:
+    """Return an image's pixels.
+
+    Raises:
+        DataError: there is no such file, or no picture in it.
+    """
+    if image_id not in files:
+        raise DataError(f"image {image_id!r}: no file below --images any more; put it back and run again to go on")
+    try:
+        return decode_image(image_id, Path(files[image_id]).read_bytes())
+    except (ImageError, OSError) as error:
+        raise DataError(
+            f"image {image_id!r}: {files[image_id]}: {error}; put a whole copy there and run again to go on"
+        ) from error
 
 
 def read_split(path: Path) -> frozenset[str]:

@@ -6,9 +6,10 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import ray
 import ray.train
@@ -25,14 +26,37 @@ from training.checkpoints import list_checkpoints
 from training.loop import LoopError
 from training.order import OrderError
 from training.progress import showing
-from training.worker import Place, TrainTask, train_run
+from training.worker import Place
 
 RETRIES = 3
 """How often in a row, with no checkpoint between, ranks that were lost are started anew."""
 
 
-def launch(task: TrainTask, *, num_steps: int, num_workers: int, use_gpu: bool, address: str | None) -> None:
-    """The run is finished, on so many workers of a running cluster, or on this machine.
+class RankTask(Protocol):
+    """What ranks are told; goes from process to process."""
+
+    @property
+    def run(self) -> Path:
+        """The run's folder, which all ranks see."""
+
+    @property
+    def loader_workers(self) -> int:
+        """Processes that make batches, for each rank."""
+
+
+Task = TypeVar("Task", bound=RankTask)
+
+
+def launch(
+    train: Callable[[Task, Place], None],
+    task: Task,
+    *,
+    num_steps: int,
+    num_workers: int,
+    use_gpu: bool,
+    address: str | None,
+) -> None:
+    """Every rank has done `train`, on so many workers of a running cluster, or on this machine.
 
     Ranks that are lost, with their machine or for want of memory, are started anew and go on from the last checkpoint.
 
@@ -42,29 +66,28 @@ def launch(task: TrainTask, *, num_steps: int, num_workers: int, use_gpu: bool, 
         ValueError: the cluster has no room for so many workers.
         ConnectionError: there is no cluster at the address.
     """
-    if _steps_done(task) >= num_steps:
-        return
     with locked(task.run), cluster(address):
         remove_leftovers(task.run)
         resources = _resources_of_worker(num_workers, use_gpu)
         with showing(task.run, num_steps=num_steps):
             times_lost = 0
             while True:
-                before = _steps_done(task)
+                before = steps_done(task.run)
                 try:
-                    _fit(task, num_workers, resources)
+                    _fit(train, task, num_workers, resources)
                     break
                 except TrainingFailedError as error:
                     causes = _causes(error)
-                after = _steps_done(task)
+                after = steps_done(task.run)
                 times_lost = 1 if after > before else times_lost + 1
                 if times_lost > RETRIES:
                     raise LoopError(f"workers were lost {times_lost} times: {causes}; run again to go on from {after}")
                 tqdm.write(f"lost workers: {causes}; they start anew from step {after}", file=sys.stderr)
 
 
-def _steps_done(task: TrainTask) -> int:
-    return max((each.step for each in list_checkpoints(task.run)), default=0)
+def steps_done(run: Path) -> int:
+    """Return after how many steps the run's newest checkpoint was written."""
+    return max((each.step for each in list_checkpoints(run)), default=0)
 
 
 def _resources_of_worker(num_workers: int, use_gpu: bool) -> dict[str, float]:
@@ -82,12 +105,12 @@ def _resources_of_worker(num_workers: int, use_gpu: bool) -> dict[str, float]:
     return {"CPU": next(each for each in range(max(cpus), 0, -1) if sum(cpu // each for cpu in cpus) >= num_workers)}
 
 
-def _fit(task: TrainTask, num_workers: int, resources: dict[str, float]) -> None:
+def _fit(train: Callable[[Task, Place], None], task: Task, num_workers: int, resources: dict[str, float]) -> None:
     """The ranks have done all steps; what Ray Train notes for itself is gone."""
     notes = task.run / "ray"
     trainer = _Trainer(
         _train,
-        train_loop_config={"task": task},
+        train_loop_config={"train": train, "task": task},
         scaling_config=ScalingConfig(
             num_workers=num_workers, use_gpu="GPU" in resources, resources_per_worker=resources
         ),
@@ -126,7 +149,7 @@ def _train(config: dict[Any, Any]) -> None:
         # The loader's processes want cores too; threads that wait for one that is not running wait busily.
         torch.set_num_threads(max(1, torch.get_num_threads() - config["task"].loader_workers))
     try:
-        train_run(config["task"], place)
+        config["train"](config["task"], place)
     except (LoopError, StoreError, DataError, OrderError, OSError, ValueError) as error:
         raise LoopError(str(error)) from None
     except torch.OutOfMemoryError as error:

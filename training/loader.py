@@ -3,16 +3,25 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from annotations.drops import DataError
 from stores.errors import StoreError
-from training.batches import Maker
 from training.order import TrainingOrder
-from training.records import Batch
+
+T = TypeVar("T")
+Made = TypeVar("Made", covariant=True)
+
+
+class PartMaker(Protocol[Made]):
+    """Makes one part of a step's batch, of the sentences or images at these positions."""
+
+    def make(self, numbers: NDArray[np.int64], *, step: int, positions: NDArray[np.int64]) -> Made: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,28 +31,30 @@ class _Failure:
     message: str
 
 
-class StepBatches(Dataset[list[Batch] | _Failure]):
+class StepBatches(Dataset[list[T] | _Failure]):
     """What one rank takes of any step: a pure function of the step."""
 
-    def __init__(self, maker: Maker, order: TrainingOrder, parts: Sequence[NDArray[np.int64]]) -> None:
+    def __init__(self, maker: PartMaker[T], order: TrainingOrder, parts: Sequence[NDArray[np.int64]]) -> None:
         self._maker = maker
         self._order = order
         self._parts = parts
 
-    def __getitem__(self, step: int) -> list[Batch] | _Failure:
+    def __getitem__(self, step: int) -> list[T] | _Failure:
         numbers = self._order.batch(step)
         try:
             return [self._maker.make(numbers, step=step, positions=part) for part in self._parts]
-        except StoreError as error:
+        except (StoreError, DataError) as error:
             return _Failure(message=f"step {step + 1}: {error}")
 
 
-class Feed:
+class Feed(Generic[T]):
     """Yields the parts of one step after another, and knows how long it was waited for."""
 
-    def __init__(self, batches: StepBatches, steps: Sequence[int], *, num_workers: int, device: torch.device) -> None:
+    def __init__(
+        self, batches: StepBatches[T], steps: Sequence[int], *, num_workers: int, device: torch.device
+    ) -> None:
         """Batches of `steps` come in their order, made by `num_workers` processes; 0 makes them in this one."""
-        self._loader: DataLoader[list[Batch] | _Failure] = DataLoader(
+        self._loader: DataLoader[list[T] | _Failure] = DataLoader(
             batches,
             batch_size=None,
             sampler=steps,
@@ -53,7 +64,7 @@ class Feed:
         )
         self._waited = 0.0
 
-    def __iter__(self) -> Iterator[list[Batch]]:
+    def __iter__(self) -> Iterator[list[T]]:
         """Yield the parts of every step.
 
         Raises:

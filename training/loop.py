@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 import numpy as np
 import psutil
@@ -22,11 +23,24 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training.optimizers import Optimization, set_learning_rate
 from training.recipes import Precision
-from training.records import Batch
 
 
 class LoopError(RuntimeError):
-    """Training can not go on; the message says at which step and on which sentences."""
+    """Training can not go on; the message says at which step and on which sentences or images."""
+
+
+class Part(Protocol):
+    """What one rank computes at once: a `Batch` of sentences, or a detector's of images."""
+
+    def __len__(self) -> int: ...
+
+    def to(self, device: torch.device) -> Self: ...
+
+    def names(self) -> Sequence[str]:
+        """Return what a person knows each row by."""
+
+    def broken(self) -> Sequence[str]:
+        """Return the rows whose inputs are not finite, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +80,7 @@ class Loop:
     num_ranks: int = 1
     average: AveragedModel | None = None
 
-    def run(self, parts_of_steps: Iterable[Sequence[Batch]], first: int, on_step: Callable[[StepReport], None]) -> None:
+    def run(self, parts_of_steps: Iterable[Sequence[Part]], first: int, on_step: Callable[[StepReport], None]) -> None:
         """Take one step for each of the iterable's entries; the first is step `first`, counted from 0.
 
         Raises:
@@ -79,7 +93,7 @@ class Loop:
             started = time.perf_counter()
             on_step(report)
 
-    def _step(self, step: int, parts: Sequence[Batch], started: float) -> StepReport:
+    def _step(self, step: int, parts: Sequence[Part], started: float) -> StepReport:
         learning_rate = set_learning_rate(self.optimizer, self.optimization, step, self.num_steps)
         self.optimizer.zero_grad(set_to_none=True)
         weights, summed = self.weights(step), dict[str, Tensor]()
@@ -128,9 +142,9 @@ class Loop:
             dist.all_reduce(values)
         return values / self.num_ranks
 
-    def _suspects(self, parts: Sequence[Batch]) -> list[str]:
-        """Return the sentences of all ranks that have broken features, or all sentences if there are none."""
-        found = [(_broken(parts), [sentence_id for part in parts for sentence_id in part.sentence_ids])]
+    def _suspects(self, parts: Sequence[Part]) -> list[str]:
+        """Return what is broken in the parts of all ranks, or all that is in them if nothing is."""
+        found = [([row for part in parts for row in part.broken()], [row for part in parts for row in part.names()])]
         if self.num_ranks > 1:
             gathered: list[tuple[list[str], list[str]]] = found * self.num_ranks
             dist.all_gather_object(gathered, found[0])
@@ -162,19 +176,10 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     return model.module if isinstance(model, DistributedDataParallel) else model
 
 
-def _broken(parts: Sequence[Batch]) -> list[str]:
-    return [
-        f"{part.sentence_ids[row]} (the features of image {part.image_ids[row]} are not finite)"
-        for part in parts
-        for row, is_whole in enumerate(part.features.isfinite().all(2).all(1).tolist())
-        if not is_whole
-    ]
-
-
 def _not_finite(step: int, terms: Mapping[str, float], norm: float, suspects: Sequence[str]) -> str:
     shown = ", ".join(suspects[:20]) + (f" and {len(suspects) - 20} more" if len(suspects) > 20 else "")
     losses = ", ".join(f"{name} {value:g}" for name, value in terms.items())
     return (
-        f"step {step + 1}: losses are {losses}, the gradient's norm is {norm:g}; expected finite numbers. Sentences: "
+        f"step {step + 1}: losses are {losses}, the gradient's norm is {norm:g}; expected finite numbers, on "
         f"{shown}. Checkpoints hold what was before; try a lower learning rate or float32"
     )

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules of the papers, on torch's fused AdamW.
+"""Optimizers and learning-rate schedules of the papers, on torch's fused AdamW and SGD.
 
 Axes: none; weights are updated in place.
 """
@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-OptimizerName = Literal["bert-adam", "adamw"]
-ScheduleName = Literal["linear", "constant", "steps"]
+OptimizerName = Literal["bert-adam", "adamw", "sgd"]
+ScheduleName = Literal["linear", "cosine", "constant", "steps"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +20,13 @@ class Optimization:
     """How weights learn."""
 
     optimizer: OptimizerName = "bert-adam"
-    """bert-adam: AdamW without bias correction, decay on all weights, norms and biases too; as LXMERT was trained."""
+    """bert-adam: AdamW without bias correction, decay on all weights, norms and biases too; as LXMERT was trained. sgd:
+    with momentum, which is the first of `betas`."""
     learning_rate: float = 1e-4
     """The schedule's peak."""
     schedule: ScheduleName = "linear"
-    """linear: up over the warm-up, down to 0 at the end; constant: up, then on; steps: times `step_factor` at each of
-    `step_at`."""
+    """linear: up over the warm-up, down to 0 at the end; cosine: down in half a cosine; constant: up, then on; steps:
+    times `step_factor` at each of `step_at`."""
     warmup: float = 0.05
     """Share of the steps in which the learning rate rises from 0."""
     step_at: tuple[float, ...] = ()
@@ -34,7 +35,7 @@ class Optimization:
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-6
     weight_decay: float = 0.01
-    """Decoupled."""
+    """Decoupled, but for sgd."""
     clip: float = 1.0
     """Largest norm of all gradients together; 0 does not clip."""
     ema: float = 0.0
@@ -84,6 +85,8 @@ def make_optimizer(model: nn.Module, options: Optimization) -> torch.optim.Optim
         {"params": decayed, "weight_decay": options.weight_decay},
         {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
     ]
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=options.learning_rate, momentum=options.betas[0], fused=True)
     return torch.optim.AdamW(groups, lr=options.learning_rate, betas=options.betas, eps=options.epsilon, fused=True)
 
 
@@ -101,6 +104,12 @@ def _linear(options: Optimization, progress: float) -> float:
     return max((progress - 1) / (options.warmup - 1), 0.0)
 
 
+def _cosine(options: Optimization, progress: float) -> float:
+    if progress < options.warmup:
+        return progress / options.warmup
+    return 0.5 * (1 + math.cos(math.pi * (progress - options.warmup) / (1 - options.warmup)))
+
+
 def _constant(options: Optimization, progress: float) -> float:
     return min(progress / options.warmup, 1.0) if options.warmup else 1.0
 
@@ -112,6 +121,7 @@ def _steps(options: Optimization, progress: float) -> float:
 
 SCHEDULES: dict[ScheduleName, Callable[[Optimization, float], float]] = {
     "linear": _linear,
+    "cosine": _cosine,
     "constant": _constant,
     "steps": _steps,
 }

@@ -1,4 +1,4 @@
-"""Which sentences come when: a pure function of the seed, so that a run goes on from any step, with any ranks."""
+"""Which sentences or images come when: a function of the seed, so that a run goes on from any step, with any ranks."""
 
 from dataclasses import dataclass, field
 
@@ -22,18 +22,20 @@ class TrainingOrder:
     """
 
     sentences: NDArray[np.int64]
-    """int64 [S]; numbers of the sentences."""
+    """int64 [S]; numbers of the sentences, or of what else is learnt from."""
     lengths: NDArray[np.int32]
-    """int32 [S]; of each."""
+    """int32 [S]; what is alike in each batch."""
     batch_size: int
     """Sentences a step, of all ranks together."""
     seed: int
+    noun: str = "sentences"
+    """What a person calls them."""
     _epochs: dict[int, NDArray[np.int64]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.batch_size <= len(self.sentences):
             raise OrderError(
-                f"batch size {self.batch_size} of {len(self.sentences)} sentences; expected from 1 to that number"
+                f"batch size {self.batch_size} of {len(self.sentences)} {self.noun}; expected from 1 to that number"
             )
 
     @property

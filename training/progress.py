@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -34,7 +34,7 @@ class MetricsLog:
         self._num_ranks = num_ranks
         self._reports: list[StepReport] = []
         self._waited = 0.0
-        _forget_after(self._path, first)
+        forget_after(self._path, first)
         self._file = self._path.open("a", encoding="utf-8")
         self._curves = SummaryWriter(str(folder / "tensorboard"), purge_step=first + 1)
 
@@ -53,6 +53,11 @@ class MetricsLog:
         self._waited += waited
         if report.step % self._every == 0:
             self.write()
+
+    def draw(self, values: Mapping[str, float], step: int) -> None:
+        """Other figures of a step are drawn, each as a curve of its own."""
+        for name, value in values.items():
+            self._curves.add_scalar(name, value, step)
 
     def write(self) -> None:
         """Means over the steps since the last line are on disk, and drawn."""
@@ -73,15 +78,19 @@ class MetricsLog:
         }
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
-        for name, value in {**line, **{f"terms/{name}": value for name, value in line["terms"].items()}}.items():
-            if isinstance(value, float) and name != "time":
-                self._curves.add_scalar(name, value, last.step)
+        curves = {**line, **{f"terms/{name}": value for name, value in line["terms"].items()}}
+        shown = {name: value for name, value in curves.items() if isinstance(value, float) and name != "time"}
+        self.draw(shown, last.step)
         self._reports, self._waited = [], 0.0
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Return the lines of a run's `metrics.jsonl`; a last one that is not finished is left out."""
-    path = folder / METRICS
+    return read_lines(folder / METRICS)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return what the lines of a file say; a last one that is not finished is left out."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
@@ -149,8 +158,9 @@ def _show(tail: _Tail, seen: int, bar: Any) -> int:
     return int(new[-1]["step"]) if new else seen
 
 
-def _forget_after(path: Path, step: int) -> None:
-    lines = read_metrics(path.parent)
+def forget_after(path: Path, step: int) -> None:
+    """The file has no line of a later step, from an attempt that was killed."""
+    lines = read_lines(path)
     with replacing(path) as temporary:
         kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= step]
         temporary.write_text("".join(kept), encoding="utf-8")

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -63,12 +63,13 @@ class Recipe:
             )
 
 
+R = TypeVar("R")
 _RECIPES = TypeAdapter(Recipe)
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
     """`folder` holds the recipe."""
-    write_json(folder / FILE_NAME, as_json(recipe))
+    write_recipe_of(_RECIPES, folder, recipe)
 
 
 def read_recipe(folder: Path) -> Recipe:
@@ -77,10 +78,25 @@ def read_recipe(folder: Path) -> Recipe:
     Raises:
         DataError: there is none, or it is not as this version writes it.
     """
+    return read_recipe_of(_RECIPES, folder)
+
+
+def as_json(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe as JSON values, as `write_recipe` writes them; a share of 0 is 0.0, whoever wrote it."""
+    return as_json_of(_RECIPES, recipe)
+
+
+def write_recipe_of(kind: TypeAdapter[R], folder: Path, recipe: R) -> None:
+    """`folder` holds a recipe of this kind."""
+    write_json(folder / FILE_NAME, as_json_of(kind, recipe))
+
+
+def read_recipe_of(kind: TypeAdapter[R], folder: Path) -> R:
+    """Return the recipe of this kind; see `read_recipe`."""
     path = folder / FILE_NAME
     try:
         content = path.read_bytes()
-        recipe = _RECIPES.validate_json(content)
+        recipe = kind.validate_json(content)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file, expected the folder of a run; see vinculum-train pretrain") from error
     except ValidationError as error:
@@ -88,12 +104,13 @@ def read_recipe(folder: Path) -> Recipe:
         where = ".".join(map(str, first["loc"])) or "the file"
         raise DataError(f"{path}: {where}: {first['msg']}; expected a recipe of this version") from error
     # What was guessed, or read past, would come out otherwise.
-    if found := list(differences("", json.loads(content), as_json(recipe))):
+    if found := list(differences("", json.loads(content), as_json_of(kind, recipe))):
         raise DataError(f"{path}: {'; '.join(found[:3])}; expected a recipe of this version")
     return recipe
 
 
-def as_json(recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe as JSON values, as `write_recipe` writes them; a share of 0 is 0.0, whoever wrote it."""
-    values: dict[str, Any] = json.loads(json.dumps(asdict(_RECIPES.validate_python(asdict(recipe)))))
+def as_json_of(kind: TypeAdapter[R], recipe: R) -> dict[str, Any]:
+    """Return a recipe of this kind as JSON values; see `as_json`."""
+    checked: Any = kind.validate_python(asdict(cast(Any, recipe)))
+    values: dict[str, Any] = json.loads(json.dumps(asdict(checked)))
     return values

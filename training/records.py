@@ -13,7 +13,9 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _OnDevice:
+class OnDevice:
+    """Tensors that are moved together."""
+
     def to(self, device: torch.device) -> Self:
         """Return the same with every tensor on `device`; copies from pinned memory do not wait."""
         return type(self)(**{each.name: _moved(getattr(self, each.name), device) for each in fields(self)})
@@ -24,7 +26,7 @@ class _OnDevice:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MaskedWords(_OnDevice):
+class MaskedWords(OnDevice):
     """Word pieces that are to be guessed."""
 
     positions: Tensor
@@ -34,7 +36,7 @@ class MaskedWords(_OnDevice):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MaskedRegions(_OnDevice):
+class MaskedRegions(OnDevice):
     """Regions whose features are to be guessed."""
 
     positions: Tensor
@@ -46,7 +48,7 @@ class MaskedRegions(_OnDevice):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Alignment(_OnDevice):
+class Alignment(OnDevice):
     """Word pieces that know which regions they mean; only of sentences that belong to their image."""
 
     positions: Tensor
@@ -58,7 +60,7 @@ class Alignment(_OnDevice):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Grounding(_OnDevice):
+class Grounding(OnDevice):
     """Phrases and the regions that show what they mean; only of sentences that belong to their image."""
 
     rows: Tensor
@@ -72,7 +74,7 @@ class Grounding(_OnDevice):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PhrasePairs(_OnDevice):
+class PhrasePairs(OnDevice):
     """Phrases of two captions of one image that name the same thing in different words."""
 
     rows: Tensor
@@ -90,7 +92,7 @@ class PhrasePairs(_OnDevice):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Batch(_OnDevice):
+class Batch(OnDevice):
     """Pairs of a sentence and an image, as an encoder takes them and objectives score them."""
 
     sentence_ids: tuple[str, ...]
@@ -140,6 +142,18 @@ class Batch(_OnDevice):
     def __len__(self) -> int:
         return len(self.input_ids)
 
+    def names(self) -> tuple[str, ...]:
+        """Return the sentences' ids."""
+        return self.sentence_ids
+
+    def broken(self) -> list[str]:
+        """Return the sentences whose images have features that are not finite."""
+        return [
+            f"{self.sentence_ids[row]} (the features of image {self.image_ids[row]} are not finite)"
+            for row, is_whole in enumerate(self.features.isfinite().all(2).all(1).tolist())
+            if not is_whole
+        ]
+
     def take(self, rows: slice | Tensor, *, group_size: int = 1) -> Self:
         """Return these pairs, int64 [rows]; in groups of `group_size`.
 
@@ -150,7 +164,7 @@ class Batch(_OnDevice):
         taken: dict[str, Any] = {"group_size": group_size}
         for each in fields(self):
             value = getattr(self, each.name)
-            if isinstance(value, _OnDevice):
+            if isinstance(value, OnDevice):
                 raise ValueError(f"the batch has {each.name}, expected none where pairs are taken out of it")
             if isinstance(value, Tensor):
                 taken[each.name] = value[rows]
@@ -201,10 +215,10 @@ class EncoderOutputs:
 def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
-    return value.to(device) if is_dataclass(value) and isinstance(value, _OnDevice) else value
+    return value.to(device) if is_dataclass(value) and isinstance(value, OnDevice) else value
 
 
 def _pinned(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.pin_memory()
-    return value.pin_memory() if isinstance(value, _OnDevice) else value
+    return value.pin_memory() if isinstance(value, OnDevice) else value

@@ -21,6 +21,7 @@ from training.order import TrainingOrder, parts_of_rank
 from training.progress import MetricsLog
 from training.published_weights import read_published
 from training.recipes import PRETRAINING
+from training.records import Batch
 from training.runs import Run, open_run
 from training.shards import JoinedShards
 from training.tasks.catalog import TASKS
@@ -131,7 +132,7 @@ def begin_state(run: Run, place: Place, start: Path | None, init: str | None) ->
     model = build_model(run).to(place.device)
     optimizer = make_optimizer(model, run.recipe.optimization)
     average = make_average(model, run.recipe.optimization) if place.rank == 0 else None
-    newest = _newest_checkpoint(run, place)
+    newest = newest_checkpoint(run.folder, place)
     if newest:
         load_weights(newest, model)
         load_optimizer(newest, model, optimizer)
@@ -162,7 +163,7 @@ def order_of(run: Run, shards: JoinedShards) -> TrainingOrder:
     )
 
 
-def _batches(run: Run, shards: JoinedShards, order: TrainingOrder, task: TrainTask, place: Place) -> StepBatches:
+def _batches(run: Run, shards: JoinedShards, order: TrainingOrder, task: TrainTask, place: Place) -> StepBatches[Batch]:
     parts = parts_of_rank(
         run.recipe.batch_size, rank=place.rank, num_ranks=place.num_ranks, accumulation=task.accumulation
     )
@@ -189,9 +190,9 @@ def _loop(run: Run, state: TrainingState, order: TrainingOrder, place: Place) ->
     )
 
 
-def _newest_checkpoint(run: Run, place: Place) -> Checkpoint | None:
+def newest_checkpoint(run: Path, place: Place) -> Checkpoint | None:
     """Return what rank 0 sees as the newest: another machine's view of a shared disk may be seconds old."""
-    newest = [next(reversed(list_checkpoints(run.folder)), None)]
+    newest = [next(reversed(list_checkpoints(run)), None)]
     if place.num_ranks > 1:
         dist.broadcast_object_list(newest)
     return newest[0]

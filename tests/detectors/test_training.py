@@ -1,141 +1,115 @@
-"""Detector training: its losses, its batches, and that a few steps teach something."""
+"""Detector training: its losses, its examples, and what stays as it is."""
 
 import math
+from dataclasses import replace
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from annotations.toyworld.world import write_toy_world
-from detectors.anchors import rounded_anchors
-from detectors.conventions import Conventions
-from detectors.evaluation import evaluate
-from detectors.faster_rcnn_network import Architecture, FasterRCNNNetwork
-from detectors.training import (
-    GoldImage,
-    TrainingError,
-    TrainingOptions,
-    _batches,
-    compute_losses,
-    roi_heads,
-    train,
-)
-from detectors.weights import read_weights
-from training.detector_command import DetectorCommand
-
-TINY = Architecture(
-    blocks=(1, 1, 1, 1),
-    width_per_group=8,
-    num_classes=2,
-    num_attributes=2,
-    rpn_channels=16,
-    anchors=rounded_anchors((16, 32, 64, 128)),
-)
-CONVENTIONS = Conventions(
-    short_side=96, long_side=160, pooling_size=7, rpn_before_nms=200, rpn_after_nms=40, pixel_stds=(58.0, 58.0, 58.0)
-)
+from detectors.faster_rcnn_network import FasterRCNNNetwork
+from detectors.training import LearningDetector, TrainingOptions, to_example
+from tests.detectors.squares import CONVENTIONS, TINY, Examples, square
 
 
-@pytest.fixture(scope="module")
-def squares(tmp_path_factory):
-    """Pictures with one bright or dark square each: class 1 with attribute 2, class 2 without any."""
-    folder = tmp_path_factory.mktemp("squares")
-    generator = np.random.default_rng(0)
-    images = []
-    for number in range(16):
-        pixels = np.full((96, 128, 3), 120, np.uint8)
-        x, y = (int(value) for value in generator.integers(5, 50, 2))
-        bright = number % 2 == 0
-        pixels[y : y + 40, x : x + 40] = 250 if bright else 5
-        cv2.imwrite(str(folder / f"{number}.png"), pixels)
-        images.append(
-            GoldImage(
-                path=folder / f"{number}.png",
-                image_id=str(number),
-                image_width=128,
-                image_height=96,
-                boxes_xyxy=np.array([[x, y, x + 40, y + 40]], np.float32),
-                class_rows=np.array([1 if bright else 2], np.int64),
-                attribute_rows=((2,),) if bright else ((),),
-            )
-        )
-    return images
+def example(number, *, flip=False, **sides):
+    return to_example(*square(number, **sides), CONVENTIONS, flip=flip, num_attributes=2)
 
 
-def network(seed=0):
-    torch.manual_seed(seed)
-    return FasterRCNNNetwork(TINY, CONVENTIONS, nn.BatchNorm2d)
+def learner(options=None, architecture=TINY):
+    torch.manual_seed(0)
+    network = FasterRCNNNetwork(architecture, CONVENTIONS, nn.BatchNorm2d)
+    return LearningDetector(network, options or TrainingOptions(regions_per_image=16)).train()
 
 
-def test_a_few_steps_halve_the_loss_and_find_the_attribute(squares):
-    learner, steps = network(), []
-    train(learner, squares, CONVENTIONS, TrainingOptions(steps=40, batch_size=4, regions_per_image=16), steps.append)
-    assert [step.step for step in steps] == list(range(1, 41))
-    totals = [sum(step.losses.values()) for step in steps]
+def test_a_few_steps_halve_the_loss():
+    model = learner()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    totals = []
+    for step in range(20):
+        losses = model(Examples([example(2 * step % 8 + row) for row in range(2)]))
+        total = torch.stack(list(losses.values())).sum()
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(total.item())
     assert sum(totals[-5:]) < 0.5 * sum(totals[:5])
-    scores = evaluate(learner, squares, CONVENTIONS)
-    assert scores.attribute_accuracy == 1.0
-    assert (scores.num_images, scores.num_boxes) == (16, 16)
 
 
-def test_the_same_seed_trains_the_same_weights(squares):
-    learners = [network(), network()]
-    for learner in learners:
-        train(learner, squares, CONVENTIONS, TrainingOptions(steps=3, batch_size=2), lambda step: None)
-    first, second = (learner.state_dict() for learner in learners)
-    assert all(torch.equal(first[name], second[name]) for name in first)
+def test_a_mirrored_image_has_mirrored_boxes():
+    for number in range(4):
+        (plain, target), (mirrored, mirrored_target) = (example(number, flip=flip) for flip in (False, True))
+        assert torch.equal(plain, mirrored.flip(2))
+        x1, y1, x2, y2 = target["boxes"][0].tolist()
+        assert mirrored_target["boxes"][0].tolist() == pytest.approx([128 - x2, y1, 128 - x1, y2])
 
 
-def test_a_mirrored_image_has_mirrored_boxes(squares):
-    options = TrainingOptions(steps=1, batch_size=16)
-    plain, mirrored = (
-        next(_batches(squares, CONVENTIONS, TrainingOptions(steps=1, batch_size=16, flip=flip), 3)) for flip in (0, 1)
-    )
-    assert options.flip == 0.5
-    for index in range(16):
-        assert torch.equal(plain[1][index], mirrored[1][index].flip(2))
-        x1, y1, x2, y2 = plain[2][index]["boxes"][0].tolist()
-        assert mirrored[2][index]["boxes"][0].tolist() == pytest.approx([128 - x2, y1, 128 - x1, y2])
+def test_boxes_of_an_annotated_copy_of_twice_the_size_lie_on_the_same_pixels():
+    gold, decoded = square(0)
+    twice = replace(gold, image_width=256, image_height=192, boxes_xyxy=gold.boxes_xyxy * 2)
+    boxes = [to_example(each, decoded, CONVENTIONS, flip=False, num_attributes=2)[1]["boxes"] for each in (gold, twice)]
+    assert torch.equal(*boxes)
 
 
-def test_images_without_attributes_have_no_attribute_loss(squares):
-    learner = network().train()
-    dark = [image for image in squares if not image.attribute_rows[0]]
-    _, inputs, targets = next(_batches(dark, CONVENTIONS, TrainingOptions(steps=1, batch_size=4), 3))
-    losses = compute_losses(learner, roi_heads(learner, 16, 0.5), inputs, targets)
+def test_images_without_attributes_have_no_attribute_loss():
+    losses = learner()(Examples([example(1), example(3)]))
     assert losses["attribute"].item() == 0.0
     assert all(math.isfinite(loss.item()) for loss in losses.values())
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_images(squares):
-    learner = network()
-    with torch.no_grad():
-        learner.cls_score.weight.fill_(float("nan"))
-    with pytest.raises(TrainingError, match=r"step 1: losses are .* on images \['"):
-        train(learner, squares, CONVENTIONS, TrainingOptions(steps=2, batch_size=2), lambda step: None)
+def test_a_network_that_tells_no_attributes_has_no_such_loss():
+    losses = learner(architecture=replace(TINY, num_attributes=0))(Examples([example(0)]))
+    assert list(losses) == ["objectness", "proposal_box", "class", "box"]
 
 
-def test_a_detector_that_finds_nothing_scores_nothing(squares):
-    silent = network()
-    with torch.no_grad():
-        silent.cls_score.bias[0] = 50.0
-    assert evaluate(silent, squares[:2], CONVENTIONS).map_50 == 0.0
+def test_an_image_that_is_padded_has_no_proposal_in_its_padding():
+    model = learner()
+    seen = []
+    model.network.proposals.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs[0]))
+    model(Examples([example(0), example(1, width=96, height=128)]))
+    wide, tall = seen[0]
+    assert wide[:, 0::2].max() <= 128
+    assert wide[:, 1::2].max() <= 96
+    assert tall[:, 0::2].max() <= 96
+    assert tall[:, 1::2].max() <= 128
 
 
-def test_the_command_goes_from_annotations_to_weights_that_load(tmp_path):
-    write_toy_world(tmp_path / "world", num_images=10, seed=3)
-    command = DetectorCommand(
-        annotations=tmp_path / "world/visual_genome",
-        images=(tmp_path / "world/images",),
-        out=tmp_path / "run",
-        size="small",
-        options=TrainingOptions(steps=2, batch_size=2, regions_per_image=8),
-    )
-    summary = command.run()
-    weights = read_weights(str(tmp_path / "run/detector.safetensors"), {})
-    assert summary["num_images"] == 2
-    assert weights.identity["sha256"] == summary["sha256"]
-    assert len(weights.vocabulary.classes) == 18
-    assert len((tmp_path / "run/losses.jsonl").read_text().splitlines()) == 2
+def test_frozen_stages_get_no_gradient_and_all_else_does():
+    model = learner(TrainingOptions(regions_per_image=16, frozen_stages=2))
+    torch.stack(list(model(Examples([example(0), example(1)])).values())).sum().backward()
+    without = {name.split(".")[1] for name, weight in model.named_parameters() if weight.grad is None}
+    assert without == {"stem", "res2"}
+
+
+def test_every_weight_has_a_gradient_even_where_there_is_nothing_to_tell():
+    # Ranks wait for each other's gradients, and one of them may have no attributes in its part.
+    model = learner()
+    torch.stack(list(model(Examples([example(1)])).values())).sum().backward()
+    assert all(weight.grad is not None for weight in model.parameters())
+
+
+def test_bfloat16_is_of_the_resnet_alone_and_losses_stay_near():
+    plain = learner()
+    rounded = LearningDetector(learner().network, TrainingOptions(regions_per_image=16), bfloat16=True).train()
+    batch, losses = Examples([example(0), example(1)]), []
+    for model in (plain, rounded):
+        torch.manual_seed(1)
+        losses.append(model(batch))
+    assert all(each.dtype == torch.float32 for each in losses[1].values())
+    total, near = (sum(each.item() for each in of.values()) for of in losses)
+    assert near == pytest.approx(total, rel=0.05)
+    assert near != total
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"flip": 1.5}, "flip is 1.5, expected a share from 0 to 1"),
+        ({"positive_fraction": -0.1}, "positive_fraction is -0.1, expected a share"),
+        ({"regions_per_image": 0}, "regions_per_image is 0, expected 1 or more"),
+        ({"frozen_stages": 6}, "frozen_stages is 6, expected 0 to 5"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, says):
+    with pytest.raises(ValueError, match=says):
+        TrainingOptions(**options)

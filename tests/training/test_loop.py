@@ -147,7 +147,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_sentences_and_the_wei
     says = str(stop.value)
     assert says.startswith("step 13: losses are error ")
     assert f"size {value:g}, the gradient's norm is nan; expected finite numbers" in says
-    assert "Sentences: sentence-0, sentence-1, " in says
+    assert "on sentence-0, sentence-1, " in says
     assert len(states) == 2
     assert all(torch.equal(value, states[-1][name]) for name, value in model.state_dict().items())
     assert all(value.isfinite().all() for value in loop.average.module.state_dict().values())
@@ -173,7 +173,7 @@ def test_an_image_whose_features_are_not_finite_is_named_instead_of_the_batch(va
     parts = [rows_of(replace(WHOLE, features=features), rows) for rows in (slice(0, 4), slice(4, 8))]
     with pytest.raises(LoopError) as stop:
         run(make_loop(AnswerGuess()), [parts])
-    assert "Sentences: sentence-5 (the features of image image-5 are not finite)." in str(stop.value)
+    assert "on sentence-5 (the features of image image-5 are not finite)." in str(stop.value)
 
 
 def test_the_average_is_that_of_the_weights_after_every_step():

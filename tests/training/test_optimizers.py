@@ -86,7 +86,24 @@ def test_the_first_step_of_a_warm_up_leaves_the_weights_as_they_are_but_not_the_
     assert all(state["exp_avg"].any() for state in optimizer.state.values())
 
 
-@pytest.mark.parametrize("name", ["bert-adam", "adamw"])
+def test_sgd_is_plain_momentum_with_decay_on_matrices_alone():
+    model = a_model()
+    options = Optimization(optimizer="sgd", learning_rate=0.01, betas=(0.9, 0.0), weight_decay=0.5)
+    optimizer = make_optimizer(model, options)
+    expected = [weight.detach().double().numpy().copy() for weight in model.parameters()]
+    moving = [np.zeros_like(each) for each in expected]
+    for step in range(1, 5):
+        gradients(model, step)
+        for number, weight in enumerate(model.parameters()):
+            decay = 0.5 if weight.ndim > 1 else 0.0
+            moving[number] = 0.9 * moving[number] + weight.grad.double().numpy() + decay * expected[number]
+            expected[number] -= 0.01 * moving[number]
+        optimizer.step()
+    for weight, want in zip(model.parameters(), expected, strict=True):
+        np.testing.assert_allclose(weight.detach().numpy(), want, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["bert-adam", "adamw", "sgd"])
 def test_weights_that_are_not_learnt_are_left_alone(name):
     model = a_model()
     model[0].weight.requires_grad_(False)
@@ -102,6 +119,11 @@ def rates(options, shares):
 def test_the_linear_schedule_has_the_worked_values():
     options = Optimization(learning_rate=1.0, warmup=0.05)
     assert rates(options, (0, 0.025, 0.05, 0.5, 1)) == pytest.approx([0, 0.5, 1, 0.5263, 0], abs=1e-4)
+
+
+def test_the_cosine_schedule_has_the_worked_values():
+    options = Optimization(learning_rate=1.0, schedule="cosine", warmup=0.2)
+    assert rates(options, (0, 0.1, 0.2, 0.4, 0.6, 1)) == pytest.approx([0, 0.5, 1, 0.8536, 0.5, 0], abs=1e-4)
 
 
 def test_the_linear_schedule_without_a_warm_up_begins_at_its_peak():

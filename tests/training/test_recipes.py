@@ -64,7 +64,7 @@ def edit(folder, change):
         (lambda it: it.pop("seed"), "seed: Field required"),
         (lambda it: it.update(batch_size="many"), "batch_size: .*integer"),
         (lambda it: it.update(batch_size="64"), "batch_size was '64', this run has 64"),
-        (lambda it: it["optimization"].update(schedule="cosine"), "optimization.schedule: .*'linear'"),
+        (lambda it: it["optimization"].update(schedule="sudden"), "optimization.schedule: .*'linear'"),
         (lambda it: it.update(num_steps=0), "num_steps is 0, expected 1 or more"),
         (lambda it: it["batches"].update(max_pieces=65), "max_pieces is 65, expected at most 64"),
     ],
