@@ -75,9 +75,9 @@ class Model(nn.Module):
         head = self.ranking or dict(self.objectives.items()).get("matching")
         return head if isinstance(head, RankingObjective | MatchingObjective) else None
 
-    def encode(self, batch: Batch, taps: Collection[str] = ()) -> EncoderOutputs:
-        """Return the encoder's outputs, with the attentions that are asked for."""
-        outputs: EncoderOutputs = self.encoder(batch, taps)
+    def encode(self, batch: Batch, taps: Collection[str] = (), *, keep_states: bool = False) -> EncoderOutputs:
+        """Return the encoder's outputs, with the attentions that are asked for, and each layer's states if they are."""
+        outputs: EncoderOutputs = self.encoder(batch, taps, keep_states=keep_states)
         return outputs
 
     def weights(self, step: int, *, num_steps: int, epoch: int) -> dict[str, float]:

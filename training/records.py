@@ -196,6 +196,8 @@ class EncoderOutputs:
     """The encoder's layers in which words and regions attend to each other, the first first."""
     taps: Mapping[str, AttentionTap] = field(default_factory=dict)
     """By the names of the attentions that were asked for."""
+    states: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """By the layers, what `text` and `regions` are after each; empty unless asked for."""
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -13,14 +13,14 @@ EncoderShape = Annotated[TwoStreamShape | SingleStreamShape, Discriminator("kind
 
 
 class Encoder(Protocol):
-    """Maps a batch to what words and regions become; an `nn.Module` with `forward(batch, taps)`."""
+    """Maps a batch to what words and regions become; an `nn.Module` with `forward(batch, taps, keep_states)`."""
 
     @property
     def meeting_layers(self) -> tuple[str, ...]: ...
     @property
     def tap_names(self) -> tuple[str, ...]: ...
     def taps_of(self, layer: str) -> tuple[str, ...]: ...
-    def __call__(self, batch: Batch, taps: Collection[str] = ()) -> EncoderOutputs: ...
+    def __call__(self, batch: Batch, taps: Collection[str] = (), *, keep_states: bool = False) -> EncoderOutputs: ...
 
 
 def build_encoder(shape: TwoStreamShape | SingleStreamShape) -> TwoStreamEncoder | SingleStreamEncoder:

@@ -118,8 +118,11 @@ class SingleStreamEncoder(nn.Module):
         """The attentions that can be asked for, in the order in which they are computed; of T queries and T keys."""
         return self.meeting_layers
 
-    def forward(self, batch: Batch, taps: Collection[str] = ()) -> EncoderOutputs:
+    def forward(self, batch: Batch, taps: Collection[str] = (), *, keep_states: bool = False) -> EncoderOutputs:
         """Return what words and regions have become, and the attentions asked for by their `tap_names`.
+
+        Args:
+            keep_states: what they are after each layer is asked for, too.
 
         Raises:
             ValueError: a tap that there is not.
@@ -129,16 +132,20 @@ class SingleStreamEncoder(nn.Module):
         states, mask = self._sequence(batch)
         additive = additive_mask(mask, states)
         found: dict[str, AttentionTap] = {}
+        kept: dict[str, tuple[Tensor, Tensor]] = {}
+        text, regions = slice(length), slice(length, length + num_regions)
         for number, layer in enumerate(self.layers):
             states, tap = layer(states, additive, tap=f"joint.{number}" in taps)
             found |= {f"joint.{number}": tap} if tap else {}
+            kept |= {f"joint.{number}": (states[:, text], states[:, regions])} if keep_states else {}
         return EncoderOutputs(
-            text=states[:, :length],
-            regions=states[:, length : length + num_regions],
+            text=states[:, text],
+            regions=states[:, regions],
             pooled=self.pooler(states[:, 0]).tanh(),
             word_embeddings=self.text_embedding.word.weight,
             layers=self.meeting_layers,
             taps=found,
+            states=kept,
         )
 
     def _sequence(self, batch: Batch) -> tuple[Tensor, Tensor]:
