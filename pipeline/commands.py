@@ -15,8 +15,8 @@ from pipeline.demo import run_demo
 from pipeline.extract import ExtractionJob, extract
 from pipeline.inspect import write_page
 from pipeline.inspect_sentences import write_sentence_page
-from pipeline.sources import IdRule
 from pipeline.verify import repair, verify
+from stores.image_sources import IdRule
 from stores.manifest import StoreName, read_manifest
 
 Out = Annotated[Path, tyro.conf.arg(metavar="DIR")]

@@ -16,11 +16,11 @@ from pipeline.extract import open_manifest
 from pipeline.foreign_rows import ShardRows, distinct_rows, plan_rows, read_row
 from pipeline.identity import identity_of
 from pipeline.progress import RunLog
-from pipeline.sources import IdRule, list_images
 from pipeline.worker import ShardReport, ShardTask
 from stores.atomic import leftovers, locked, remove_leftovers
 from stores.catalog import STORES
 from stores.errors import StoreError
+from stores.image_sources import IdRule, list_images
 from stores.interchange.catalog import FORMATS, WRITERS, ForeignFormat, recognise
 from stores.interchange.rows import Row, RowError, Supplement
 from stores.interchange.sizes import read_sizes

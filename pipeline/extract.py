@@ -12,10 +12,10 @@ from pipeline.event_log import RUN_LOG_NAME
 from pipeline.given_boxes import read_given_boxes
 from pipeline.planning import plan_shards
 from pipeline.progress import RunLog
-from pipeline.sources import IdRule, list_images
 from pipeline.worker import ShardReport, ShardTask, ShardWorker, WorkerSettings
 from stores.catalog import STORES
 from stores.errors import StoreError
+from stores.image_sources import IdRule, list_images
 from stores.manifest import (
     MANIFEST_NAME,
     Manifest,
