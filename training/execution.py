@@ -1,12 +1,13 @@
 """How a run is executed: what `pretrain` and `finetune` take alike, and what no recipe knows of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from training.launch import has_gpu, launch
 from training.order import parts_of_rank
-from training.progress import read_metrics
+from training.progress import read_metrics, read_skipped
 from training.runs import Run
 from training.worker import TrainTask
 
@@ -17,6 +18,8 @@ class Execution:
 
     accumulation: int = 1
     """Parts of a step's sentences that are computed one after another, to save memory."""
+    recompute: bool = False
+    """Layers' activations are computed again for the gradient instead of kept: less memory, a third more time."""
     loader_workers: int = 1
     """Processes that make batches, for each worker."""
     checkpoint_every: int = 1000
@@ -41,16 +44,27 @@ class Execution:
         parts_of_rank(batch_size, rank=0, num_ranks=self.workers, accumulation=self.accumulation)
 
     def finish(
-        self, run: Run, *, regions: Path, sentences: Path, start_from: Path | None = None, init: str | None = None
+        self,
+        run: Run,
+        *,
+        sentences: Path,
+        regions: Path | None = None,
+        images: Sequence[str] = (),
+        start_from: Path | None = None,
+        init: str | None = None,
+        trunk: str | None = None,
     ) -> dict[str, Any]:
         """The run has all its steps; returns where it is, and its last figures."""
         launch(
             TrainTask(
                 run=run.folder.resolve(),
-                regions=regions.resolve(),
+                regions=None if regions is None else regions.resolve(),
+                images=tuple(_resolved(each) for each in images),
                 sentences=sentences.resolve(),
                 start_from=None if start_from is None else start_from.resolve(),
-                init=str(Path(init).resolve()) if init is not None and Path(init).exists() else init,
+                init=None if init is None else _resolved(init),
+                trunk=None if trunk is None else _resolved(trunk),
+                recompute=self.recompute,
                 accumulation=self.accumulation,
                 loader_workers=self.loader_workers,
                 checkpoint_every=self.checkpoint_every,
@@ -62,4 +76,11 @@ class Execution:
             use_gpu=has_gpu(self.device),
             address=self.address,
         )
-        return {"out": str(run.folder), **read_metrics(run.folder)[-1]}
+        skipped = read_skipped(run.folder)
+        named = {"skipped": skipped} if skipped else {}
+        return {"out": str(run.folder), **read_metrics(run.folder)[-1], **named}
+
+
+def _resolved(name: str) -> str:
+    """Return a path from the root, for processes that begin elsewhere; what is no path here stays as it is."""
+    return str(Path(name).resolve()) if Path(name).exists() else name

@@ -1,8 +1,8 @@
 """Feeds a loop: the batches of one rank, step by step, made ahead by processes of their own."""
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from stores.errors import StoreError
 from training.batches import Maker
 from training.order import TrainingOrder
+from training.pictures import BrokenImageError
 from training.records import Batch
 
 
@@ -23,7 +24,10 @@ class _Failure:
 
 
 class StepBatches(Dataset[list[Batch] | _Failure]):
-    """What one rank takes of any step: a pure function of the step."""
+    """What one rank takes of any step: a pure function of the step.
+
+    A sentence whose image gives no picture has another of the step in its place.
+    """
 
     def __init__(self, maker: Maker, order: TrainingOrder, parts: Sequence[NDArray[np.int64]]) -> None:
         self._maker = maker
@@ -32,10 +36,39 @@ class StepBatches(Dataset[list[Batch] | _Failure]):
 
     def __getitem__(self, step: int) -> list[Batch] | _Failure:
         numbers = self._order.batch(step)
+        skipped: dict[str, str] = {}
         try:
-            return [self._maker.make(numbers, step=step, positions=part) for part in self._parts]
+            while True:
+                try:
+                    return self._make(numbers, step, skipped)
+                except BrokenImageError as error:
+                    if error.image_id in skipped:  # it is there for another sentence's sake
+                        raise
+                    skipped[error.image_id] = f"{error.image_id}: {error.reason}"
+                    numbers = self._without(numbers, error)
         except StoreError as error:
             return _Failure(message=f"step {step + 1}: {error}")
+
+    def _make(self, numbers: NDArray[np.int64], step: int, skipped: Mapping[str, str]) -> list[Batch]:
+        first, *others = [self._maker.make(numbers, step=step, positions=part) for part in self._parts]
+        return [replace(first, skipped_images=tuple(skipped.values())), *others]
+
+    def _without(self, numbers: NDArray[np.int64], error: BrokenImageError) -> NDArray[np.int64]:
+        """Return the sentences of a step with the next one in the place of each of a broken image.
+
+        Raises:
+            BrokenImageError: all are of this image.
+        """
+        ids = [
+            {self._maker.shards.image_id(int(image)) for image in self._maker.shards.images_of(int(number))}
+            for number in numbers
+        ]
+        is_whole = np.array([error.image_id not in each for each in ids])
+        if not is_whole.any():
+            raise error
+        whole = np.flatnonzero(is_whole)
+        following = whole[np.searchsorted(whole, np.arange(len(numbers))) % len(whole)]
+        return numbers[following]
 
 
 class Feed:

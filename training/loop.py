@@ -45,6 +45,8 @@ class StepReport:
     """Of this rank."""
     seconds: float
     """Of the whole step, waiting for data included."""
+    skipped_images: tuple[str, ...] = ()
+    """Of all ranks: images that give no picture, with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,7 +96,9 @@ class Loop:
                 summed[name] = summed.get(name, 0) + term.detach() / len(parts)
         # Without a limit nothing is clipped, but the norm is still known.
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.optimization.clip or math.inf)
-        *values, norm = self._over_ranks(torch.stack([*summed.values(), norm])).tolist()
+        skipped = [image for part in parts for image in part.skipped_images]
+        num_skipped = norm.new_tensor(len(skipped))
+        *values, norm, num_skipped = self._over_ranks(torch.stack([*summed.values(), norm, num_skipped])).tolist()
         told = dict(zip(summed, values, strict=True))
         if not all(map(math.isfinite, (*values, norm))):  # of all ranks together, so that they stop together
             raise LoopError(_not_finite(step, told, norm, self._suspects(parts)))
@@ -109,6 +113,7 @@ class Loop:
             learning_rate=learning_rate,
             num_pairs=sum(map(len, parts)),
             seconds=time.perf_counter() - started,
+            skipped_images=tuple(self._of_all_ranks(skipped)) if num_skipped else (),
         )
 
     def _autocast(self) -> AbstractContextManager[object]:
@@ -130,12 +135,16 @@ class Loop:
 
     def _suspects(self, parts: Sequence[Batch]) -> list[str]:
         """Return the sentences of all ranks that have broken features, or all sentences if there are none."""
-        found = [(_broken(parts), [sentence_id for part in parts for sentence_id in part.sentence_ids])]
-        if self.num_ranks > 1:
-            gathered: list[tuple[list[str], list[str]]] = found * self.num_ranks
-            dist.all_gather_object(gathered, found[0])
-            found = gathered
-        return [each for broken, _ in found for each in broken] or [each for _, whole in found for each in whole]
+        everyone = [sentence_id for part in parts for sentence_id in part.sentence_ids]
+        return self._of_all_ranks(_broken(parts)) or self._of_all_ranks(everyone)
+
+    def _of_all_ranks(self, names: list[str]) -> list[str]:
+        """Return the names of all ranks, those of the first rank first; all ranks ask at once."""
+        if self.num_ranks == 1:
+            return names
+        gathered: list[list[str]] = [names] * self.num_ranks
+        dist.all_gather_object(gathered, names)
+        return [name for each in gathered for name in each]
 
 
 def seed_part(seed: int, step: int, part: int) -> None:

@@ -7,9 +7,10 @@ from pydantic import Discriminator
 
 from training.models.single_stream import SingleStreamEncoder, SingleStreamShape
 from training.models.two_stream import TwoStreamEncoder, TwoStreamShape
+from training.models.visual_parser import VisualParserEncoder, VisualParserShape
 from training.records import Batch, EncoderOutputs
 
-EncoderShape = Annotated[TwoStreamShape | SingleStreamShape, Discriminator("kind")]
+EncoderShape = Annotated[TwoStreamShape | SingleStreamShape | VisualParserShape, Discriminator("kind")]
 
 
 class Encoder(Protocol):
@@ -25,4 +26,6 @@ class Encoder(Protocol):
 
 def build_encoder(shape: TwoStreamShape | SingleStreamShape) -> TwoStreamEncoder | SingleStreamEncoder:
     """Return a new encoder of this shape."""
+    if isinstance(shape, VisualParserShape):
+        return VisualParserEncoder(shape)
     return SingleStreamEncoder(shape) if isinstance(shape, SingleStreamShape) else TwoStreamEncoder(shape)

@@ -83,7 +83,8 @@ class RegionEmbedding(nn.Module):
 class SingleStreamEncoder(nn.Module):
     """One stack of layers over words and regions together."""
 
-    def __init__(self, shape: SingleStreamShape) -> None:
+    def __init__(self, shape: SingleStreamShape, region_embedding: nn.Module | None = None) -> None:
+        """Regions are embedded by boxes and features, unless something else does it."""
         super().__init__()
         self.shape = shape
         sizes = (shape.hidden_size, shape.intermediate_size, shape.num_heads, shape.dropout, shape.attention_dropout)
@@ -94,13 +95,14 @@ class SingleStreamEncoder(nn.Module):
             num_segments=shape.num_segments,
             dropout=shape.dropout,
         )
-        self.region_embedding = RegionEmbedding(shape)
+        self.region_embedding = RegionEmbedding(shape) if region_embedding is None else region_embedding
         if shape.end_token:
             self.end = nn.Parameter(torch.empty(shape.hidden_size))
         self.layers = nn.ModuleList(Layer(*sizes) for _ in range(shape.num_layers))
         self.pooler = nn.Linear(shape.hidden_size, shape.hidden_size)
         initialize(self, shape.initial_std)
-        nn.init.normal_(self.region_embedding.blank, std=shape.initial_std)
+        if isinstance(self.region_embedding, RegionEmbedding):
+            nn.init.normal_(self.region_embedding.blank, std=shape.initial_std)
         if shape.end_token:
             nn.init.normal_(self.end, std=shape.initial_std)
 
