@@ -484,14 +484,14 @@ def test_curves_of_many_lines_are_means_and_end_at_the_edges():
     assert points[-1][0] == pytest.approx(WIDTH, abs=2)
     assert loss.curves[0].last == 1
     assert [text for _, text in loss.value_ticks] == ["1", "2", "3", "4", "5"]
-    assert [text for _, text in loss.step_ticks] == ["0", "2,000", "4,000", "6,000", "8,000", "10,000"]
+    assert [text for _, text in loss.ticks] == ["0", "2,000", "4,000", "6,000", "8,000", "10,000"]
     assert term.term == "a"
 
 
 def test_a_curve_of_one_line_is_a_dot_and_marks_are_whole_steps():
     loss, _ = plot_terms([[{"step": 2, "loss": 5.0, "terms": {"a": 1.0}}]])
     assert len(set(loss.curves[0].points.split())) == 1 and len(loss.curves[0].points.split()) == 2
-    assert [text for _, text in loss.step_ticks] == ["0", "1", "2"]
+    assert [text for _, text in loss.ticks] == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,25 @@
 """How apart words and regions are kept, layer by layer: what flows between them, and whether their states lie apart."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stores.errors import StoreError
+from training.batches import BatchMaker
 from training.model import Model
+from training.order import evaluation_batches
 from training.probes.modality_clusters import mutual_information, two_clusters
 from training.probes.modality_flow import modality_flow
 from training.records import Batch
+
+BATCH_SIZE = 64
+
+MODALITIES = "modalities.json"
+"""In the folder of a run, what was measured on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +56,25 @@ class Modalities:
     """Mean number of an image's."""
     layers: dict[str, LayerModalities]
     """By the layers in which words and regions meet, the first first."""
+
+    @property
+    def summary(self) -> dict[str, float]:
+        """What encoders of any number of layers are compared by: flow within a layer is the layers' mean, all else that
+        of the last."""
+        figures = [asdict(layer) for layer in self.layers.values()]
+        return {
+            name: sum(each[name] for each in figures) / len(figures) if name.startswith("flow_within") else last
+            for name, last in figures[-1].items()
+        }
+
+
+def evaluation_pairs(maker: BatchMaker, numbers: NDArray[np.int64], max_sentences: int) -> Iterator[Batch]:
+    """Yield batches of so many of these sentences, spread evenly, with nothing hidden; the same for every model."""
+    places = np.linspace(0, len(numbers) - 1, min(max_sentences, len(numbers))).round().astype(np.int64)
+    chosen = numbers[places]
+    maker = maker.for_evaluation()
+    for part in evaluation_batches(chosen, maker.shards.lengths[chosen], BATCH_SIZE):
+        yield maker.make(part)
 
 
 def measure_modalities(model: Model, batches: Iterable[Batch], device: str = "cpu") -> Modalities:
