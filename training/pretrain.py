@@ -77,7 +77,7 @@ def prepare(
         tokenizer = _tokenizer(preset, shards, sources, overrides.tokenizer, begun)
         answers = _answers(preset, shards, sources, overrides.answers, begun)
         recipe = _recipe(preset, shards, sources, tokenizer, answers, overrides)
-        _require_known(recipe, shards)
+        require_known(recipe, shards)
     if swin is not None:
         recipe = replace(recipe, data=recipe.data | {"trunk": swin.sha256})
     if overrides.init is not None:
@@ -112,7 +112,7 @@ def _published_trunk(shape: EncoderShape, source: str) -> _PublishedTrunk:
     )
 
 
-def _require_known(recipe: Recipe, shards: JoinedShards) -> None:
+def require_known(recipe: Recipe, shards: JoinedShards) -> None:
     """The data tells what batches are to have.
 
     Raises:

@@ -81,5 +81,5 @@ def start_from(folder: Path, model: Model, run: Run) -> None:
         transfer_answers(asked, run.answers.answers, head, other.answers.answers)
     if model.ranking is not None and pretrained.matcher is not None:
         model.ranking.begin_with(pretrained.matcher)
-    if model.matching is not None and pretrained.matching is not None:
-        model.matching.load_state_dict(pretrained.matching.state_dict())
+    if model.matching is not None and model.options.matching == pretrained.options.matching:
+        model.matching.load_state_dict(pretrained.objectives["matching"].state_dict())

@@ -15,6 +15,7 @@ from transformers import SwinConfig, SwinModel
 
 from detectors.swin import IMAGENET_MEANS, IMAGENET_STDS, SwinDetector, SwinOptions, load_swin
 from detectors.weights import WeightsError
+from training.models.initialization import INITIAL_STD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class TrunkShape:
     window_size: int = 12
     drop_path: float = 0.1
     """Of the last layer; those before have less."""
+    initial_std: float = INITIAL_STD
 
     def __post_init__(self) -> None:
         stride = self.patch_size * 2 ** (len(self.depths) - 1)
@@ -76,6 +78,7 @@ class Trunk(nn.Module):
             num_heads=list(shape.num_heads),
             window_size=shape.window_size,
             drop_path_rate=shape.drop_path,
+            initializer_range=shape.initial_std,
         )
         self.swin = SwinModel(config, add_pooling_layer=False)
         self.swin.set_attn_implementation("sdpa")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from annotations.drops import DataError
 from training.batches import image_fields
+from training.models.visual_parser import VisualParserEncoder
 from training.records import Batch
 from training.shards import JoinedShards
 from training.tasks.measure import Subject
@@ -73,6 +74,17 @@ def read_images(shards: JoinedShards, numbers: NDArray[np.int64]) -> Images:
         image_ids=tuple(shards.image_id(image) for image in images),
         regions=image_fields(shards, images, num_regions),
     )
+
+
+def parsed(subject: Subject, images: Images) -> Images:
+    """Return the images with the cells that the subject's encoder makes of their pixels; others stay as they are."""
+    encoder, regions = subject.model.encoder, dict(images.regions)
+    if "pixels" not in regions or not isinstance(encoder, VisualParserEncoder) or encoder.trunk is None:
+        return images
+    with torch.inference_mode():
+        features_IRD, _ = encoder.trunk(regions.pop("pixels"))
+        regions["features"] = features_IRD[regions.pop("image_rows")]
+    return replace(images, regions=regions)
 
 
 def pair_up(texts: Texts, images: Images, of_text_B: Tensor, of_image_B: Tensor, **more: Any) -> Batch:
