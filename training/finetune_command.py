@@ -34,8 +34,8 @@ class FinetuneCommand:
     images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ()
     """Instead, for a run that learnt from them: the images themselves."""
     variant: str | None = None
-    """The task with one thing changed, such as another attention supervision, or visual-parsing's recipe; an unknown one
-    lists those that the task has."""
+    """The task with one thing changed, such as another attention supervision, or visual-parsing for its recipe; an
+    unknown one lists those that the task has."""
     answers: Path | None = None
     """A JSON table of answers, such as trainval_label2ans.json; the most frequent ones of the training questions,
     unless given."""
