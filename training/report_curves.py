@@ -14,9 +14,9 @@ MAX_POINTS = 150
 MODALITY_FIGURES = {
     "flow_within": ("flow within a layer", "share"),
     "flow_from_input": ("flow from the input to a layer", "share"),
-    "nmi": ("states in two clusters: words, regions?", "NMI"),
-    "flow_within_over_uniform": ("flow within a layer, over that of uniform attention", "ratio"),
-    "flow_from_input_over_uniform": ("flow from the input, over that of uniform attention", "ratio"),
+    "nmi": ("words and regions as two clusters of states", "NMI"),
+    "flow_within_over_uniform": ("flow within a layer, over uniform", "ratio"),
+    "flow_from_input_over_uniform": ("flow from the input, over uniform", "ratio"),
 }
 """What is plotted of `training.probes.modalities.LayerModalities`: its title, and what its values are."""
 
@@ -88,7 +88,7 @@ def _plot_of_layers(name: str, layers: Sequence[Sequence[Mapping[str, float]]], 
         told = [(_x(number, last_layer), each[key]) for number, each in enumerate(of_run, 1) if key in each]
         return _points(told, low, high)
 
-    marks = [mark for mark in _round_scale(1, last_layer)[2] if 1 <= mark <= last_layer and mark.is_integer()]
+    marks = range(1, last_layer + 1, -(-last_layer // 12))
     title, value = MODALITY_FIGURES[name]
     return CurvePlot(
         term=name,
@@ -99,7 +99,7 @@ def _plot_of_layers(name: str, layers: Sequence[Sequence[Mapping[str, float]]], 
             for run, of_run in enumerate(layers)
             if of_run
         ),
-        ticks=tuple((_x(int(mark), last_layer), f"{mark:g}") for mark in marks),
+        ticks=tuple((_x(mark, last_layer), str(mark)) for mark in marks),
         value_ticks=tuple((_y(mark, low, high), f"{mark:g}") for mark in value_marks),
         even=_y(1, low, high) if value == "ratio" else None,
     )
