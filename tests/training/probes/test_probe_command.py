@@ -1,15 +1,22 @@
 """`vinculum-train probe`: one run's files, several runs in one table, and what it can not do."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from stores.catalog import STORES
+from stores.manifest import Manifest, describe_shard, fingerprint, read_manifest, write_manifest
+from tests.stores.builders import make_grid
 from tests.training.builders import SINGLE_STREAM
 from tests.training.joined_stores import Spoken, join_stores, make_image
 from tests.training.probes.pointed_stores import KNOWN, load_pointed_run, plain_maker, pointed_stores
 from tests.training.small_runs import make_run
 from training.cli import main
+from training.models.trunk import TrunkShape
+from training.models.visual_parser import VisualParserShape
 from training.probes.modalities import evaluation_pairs, measure_modalities
 from training.shards import JoinedShards
 
@@ -104,6 +111,51 @@ def test_sentences_that_point_at_nothing_have_modalities_alone(tmp_path, capsys)
     assert probe(stores, "--run", str(run)) == 1
     assert "has a region of IoU 0.5" in capsys.readouterr().err
     assert (run / "modalities.json").exists()
+
+
+def test_each_run_takes_what_it_learnt_on_regions_grids_or_pixels(stores, tmp_path, capsys):
+    grids, images = _grids(tmp_path / "grids"), tmp_path / "images"
+    images.mkdir()
+    for number in range(8):
+        Image.new("RGB", (20, 10), (30 * number, 100, 200)).save(images / f"image-{number}.png")
+    parser = {**asdict(SINGLE_STREAM), "kind": "visual-parser"}
+    trunk = TrunkShape(image_size=16, embed_dim=8, depths=(1, 1), num_heads=(1, 2), window_size=2)
+    learnt = [fingerprint(read_manifest(each).configuration) for each in (stores[0], grids)]
+    runs = {
+        "regions": make_run(tmp_path / "a", KNOWN, data={"regions": learnt[0]}),
+        "grids": make_run(tmp_path / "b", KNOWN, shape=VisualParserShape(**parser), data={"regions": learnt[1]}),
+        "pixels": make_run(
+            tmp_path / "c", KNOWN, shape=VisualParserShape(**parser | {"feature_dim": 16, "trunk": trunk})
+        ),
+    }
+    told = (*(f"{name}={folder}" for name, folder in runs.items()), "--images", str(images), "--json")
+    quick = ("--measure", "modalities", "--device", "cpu", "--sentences", str(stores[1]))
+    assert main(["probe", "--all", *told, "--regions", str(grids), str(stores[0]), *quick]) == 0
+    figures = last_line(capsys)["runs"]
+    assert {name: each["modalities"]["num_pairs"] for name, each in figures.items()} == dict.fromkeys(runs, 24)
+    assert (figures["grids"]["modalities"]["regions"], figures["pixels"]["modalities"]["regions"]) == (12, 4)
+    assert figures["regions"]["modalities"]["regions"] < 6
+    assert list(figures["pixels"]["modalities"]["layers"]) == ["joint.0", "joint.1"]
+    assert main(["probe", "--all", *told, "--regions", str(grids), str(grids), *quick]) == 1
+    assert f"learnt on regions of fingerprint {learnt[0]}" in capsys.readouterr().err
+    assert main(["probe", "--run", str(runs["pixels"]), "--regions", str(grids), *quick]) == 1
+    assert "expected either --regions" in capsys.readouterr().err
+
+
+def _grids(folder):
+    """Return a store of grids of 3 x 4 cells, of the images that the sentences are about."""
+    folder.mkdir()
+    draw, configuration = np.random.default_rng(0), {"detector": {"name": "swin"}}
+    records = [
+        replace(make_grid(f"image-{number}"), features=draw.normal(size=(3, 4, 6)).astype(np.float16))
+        for number in range(8)
+    ]
+    path = folder / f"shard-00000{STORES['arrow'].suffix}"
+    entry = describe_shard(
+        path, STORES["arrow"].write_shard(path, records, content="grid", configuration=configuration)
+    )
+    write_manifest(folder, Manifest(content="grid", store="arrow", configuration=configuration, shards=(entry,)))
+    return folder
 
 
 @pytest.mark.parametrize(
