@@ -137,6 +137,7 @@ _PARSED_RETRIEVAL = _parsed(
     objectives=replace(NO_OBJECTIVES, matching=MatchingOptions(pooled=False)),
     batches=BatchOptions(mismatch=0.5),
     maker=BatchMaker,
+    max_pieces=None,
 )
 """Whether a caption belongs to an image, with captions of the same batch; the head begins as that of pre-training."""
 
