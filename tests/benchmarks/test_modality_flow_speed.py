@@ -21,7 +21,7 @@ from training.probes.modality_flow import modality_flow
 
 pytestmark = pytest.mark.benchmark
 
-ROUNDS = 5
+ROUNDS = 3
 NUM_PAIRS, NUM_PIECES, NUM_REGIONS = 64, 20, 36
 NUM_PLACES = NUM_PIECES + NUM_REGIONS
 SHAPE = SingleStreamShape(vocab_size=30522)
