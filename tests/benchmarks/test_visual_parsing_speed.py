@@ -23,10 +23,10 @@ from training.presets import find_preset
 from training.pretrain import Overrides, prepare
 from training.worker import Place, TrainTask, train_run
 
-pytestmark = pytest.mark.benchmark
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
-NUM_IMAGES, NUM_STEPS, WARM = 32, 8, 3
+NUM_IMAGES, NUM_STEPS, WARM = 32, 6, 2
 WORDS = ("a", "man", "dog", "red", "tree", "near", "the", "house", "with", "hat")
 
 
