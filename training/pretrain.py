@@ -88,11 +88,11 @@ def prepare(
 def tell_left_out(shards: JoinedShards) -> None:
     """People are told of sentences without an image, and of images without a sentence."""
     for count, what, names in (
-        (shards.num_left_out, "sentences are left out: their images are not there", shards.lost_images),
-        (len(shards.silent_images), "images are never seen: no sentence speaks of them", shards.silent_images),
+        (shards.num_left_out, "sentences left out, whose images are not there", shards.lost_images),
+        (len(shards.silent_images), "images never seen, of which no sentence speaks", shards.silent_images),
     ):
         if count and shards.content != "regions":
-            print(f"{count} {what} (such as {', '.join(map(repr, names[:3]))})", file=sys.stderr)
+            print(f"{what}: {count} (such as {', '.join(map(repr, names[:3]))})", file=sys.stderr)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,9 @@
 """Runs of a visual parser, from files and from stored cells: trained, gone on with, fine-tuned, measured, exported."""
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ import torch
 from stores.errors import StoreError
 from tests.stores.builders import make_grid, make_store
 from tests.training.builders import TRUNK
+from tests.training.joined_stores import Spoken, join_stores, make_image
 from tests.training.learnable_runs import curve
-from tests.training.pixel_stores import GRID, pixel_stores
+from tests.training.pixel_stores import GRID, PixelStores, pixel_stores
 from training.evaluate_command import EvaluateCommand
 from training.export_command import ExportCommand
 from training.finetune import FinetuneOptions, prepare_finetuning
@@ -28,6 +31,8 @@ from training.tasks.measure import Subject
 from training.tasks.pairing import pair_up, parsed, read_images, read_texts, scorer_of
 from training.weights import load_model
 from training.worker import Place, TrainTask, train_run
+
+COCO = Path(os.environ.get("VINCULUM_TEST_DATA", "../shared/data")) / "coco"
 
 PRESET = replace(
     find_preset("toy-visual-parsing"),
@@ -118,8 +123,8 @@ def test_missing_partners_are_told_before_a_run_begins(tmp_path, capsys):
     stores = pixel_stores(tmp_path / "stores", missing=(2, 5))
     begin(stores, tmp_path / "run")
     told = capsys.readouterr().err
-    assert "12 sentences are left out: their images are not there (such as '02', '05')" in told
-    assert "1 images are never seen: no sentence speaks of them (such as 'silent')" in told
+    assert "sentences left out, whose images are not there: 12 (such as '02', '05')" in told
+    assert "images never seen, of which no sentence speaks: 1 (such as 'silent')" in told
 
 
 @pytest.mark.parametrize("ablation", [None, "no-mask", "random", "block", "beside-seed"])
@@ -243,3 +248,24 @@ def test_a_published_swin_begins_a_run_and_is_noted(stores, tmp_path):
     # The first step of a warm-up has a rate of 0.
     assert torch.equal(model.encoder.trunk.swin.embeddings.patch_embeddings.projection.weight, expected)
     assert np.isfinite(curve(task.run)[0]["loss"])
+
+
+@pytest.mark.skipif(not COCO.exists(), reason=f"no {COCO}; set VINCULUM_TEST_DATA")
+def test_real_photographs_and_their_captions_train_a_run(tmp_path):
+    told = json.loads((COCO / "annotations/captions_train2017.json").read_text(encoding="utf-8"))
+    names = {image["id"]: Path(image["file_name"]).stem for image in told["images"]}
+    there = {path.stem for path in (COCO / "images/train2017").iterdir()}
+    captions = [
+        Spoken(text=each["caption"].strip(), image_ids=[names[each["image_id"]]], source="coco-captions")
+        for each in told["annotations"]
+        if names[each["image_id"]] in there
+    ]
+    regions = [make_image(name) for name in sorted({each.image_ids[0] for each in captions})]
+    stored, spoken = join_stores(tmp_path / "joined", [regions], [captions])
+    stores = PixelStores(images=COCO / "images/train2017", regions=stored, sentences=spoken, grids=stored)
+    task = begin(stores, tmp_path / "run", replace(PRESET, num_steps=12, batch_size=16, vocab_size=2000))
+    train_run(task, Place())
+    losses = [line["loss"] for line in curve(task.run)]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+    assert read_skipped(task.run) == []
