@@ -16,7 +16,7 @@ from pipeline.extract import ExtractionJob, extract
 from pipeline.inspect import write_page
 from pipeline.inspect_sentences import write_sentence_page
 from pipeline.verify import repair, verify
-from stores.image_sources import IdRule
+from stores.image_listing import IdRule
 from stores.manifest import StoreName, read_manifest
 
 Out = Annotated[Path, tyro.conf.arg(metavar="DIR")]

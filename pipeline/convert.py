@@ -20,7 +20,7 @@ from pipeline.worker import ShardReport, ShardTask
 from stores.atomic import leftovers, locked, remove_leftovers
 from stores.catalog import STORES
 from stores.errors import StoreError
-from stores.image_sources import IdRule, list_images
+from stores.image_listing import IdRule, list_images
 from stores.interchange.catalog import FORMATS, WRITERS, ForeignFormat, recognise
 from stores.interchange.rows import Row, RowError, Supplement
 from stores.interchange.sizes import read_sizes

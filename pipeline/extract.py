@@ -15,7 +15,7 @@ from pipeline.progress import RunLog
 from pipeline.worker import ShardReport, ShardTask, ShardWorker, WorkerSettings
 from stores.catalog import STORES
 from stores.errors import StoreError
-from stores.image_sources import IdRule, list_images
+from stores.image_listing import IdRule, list_images
 from stores.manifest import (
     MANIFEST_NAME,
     Manifest,

@@ -16,7 +16,7 @@ from detectors.images import ImageError, decode_image
 from detectors.records import DecodedImage, RegionFeatures
 from pipeline.foreign_rows import distinct_rows, read_row
 from stores.image_bytes import read_source
-from stores.image_sources import IdRule, list_images
+from stores.image_listing import IdRule, list_images
 from stores.interchange.catalog import FORMATS, recognise
 from stores.interchange.rows import Supplement
 from stores.plan import ImageSource

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import fsspec
 
-from stores.image_sources import SourceError
+from stores.image_listing import SourceError
 from stores.plan import ImageSource, PlannedShard
 
 

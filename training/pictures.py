@@ -16,7 +16,7 @@ from detectors.images import ImageError, decode_image
 from detectors.square_input import squeezed
 from stores.errors import StoreError
 from stores.image_bytes import read_source
-from stores.image_sources import list_images
+from stores.image_listing import list_images
 from stores.manifest import fingerprint
 from training.models.trunk import TrunkShape
 

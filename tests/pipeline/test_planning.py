@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.planning import plan_shards
-from stores.image_sources import SourceError
+from stores.image_listing import SourceError
 from stores.plan import ImageSource, PlannedShard
 
 names = st.lists(st.text("abcé7", min_size=1, max_size=4), unique=True, max_size=30)

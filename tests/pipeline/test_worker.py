@@ -8,7 +8,7 @@ from annotations.toyworld.composition import compose
 from detectors.catalog import DetectorRequest
 from pipeline.planning import plan_shards
 from pipeline.worker import ShardTask, ShardWorker, WorkerSettings
-from stores.image_sources import list_images
+from stores.image_listing import list_images
 
 
 class SmallMemory:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stores.image_sources import SourceError
+from stores.image_listing import SourceError
 from tests.training.builders import TRUNK
 from training.pictures import Augmentation, BrokenImageError, Pictures, augmented, cell_boxes
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stores.image_bytes import read_source
-from stores.image_sources import SourceError, list_images
+from stores.image_listing import SourceError, list_images
 from stores.plan import ImageSource
 
 
