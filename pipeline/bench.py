@@ -21,8 +21,8 @@ from detectors.records import DecodedImage, PreparedImage
 from pipeline.event_log import RUN_LOG_NAME
 from pipeline.extract import ExtractionJob, extract
 from pipeline.run_log import merge_shards, read_runs
-from pipeline.sources import IdRule, list_images
 from stores.image_bytes import read_source
+from stores.image_listing import IdRule, list_images
 
 NETWORK_STAGES = {
     "feature_map": "trunk",

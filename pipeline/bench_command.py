@@ -11,7 +11,7 @@ from detectors.catalog import DetectorName, DetectorRequest
 from detectors.precision import Precision
 from pipeline.bench import BenchJob, lines_of, measure
 from pipeline.commands import Result, name_and_value
-from pipeline.sources import IdRule
+from stores.image_listing import IdRule
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,13 +17,13 @@ from pipeline.foreign_rows import ShardRows, distinct_rows, plan_rows, read_row
 from pipeline.identity import identity_of
 from pipeline.progress import RunLog
 from pipeline.remaining import Remaining
-from pipeline.sources import IdRule, list_images
 from pipeline.worker import ShardReport
 from stores.atomic import leftovers, locked, remove_leftovers
 from stores.catalog import STORES
 from stores.errors import StoreError
 from stores.growing_manifest import GrowingManifest
 from stores.image_index import require_index
+from stores.image_listing import IdRule, list_images
 from stores.interchange.catalog import FORMATS, WRITERS, ForeignFormat, recognise
 from stores.interchange.rows import Row, RowError, Supplement
 from stores.interchange.sizes import read_sizes

@@ -16,7 +16,7 @@ from pipeline.convert import (
     TargetFormat,
     convert,
 )
-from pipeline.sources import IdRule
+from stores.image_listing import IdRule
 
 AnyPath = Annotated[Path, tyro.conf.arg(metavar="PATH")]
 

@@ -13,12 +13,12 @@ from pipeline.given_boxes import read_given_boxes
 from pipeline.planning import plan_shards
 from pipeline.progress import RunLog
 from pipeline.remaining import Remaining
-from pipeline.sources import IdRule, list_images
 from pipeline.worker import ShardReport, ShardTask, ShardWorker, WorkerSettings
 from stores.catalog import STORES
 from stores.errors import StoreError
 from stores.growing_manifest import GrowingManifest
 from stores.image_index import INDEX_NAME, require_index
+from stores.image_listing import IdRule, list_images
 from stores.manifest import (
     MANIFEST_NAME,
     Manifest,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from detectors.records import RecordError, RegionFeatures
-from pipeline.sources import SourceError
+from stores.image_listing import SourceError
 from stores.image_sources import ImageSource, ImageSources
 from stores.interchange.catalog import ForeignFormat
 from stores.interchange.rows import ImportedRegions, Row, RowError, Supplement

@@ -15,8 +15,8 @@ from detectors.catalog import DescribedDetector, DetectorRequest, build_detector
 from detectors.images import ImageError, decode_image
 from detectors.records import DecodedImage, RegionFeatures
 from pipeline.foreign_rows import distinct_rows, read_row
-from pipeline.sources import IdRule, list_images
 from stores.image_bytes import read_source
+from stores.image_listing import IdRule, list_images
 from stores.image_sources import ImageSource
 from stores.interchange.catalog import FORMATS, recognise
 from stores.interchange.rows import Supplement

@@ -10,7 +10,7 @@ from detectors.catalog import DetectorName, DetectorRequest
 from detectors.precision import Precision
 from pipeline.commands import Result, name_and_value
 from pipeline.parity import WHERE_WEIGHTS_ARE, ParityJob, compare, lines_of, summary_of
-from pipeline.sources import IdRule
+from stores.image_listing import IdRule
 
 
 @dataclass(frozen=True, kw_only=True)

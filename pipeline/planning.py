@@ -6,7 +6,7 @@ import fsspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sources import SourceError
+from stores.image_listing import SourceError
 from stores.image_sources import ImageSource, ImageSources
 from stores.plan import Plan
 

@@ -20,8 +20,9 @@ from detectors.records import RegionFeatures
 from stores.errors import StoreError
 from stores.training_rows import TrainingSentence
 from training.grounding import GroundingOptions, make_grounding
-from training.masking import choose_regions, mask_pieces
-from training.records import Batch, MaskedRegions, MaskedWords
+from training.masking import MaskName, choose_regions, mask_pieces, nearest_cells
+from training.pictures import Augmentation, Pictures
+from training.records import Batch, MaskedRegions, MaskedWords, TokenMask
 from training.shards import JoinedShards
 from training.targets import AlignedRow, TargetOptions, make_alignment
 from training.tokenizer import Pieces, TextTokenizer
@@ -42,10 +43,26 @@ class BatchOptions:
     one_modality: bool = False
     """Each pair hides word pieces or regions, never both, so that what is hidden can be read off the other, as UNITER
     has it."""
+    matched_words: bool = False
+    """Hidden words are to be guessed of pairs that match alone, as SOHO has it. They are hidden of all: else the masks
+    would tell which pairs match."""
+    mask_tokens: MaskName | None = None
+    """How it is chosen what is hidden of visual tokens; None: nothing is."""
+    token_share: float = 0.05
+    """Share of the visual tokens that are hidden, to the nearest number of them: 7 of 144, 2 of 49."""
+    beside_seed: bool = False
+    """Of attention: the drawn token is hidden beside so many others, instead of as the first of them."""
+    augmentation: Augmentation | None = None
+    """How images may look otherwise each time, where they are files."""
     blank_all: bool = False
     """What is hidden of regions is always blanked, as UNITER has it; else some are exchanged or stay, as words do."""
     mismatch: float = 0.0
     """Share of the pairs whose sentence is exchanged for another image's; 0.5 in pre-training."""
+    own_texts: int = 1
+    """Sentences of its own that an image comes with; 2 in visual parsing. Those of one image are rows one after
+    another, and a sentence of the step stands for its image."""
+    other_texts: int = 0
+    """Sentences of other images that it comes with besides; 2 in visual parsing. `mismatch` is then 0."""
     targets: TargetOptions | None = None
     """Alignment targets, where they are asked for."""
     grounding: GroundingOptions | None = None
@@ -61,13 +78,25 @@ class BatchOptions:
     def __post_init__(self) -> None:
         if self.max_pieces < 3:
             raise ValueError(f"max_pieces is {self.max_pieces}, expected at least 3: [CLS], a piece, [SEP]")
-        for name in ("mask_words", "mask_regions", "mismatch"):
+        for name in ("mask_words", "mask_regions", "mismatch", "token_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1")
+        if self.own_texts < 1 or self.other_texts < 0 or (self.in_groups and self.mismatch):
+            raise ValueError(
+                f"{self.own_texts} own and {self.other_texts} other texts an image, mismatch {self.mismatch}; expected "
+                "one or more of its own, and no mismatch where others are asked for by number"
+            )
+
+    @property
+    def in_groups(self) -> bool:
+        """Whether an image comes with several sentences at once."""
+        return (self.own_texts, self.other_texts) != (1, 0)
 
 
 class Maker(Protocol):
     """Makes the batch of any sentences of a step; what `BatchMaker` does, or what a task needs instead."""
+
+    shards: JoinedShards
 
     def make(
         self, numbers: NDArray[np.int64], *, step: int = 0, positions: NDArray[np.int64] | None = None
@@ -99,7 +128,16 @@ class BatchMaker:
     def for_evaluation(self) -> "BatchMaker":
         """Return a maker of the same batches with nothing hidden and nothing exchanged."""
         answers = AnswerVocabulary(answers=tuple(self._answers))
-        options = replace(self.options, mask_words=0.0, mask_regions=0.0, mismatch=0.0)
+        options = replace(
+            self.options,
+            mask_words=0.0,
+            mask_regions=0.0,
+            mask_tokens=None,
+            augmentation=None,
+            mismatch=0.0,
+            own_texts=1,
+            other_texts=0,
+        )
         return BatchMaker(self.shards, self.tokenizer, options, answers=answers, seed=self._seed)
 
     def make(self, numbers: NDArray[np.int64], *, step: int = 0, positions: NDArray[np.int64] | None = None) -> Batch:
@@ -123,44 +161,69 @@ class BatchMaker:
             answer_scores=self._all_answers(pairs) if self.options.soft_answers else None,
             masked_words=masked_words,
             masked_regions=masked_regions,
+            token_mask=self._token_mask(pairs, regions) if self.options.mask_tokens else None,
             **self._pointed(pairs, input_ids_BL.shape[1], regions["region_mask"].numpy()),
             images_per_sentence=len(self.shards.images_of(int(numbers[0]))),
         )
 
     def _pairs(self, numbers: NDArray[np.int64], step: int, positions: NDArray[np.int64]) -> list["_Pair"]:
-        """Return every sentence with each of its images, one after another."""
+        """Return every sentence with each of its images, one after another; of groups those of an image together."""
         draws = [random_stream(self._seed, step, int(position)) for position in positions]
         owns = [int(numbers[position]) for position in positions]
-        spoken = [self._exchange(own, numbers, draw) for own, draw in zip(owns, draws, strict=True)]
-        sentences = [self.shards.read(number) for number in spoken]
+        said = [
+            (place, number, is_matched)
+            for place, (own, draw) in enumerate(zip(owns, draws, strict=True))
+            for number, is_matched in self._said_of(own, numbers, draw)
+        ]
+        sentences = [self.shards.read(number) for _, number, _ in said]
         pieces = self.tokenizer.encode([each.text for each in sentences], max_pieces=self.options.max_pieces - 2)
-        hides = [_hidden(draw) if self.options.one_modality else (True, True) for draw in draws]
+        hides = [_hidden(draws[place]) if self.options.one_modality else (True, True) for place, _, _ in said]
         return [
             _Pair(
                 hides_words=hides[i][0],
                 hides_regions=hides[i][1],
-                spoken=spoken[i],
+                spoken=number,
                 sentence=sentences[i],
                 pieces=pieces[i],
+                step=step,
+                position=int(positions[place]),
                 image=image,
                 image_number=int(image_number),
                 num_regions=int(num_regions),
-                is_matched=spoken[i] == own,
-                draw=draws[i],
+                is_matched=is_matched,
+                draw=draws[place],
             )
-            for i, own in enumerate(owns)
+            for i, (place, number, is_matched) in enumerate(said)
             for image, (image_number, num_regions) in enumerate(
-                zip(self.shards.images_of(own), self.shards.num_regions_of(own), strict=True)
+                zip(self.shards.images_of(owns[place]), self.shards.num_regions_of(owns[place]), strict=True)
             )
         ]
+
+    def _said_of(self, own: int, numbers: NDArray[np.int64], draw: np.random.Generator) -> list[tuple[int, bool]]:
+        """Return what is said of an image, and whether it is true of it: one sentence, or a group of them."""
+        if not self.options.in_groups:
+            spoken = self._exchange(own, numbers, draw)
+            return [(spoken, spoken == own)]
+        siblings = self.shards.siblings_of(own)
+        turns = np.concatenate([draw.permutation(siblings) for _ in range(-(-self.options.own_texts // len(siblings)))])
+        said = [(int(number), True) for number in turns[: self.options.own_texts]]
+        for _ in range(self.options.other_texts):
+            other = self._other(own, numbers, draw)
+            said.append((int(draw.choice(self.shards.siblings_of(other))), other == own))
+        return said
 
     def _exchange(self, own: int, numbers: NDArray[np.int64], draw: np.random.Generator) -> int:
         """Return the sentence that is said of an image: its own, or that of another image of the same step."""
         if self.options.mismatch and draw.random() < self.options.mismatch:
-            image = self.shards.images_of(own)[0]
-            for other in numbers[draw.integers(len(numbers), size=_TRIES)]:
-                if self.shards.images_of(int(other))[0] != image:
-                    return int(other)
+            return self._other(own, numbers, draw)
+        return own
+
+    def _other(self, own: int, numbers: NDArray[np.int64], draw: np.random.Generator) -> int:
+        """Return a sentence of another image of the step; its own if there is none to be found."""
+        image = self.shards.images_of(own)[0]
+        for other in numbers[draw.integers(len(numbers), size=_TRIES)]:
+            if self.shards.images_of(int(other))[0] != image:
+                return int(other)
         return own
 
     def _text(self, pairs: Sequence["_Pair"]) -> tuple[Tensor, Tensor, MaskedWords | None]:
@@ -181,7 +244,8 @@ class BatchMaker:
                     mask_id=self.tokenizer.mask_id,
                     ordinary_ids=self._ordinary_ids,
                 )
-                asked.append(row * ids_BL.shape[1] + 1 + positions)
+                if each.is_matched or not self.options.matched_words:
+                    asked.append(row * ids_BL.shape[1] + 1 + positions)
         masked = None
         if self.options.mask_words:
             positions = np.concatenate(asked)
@@ -195,8 +259,7 @@ class BatchMaker:
         self, pairs: Sequence["_Pair"], numbers: NDArray[np.int64]
     ) -> tuple[dict[str, Any], MaskedRegions | None]:
         """Return the batch's fields that regions give, and what is to be guessed."""
-        num_regions = [each.num_regions for each in pairs]
-        regions = stack_regions((self.shards.read_regions(each.image_number) for each in pairs), num_regions)
+        regions = self._seen(pairs)
         if not self.options.mask_regions:
             return regions, None
         features_BRD = regions["features"].numpy()
@@ -216,6 +279,43 @@ class BatchMaker:
             positions=torch.from_numpy(np.concatenate(asked)),
             features=torch.from_numpy(np.concatenate(hidden)),
             is_blanked=torch.from_numpy(np.concatenate(zeroed)),
+        )
+
+    def _seen(self, pairs: Sequence["_Pair"]) -> dict[str, Any]:
+        """Return the fields of a batch that images give; files are read anew for each place, if they may differ."""
+        images, num_regions = [each.image_number for each in pairs], [each.num_regions for each in pairs]
+        augmentation = self.options.augmentation
+        if self.shards.pictures is None or augmentation is None:
+            return image_fields(self.shards, images, num_regions)
+        views: dict[tuple[int, int], Tensor] = {}
+        rows = []
+        for each in pairs:
+            key = each.position, each.image
+            if key not in views:
+                draw = random_stream(self._seed, each.step, each.position, purpose=1 + each.image)
+                views[key] = self.shards.pictures.read(self.shards.image_id(each.image_number), augmentation, draw)
+            rows.append(list(views).index(key))
+        return pixel_fields(self.shards.pictures, torch.stack(list(views.values())), rows)
+
+    def _token_mask(self, pairs: Sequence["_Pair"], regions: dict[str, Any]) -> TokenMask:
+        """Return what is to be guessed of visual tokens, as far as it is drawn here."""
+        counts = [round(self.options.token_share * each.num_regions) * each.hides_regions for each in pairs]
+        seeds = [int(each.draw.integers(each.num_regions)) for each in pairs]
+        chosen_BR = None
+        if self.options.mask_tokens != "attention":
+            chosen_BR = torch.zeros_like(regions["region_mask"])
+            for row, (each, seed, count) in enumerate(zip(pairs, seeds, counts, strict=True)):
+                if self.options.mask_tokens == "block":
+                    boxes_R4 = regions["boxes"][row, : each.num_regions].numpy()
+                    cells = nearest_cells(boxes_R4, seed, count, each.draw)
+                else:
+                    cells = each.draw.choice(each.num_regions, count, replace=False)
+                chosen_BR[row, cells] = True
+        return TokenMask(
+            seeds=torch.tensor(seeds),
+            counts=torch.tensor(counts),
+            chosen=chosen_BR,
+            beside_seed=self.options.beside_seed,
         )
 
     def _pointed(self, pairs: Sequence["_Pair"], length: int, is_region_BR: NDArray[np.bool_]) -> dict[str, Any]:
@@ -276,6 +376,9 @@ class _Pair:
     """Number of the sentence, which may have been exchanged."""
     sentence: TrainingSentence
     pieces: Pieces
+    step: int
+    position: int
+    """In the step's batch; pairs of one group have the same."""
     image: int
     """Which of the sentence's images."""
     image_number: int
@@ -285,6 +388,38 @@ class _Pair:
     hides_words: bool
     hides_regions: bool
     draw: np.random.Generator
+
+
+def image_fields(shards: JoinedShards, images: Sequence[int], num_regions: Sequence[int]) -> dict[str, Any]:
+    """Return the fields of a batch that these images give, one a pair; each file is read once.
+
+    Raises:
+        StoreError: an image has another number of regions than is said, or is a file that gives no picture.
+    """
+    if shards.pictures is not None:
+        shown, rows = np.unique(images, return_inverse=True)
+        pixels = [shards.pictures.read(shards.image_id(image)) for image in shown.tolist()]
+        return pixel_fields(shards.pictures, torch.stack(pixels), rows.tolist())
+    fields = stack_regions((shards.read_regions(image) for image in images), num_regions)
+    if shards.content == "grid":
+        attention = [shards.read_attention(image) for image in images]
+        kept = [torch.from_numpy(each) for each in attention if each is not None]
+        fields |= {"visual_attention": torch.stack(kept)} if len(kept) == len(images) else {}
+    return fields
+
+
+def pixel_fields(pictures: Pictures, pixels_I3HW: Tensor, rows: Sequence[int]) -> dict[str, Any]:
+    """Return the fields of a batch whose pairs have these images: cells that nothing is known of but where they are."""
+    size, num_cells = len(rows), len(pictures.cells)
+    return {
+        "pixels": pixels_I3HW,
+        "image_rows": torch.tensor(rows),
+        "features": torch.empty(size, num_cells, 0, dtype=torch.float16),
+        "boxes": torch.from_numpy(pictures.cells).repeat(size, 1, 1),
+        "region_mask": torch.ones(size, num_cells, dtype=torch.bool),
+        **{name: torch.full((size, num_cells), -1) for name in ("class_ids", "attribute_ids")},
+        **{name: torch.zeros(size, num_cells) for name in ("class_scores", "attribute_scores")},
+    }
 
 
 def stack_regions(records: Iterable[RegionFeatures], num_regions: Sequence[int]) -> dict[str, Any]:
@@ -328,5 +463,6 @@ def _hidden(draw: np.random.Generator) -> tuple[bool, bool]:
     return words, not words
 
 
-def random_stream(seed: int, step: int, position: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, position, step]))
+def random_stream(seed: int, step: int, position: int, *, purpose: int = 0) -> np.random.Generator:
+    """Return what a place of a step draws from; another for each purpose."""
+    return np.random.Generator(np.random.Philox(key=seed, counter=[0, purpose, position, step]))

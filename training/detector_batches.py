@@ -48,6 +48,10 @@ class DetectorBatch(OnDevice):
         """Return nothing: pixels are numbers from 0 to 255."""
         return []
 
+    def skipped(self) -> list[str]:
+        """Return nothing: an image that gives no picture ends the run."""
+        return []
+
     def targets(self) -> list[Target]:
         """Return the gold boxes of each image."""
         parts = (each.split(self.num_boxes) for each in (self.boxes, self.labels, self.attributes))

@@ -10,7 +10,8 @@ from annotations.answers import read_answer_vocabulary
 from annotations.drops import DataError
 from training.evaluation import evaluate
 from training.launch import has_gpu
-from training.shards import JoinedShards
+from training.pretrain import tell_left_out
+from training.shards import open_shards
 from training.tasks.catalog import TASKS, TaskName
 from training.tasks.gqa import read_choices
 from training.weights import load_model
@@ -25,10 +26,12 @@ class EvaluateCommand:
 
     source: Annotated[Path, tyro.conf.arg(name="run", metavar="DIR")]
     """A fine-tuned run, or a pre-trained one with --task; or one of their checkpoints."""
-    regions: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """The store that vinculum extract wrote."""
     sentences: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """The store that vinculum align wrote, with these regions and the task's annotations."""
+    regions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """The store of regions or grids that vinculum extract wrote."""
+    images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ()
+    """Instead, for a run that learnt from them: the images themselves."""
     task: TaskName | None = None
     """Of a pre-trained run, which is asked as it is; a fine-tuned one knows its own."""
     split: Literal["train", "val", "test"] = "val"
@@ -58,7 +61,10 @@ class EvaluateCommand:
             raise DataError(f"--choices goes with GQA, the task is {task}")
         if self.max_images is not None and task != "retrieval":
             raise DataError(f"--max-images goes with retrieval, the task is {task}")
-        with JoinedShards(self.regions, self.sentences) as shards:
+        with open_shards(
+            run.recipe.encoder, regions=self.regions, images=self.images, sentences=self.sentences
+        ) as shards:
+            tell_left_out(shards)
             scores = evaluate(
                 run,
                 model,

@@ -1,13 +1,13 @@
 """How a run is executed: what `pretrain`, `finetune` and `detector` take alike, and what no recipe knows of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from training.launch import Task, has_gpu, launch, steps_done
 from training.order import parts_of_rank
-from training.progress import read_metrics
+from training.progress import read_metrics, read_skipped
 from training.runs import Run
 from training.worker import Place, TrainTask, train_run
 
@@ -18,6 +18,8 @@ class Execution:
 
     accumulation: int = 1
     """Parts of a step's sentences or images that are computed one after another, to save memory."""
+    recompute: bool = False
+    """Layers' activations are computed again for the gradient instead of kept: less memory, a third more time."""
     loader_workers: int = 1
     """Processes that make batches, for each worker."""
     checkpoint_every: int = 1000
@@ -42,16 +44,27 @@ class Execution:
         parts_of_rank(batch_size, rank=0, num_ranks=self.workers, accumulation=self.accumulation)
 
     def finish(
-        self, run: Run, *, regions: Path, sentences: Path, start_from: Path | None = None, init: str | None = None
+        self,
+        run: Run,
+        *,
+        sentences: Path,
+        regions: Path | None = None,
+        images: Sequence[str] = (),
+        start_from: Path | None = None,
+        init: str | None = None,
+        trunk: str | None = None,
     ) -> dict[str, Any]:
         """The run has all its steps; returns where it is, and its last figures."""
         if steps_done(run.folder) < run.recipe.num_steps:
             task = TrainTask(
                 run=run.folder.resolve(),
-                regions=regions.resolve(),
+                regions=None if regions is None else regions.resolve(),
+                images=tuple(map(_from_root, images)),
                 sentences=sentences.resolve(),
                 start_from=None if start_from is None else start_from.resolve(),
                 init=absolute(init),
+                trunk=absolute(trunk),
+                recompute=self.recompute,
                 accumulation=self.accumulation,
                 loader_workers=self.loader_workers,
                 checkpoint_every=self.checkpoint_every,
@@ -59,7 +72,9 @@ class Execution:
                 log_every=self.log_every,
             )
             self.launch(train_run, task, num_steps=run.recipe.num_steps)
-        return {"out": str(run.folder), **read_metrics(run.folder)[-1]}
+        skipped = read_skipped(run.folder)
+        named = {"skipped": skipped} if skipped else {}
+        return {"out": str(run.folder), **read_metrics(run.folder)[-1], **named}
 
     def launch(self, train: Callable[[Task, Place], None], task: Task, *, num_steps: int) -> None:
         """Every rank has done `train`."""
@@ -73,6 +88,10 @@ class Execution:
         )
 
 
-def absolute(weights: str | None) -> str | None:
+def absolute(name: str | None) -> str | None:
     """Return a path as other processes know it, and any other name as it is."""
-    return str(Path(weights).resolve()) if weights is not None and Path(weights).exists() else weights
+    return None if name is None else _from_root(name)
+
+
+def _from_root(name: str) -> str:
+    return str(Path(name).resolve()) if Path(name).exists() else name

@@ -1,5 +1,6 @@
 """A task meets a pre-trained run and becomes a recipe of its own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,16 @@ from training.models.catalog import EncoderShape
 from training.models.single_stream import SingleStreamShape
 from training.objectives.catalog import NO_OBJECTIVES
 from training.order import TrainingOrder
-from training.pretrain import data_of, most_frequent_answers, sizes_of
+from training.pretrain import data_of, most_frequent_answers, require_known, sizes_of, tell_left_out
 from training.recipes import Precision, Recipe, as_json
 from training.runs import Run, begin_run
-from training.shards import JoinedShards
+from training.shards import JoinedShards, open_shards
 from training.tasks.catalog import Task, find_task
 from training.tasks.ranking_batches import require_candidates
 from training.weights import load_run
 
-LXMERTS: dict[str, Any] = {"schedule": "linear", "warmup": 0.1, "clip": 5.0, "ema": 0.0}
+LXMERTS: dict[str, Any] = {"schedule": "linear", "warmup": 0.1, "warmup_steps": None, "clip": 5.0, "ema": 0.0}
 """How LXMERT is fine-tuned."""
-
-EPOCHS = 4.0
 
 MAX_ANSWERS = 3129
 """As many as VQA's usual table has; it takes answers that were given to at least nine questions."""
@@ -38,7 +37,8 @@ class FinetuneOptions:
     answers: Path | None = None
     max_pieces: int | None = None
     """Of a sentence; None: as the task has it, or the pre-trained run."""
-    batch_size: int = 32
+    batch_size: int | None = None
+    """None: as the task has it."""
     epochs: float | None = None
     num_steps: int | None = None
     """Instead of epochs; None of either: as the task has it, or 4 epochs."""
@@ -54,7 +54,14 @@ class FinetuneOptions:
 
 
 def prepare_finetuning(
-    task_name: str, start: Path, *, regions: Path, sentences: Path, out: Path, options: FinetuneOptions
+    task_name: str,
+    start: Path,
+    *,
+    sentences: Path,
+    out: Path,
+    options: FinetuneOptions,
+    regions: Path | None = None,
+    images: Sequence[str] = (),
 ) -> Run:
     """`out` is the folder of the run that fine-tunes the run in `start`, new or begun before; nothing is trained.
 
@@ -68,7 +75,8 @@ def prepare_finetuning(
     """
     task, pretrained, first = _task(task_name, options), load_run(start), latest_checkpoint(start)
     require_whole(first)  # before a folder is begun, and workers are waited for
-    with JoinedShards(regions, sentences) as shards:
+    with open_shards(pretrained.recipe.encoder, regions=regions, images=images, sentences=sentences) as shards:
+        tell_left_out(shards)
         answers = _answers(task, shards, options.answers)
         sizes = sizes_of(shards, pretrained.tokenizer, answers, pretrained.recipe.encoder.hidden_size)
         if sizes.feature_dim != pretrained.recipe.sizes.feature_dim:
@@ -81,7 +89,10 @@ def prepare_finetuning(
             require_candidates(shards, task.batches.candidates)
         numbers = shards.select(splits=("train",), sources=sources, num_images=task.num_images, answered=task.answered)
         order = TrainingOrder(
-            sentences=numbers, lengths=shards.lengths[numbers], batch_size=options.batch_size, seed=options.seed
+            sentences=numbers,
+            lengths=shards.lengths[numbers],
+            batch_size=options.batch_size or task.batch_size,
+            seed=options.seed,
         )
         max_pieces = options.max_pieces or task.max_pieces or pretrained.recipe.batches.max_pieces
         asked: dict[str, Any] = {
@@ -102,6 +113,7 @@ def prepare_finetuning(
             seed=options.seed,
             data=data_of(shards) | {"start": f"{fingerprint(as_json(pretrained.recipe))} at step {first.step}"},
         )
+        require_known(recipe, shards)
     return begin_run(out, recipe, pretrained.tokenizer, answers)
 
 
@@ -139,7 +151,7 @@ def _num_steps(task: Task, options: FinetuneOptions, per_epoch: int) -> int:
         return options.num_steps
     if options.epochs is None and task.num_steps is not None:
         return task.num_steps
-    return round((EPOCHS if options.epochs is None else options.epochs) * per_epoch)
+    return round((task.epochs if options.epochs is None else options.epochs) * per_epoch)
 
 
 def _answers(task: Task, shards: JoinedShards, path: Path | None) -> AnswerVocabulary:

@@ -9,7 +9,7 @@ import tyro
 from training.execution import Execution
 from training.finetune import FinetuneOptions, prepare_finetuning
 from training.recipes import Precision
-from training.tasks.catalog import TaskName
+from training.tasks.catalog import TaskName, find_task
 
 Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 
@@ -25,24 +25,26 @@ class FinetuneCommand:
     """Which questions, which loss and which metric."""
     start: Folder
     """A run, or one of its checkpoints: its encoder, and of its answers those that the task has too."""
-    regions: Folder
-    """The store that vinculum extract wrote."""
     sentences: Folder
     """The store that vinculum align wrote, with these regions and the task's annotations."""
     out: Folder
     """Folder of the new run."""
+    regions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """The store of regions or grids that vinculum extract wrote."""
+    images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ()
+    """Instead, for a run that learnt from them: the images themselves."""
     variant: str | None = None
-    """The task with one thing changed, such as another attention supervision; an unknown one lists those that the task
-    has."""
+    """The task with one thing changed, such as another attention supervision, or visual-parsing for its recipe; an
+    unknown one lists those that the task has."""
     answers: Path | None = None
     """A JSON table of answers, such as trainval_label2ans.json; the most frequent ones of the training questions,
     unless given."""
     max_pieces: int | None = None
     """Word pieces of a sentence; those of the task, or of the pre-trained run, unless given."""
-    batch_size: int = 32
-    """Sentences a step, of all workers together."""
+    batch_size: int | None = None
+    """Sentences a step, of all workers together; the task's, 32 of most, unless given."""
     epochs: float | None = None
-    """Times that every question is seen; 4, unless given, or the steps of the task."""
+    """Times that every question is seen; the task's, 4 of most, unless given, or its steps."""
     steps: int | None = None
     """Instead of epochs."""
     candidates: int | None = None
@@ -63,11 +65,12 @@ class FinetuneCommand:
 
     def run(self) -> dict[str, Any]:
         """Train what is missing, and return the summary."""
-        self.execution.require_parts(self.batch_size)
+        self.execution.require_parts(self.batch_size or find_task(self.task, self.variant).batch_size)
         run = prepare_finetuning(
             self.task,
             self.start,
             regions=self.regions,
+            images=self.images,
             sentences=self.sentences,
             out=self.out,
             options=FinetuneOptions(
@@ -85,4 +88,6 @@ class FinetuneCommand:
                 seed=self.seed,
             ),
         )
-        return self.execution.finish(run, regions=self.regions, sentences=self.sentences, start_from=self.start)
+        return self.execution.finish(
+            run, regions=self.regions, images=self.images, sentences=self.sentences, start_from=self.start
+        )

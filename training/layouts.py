@@ -26,7 +26,7 @@ WRITERS: Mapping[LayoutName, Callable[[Model, Path, TextTokenizer], None]] = {
     "vinculum": export_own,
     "bert": export_bert,
 }
-USUAL: Mapping[str, LayoutName] = {"two-stream": "lxmert", "single-stream": "vinculum"}
+USUAL: Mapping[str, LayoutName] = {"two-stream": "lxmert", "single-stream": "vinculum", "visual-parser": "vinculum"}
 """The layout in which an encoder of a kind goes out, if nobody asks for another."""
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -12,7 +12,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from annotations.drops import DataError
 from stores.errors import StoreError
+from training.batches import Maker
 from training.order import TrainingOrder
+from training.pictures import BrokenImageError
+from training.records import Batch
 
 T = TypeVar("T")
 Made = TypeVar("Made", covariant=True)
@@ -42,9 +45,51 @@ class StepBatches(Dataset[list[T] | _Failure]):
     def __getitem__(self, step: int) -> list[T] | _Failure:
         numbers = self._order.batch(step)
         try:
-            return [self._maker.make(numbers, step=step, positions=part) for part in self._parts]
+            return self.make_parts(numbers, step)
         except (StoreError, DataError) as error:
             return _Failure(message=f"step {step + 1}: {error}")
+
+    def make_parts(self, numbers: NDArray[np.int64], step: int) -> list[T]:
+        """Return the rank's parts of a step's sentences or images."""
+        return [self._maker.make(numbers, step=step, positions=part) for part in self._parts]
+
+
+class PictureBatches(StepBatches[Batch]):
+    """The same of sentences with pictures: whose image gives none has another of the step in its place."""
+
+    def __init__(self, maker: Maker, order: TrainingOrder, parts: Sequence[NDArray[np.int64]]) -> None:
+        super().__init__(maker, order, parts)
+        self._shards = maker.shards
+
+    def make_parts(self, numbers: NDArray[np.int64], step: int) -> list[Batch]:
+        """Return the rank's parts of a step, of which the first names what was skipped."""
+        skipped: dict[str, str] = {}
+        while True:
+            try:
+                first, *others = super().make_parts(numbers, step)
+            except BrokenImageError as error:
+                if error.image_id in skipped:  # it is there for another sentence's sake
+                    raise
+                skipped[error.image_id] = f"{error.image_id}: {error.reason}"
+                numbers = self._without(numbers, error)
+            else:
+                return [replace(first, skipped_images=tuple(skipped.values())), *others]
+
+    def _without(self, numbers: NDArray[np.int64], error: BrokenImageError) -> NDArray[np.int64]:
+        """Return the sentences of a step with the next one in the place of each of a broken image.
+
+        Raises:
+            BrokenImageError: all are of this image.
+        """
+        ids = [
+            {self._shards.image_id(int(image)) for image in self._shards.images_of(int(number))} for number in numbers
+        ]
+        is_whole = np.array([error.image_id not in each for each in ids])
+        if not is_whole.any():
+            raise error
+        whole = np.flatnonzero(is_whole)
+        following = whole[np.searchsorted(whole, np.arange(len(numbers))) % len(whole)]
+        return numbers[following]
 
 
 class Feed(Generic[T]):

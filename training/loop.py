@@ -42,6 +42,9 @@ class Part(Protocol):
     def broken(self) -> Sequence[str]:
         """Return the rows whose inputs are not finite, and why."""
 
+    def skipped(self) -> Sequence[str]:
+        """Return the images that gave no picture and have others in their place, and why."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepReport:
@@ -59,6 +62,8 @@ class StepReport:
     """Of this rank."""
     seconds: float
     """Of the whole step, waiting for data included."""
+    skipped_images: tuple[str, ...] = ()
+    """Of all ranks: images that give no picture, with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,7 +113,9 @@ class Loop:
                 summed[name] = summed.get(name, 0) + term.detach() / len(parts)
         # Without a limit nothing is clipped, but the norm is still known.
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.optimization.clip or math.inf)
-        *values, norm = self._over_ranks(torch.stack([*summed.values(), norm])).tolist()
+        skipped = [image for part in parts for image in part.skipped()]
+        num_skipped = norm.new_tensor(len(skipped))
+        *values, norm, num_skipped = self._over_ranks(torch.stack([*summed.values(), norm, num_skipped])).tolist()
         told = dict(zip(summed, values, strict=True))
         if not all(map(math.isfinite, (*values, norm))):  # of all ranks together, so that they stop together
             raise LoopError(_not_finite(step, told, norm, self._suspects(parts)))
@@ -123,6 +130,7 @@ class Loop:
             learning_rate=learning_rate,
             num_pairs=sum(map(len, parts)),
             seconds=time.perf_counter() - started,
+            skipped_images=tuple(self._of_all_ranks(skipped)) if num_skipped else (),
         )
 
     def _autocast(self) -> AbstractContextManager[object]:
@@ -144,12 +152,16 @@ class Loop:
 
     def _suspects(self, parts: Sequence[Part]) -> list[str]:
         """Return what is broken in the parts of all ranks, or all that is in them if nothing is."""
-        found = [([row for part in parts for row in part.broken()], [row for part in parts for row in part.names()])]
-        if self.num_ranks > 1:
-            gathered: list[tuple[list[str], list[str]]] = found * self.num_ranks
-            dist.all_gather_object(gathered, found[0])
-            found = gathered
-        return [each for broken, _ in found for each in broken] or [each for _, whole in found for each in whole]
+        broken = self._of_all_ranks([row for part in parts for row in part.broken()])
+        return broken or self._of_all_ranks([row for part in parts for row in part.names()])
+
+    def _of_all_ranks(self, names: list[str]) -> list[str]:
+        """Return the names of all ranks, those of the first rank first; all ranks ask at once."""
+        if self.num_ranks == 1:
+            return names
+        gathered: list[list[str]] = [names] * self.num_ranks
+        dist.all_gather_object(gathered, names)
+        return [name for each in gathered for name in each]
 
 
 def seed_part(seed: int, step: int, part: int) -> None:

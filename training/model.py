@@ -70,14 +70,19 @@ class Model(nn.Module):
         return head if isinstance(head, RankingObjective) else None
 
     @property
+    def matching(self) -> MatchingObjective | None:
+        """The head that tells whether pairs match, where the run has one."""
+        head = dict(self.objectives.items()).get("matching")
+        return head if isinstance(head, MatchingObjective) else None
+
+    @property
     def matcher(self) -> RankingObjective | MatchingObjective | None:
         """The head whose `scores` tell how well pairs match, where the run has one: that of ranking before another."""
-        head = self.ranking or dict(self.objectives.items()).get("matching")
-        return head if isinstance(head, RankingObjective | MatchingObjective) else None
+        return self.ranking or self.matching
 
-    def encode(self, batch: Batch, taps: Collection[str] = ()) -> EncoderOutputs:
-        """Return the encoder's outputs, with the attentions that are asked for."""
-        outputs: EncoderOutputs = self.encoder(batch, taps)
+    def encode(self, batch: Batch, taps: Collection[str] = (), *, keep_states: bool = False) -> EncoderOutputs:
+        """Return the encoder's outputs, with the attentions that are asked for, and each layer's states if they are."""
+        outputs: EncoderOutputs = self.encoder(batch, taps, keep_states=keep_states)
         return outputs
 
     def weights(self, step: int, *, num_steps: int, epoch: int) -> dict[str, float]:

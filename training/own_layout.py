@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from annotations.drops import DataError
 from stores.atomic import write_json
-from training.model import Model
+from training.model import Model, build_new
 from training.models.catalog import EncoderShape
 from training.objectives.catalog import Objectives
 from training.objectives.sizes import Sizes
@@ -71,5 +71,7 @@ def own_model(published: Published) -> Model:
     state = in_our_names(
         published.tensors, model.state_dict(), (), source=f"{published.path}: not the weights that {CONFIG} describes"
     )
-    model.load_state_dict(state, assign=True)
+    # Tables that are computed and not kept, as a trunk has them, would stay without content on "meta".
+    model = build_new(described.encoder, described.objectives, described.sizes, seed=0)
+    model.load_state_dict(state)
     return model

@@ -1,6 +1,8 @@
 """A preset meets data and becomes a recipe; the recipe begins a run. What follows is the same for every run."""
 
+import sys
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,13 +15,16 @@ from stores.errors import StoreError
 from stores.manifest import fingerprint
 from training.bert import bert_state
 from training.model import Model
+from training.models.catalog import EncoderShape
+from training.models.trunk import TrunkShape, read_swin
+from training.models.visual_parser import VisualParserShape
 from training.objectives.sizes import Sizes
 from training.order import TrainingOrder
 from training.presets import Preset
 from training.published_weights import read_published
 from training.recipes import PRETRAINING, Precision, Recipe
 from training.runs import Run, begin_run, is_begun, open_run
-from training.shards import JoinedShards
+from training.shards import JoinedShards, open_shards
 from training.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 
 
@@ -37,27 +42,93 @@ class Overrides:
     precision: Precision | None = None
     init: str | None = None
     """A published BERT, whose text layers are the first ones; None: new ones."""
+    trunk: str | None = None
+    """A published Swin, whose sizes and weights are the trunk's; None: a new one of the preset's sizes."""
     seed: int = 0
 
 
-def prepare(preset: Preset, *, regions: Path, sentences: Path, out: Path, overrides: Overrides) -> Run:
+def prepare(
+    preset: Preset,
+    *,
+    sentences: Path,
+    out: Path,
+    overrides: Overrides,
+    regions: Path | None = None,
+    images: Sequence[str] = (),
+) -> Run:
     """`out` is the folder of the run that the preset gives on this data, new or begun before; nothing is trained.
 
     Raises:
         StoreError: the stores are not as they should be, or another recipe began the run.
         DataError: the tokenizer, the answers or BERT can not be read, or BERT does not fit.
         OrderError: a step has more sentences than there are.
+        WeightsError: the trunk's weights are absent, or for other images.
         ValueError: an option is out of its range.
     """
     begun = open_run(out) if is_begun(out) else None
-    with JoinedShards(regions, sentences) as shards:
+    if regions is not None and isinstance(preset.encoder, VisualParserShape):
+        preset = replace(preset, encoder=replace(preset.encoder, trunk=None))
+    swin = None if overrides.trunk is None else _published_trunk(preset.encoder, overrides.trunk)
+    if swin is not None:
+        preset = replace(preset, encoder=swin.shape)
+    with open_shards(preset.encoder, regions=regions, images=images, sentences=sentences) as shards:
+        tell_left_out(shards)
         sources = _sources(preset, shards, overrides.sources)
         tokenizer = _tokenizer(preset, shards, sources, overrides.tokenizer, begun)
         answers = _answers(preset, shards, sources, overrides.answers, begun)
         recipe = _recipe(preset, shards, sources, tokenizer, answers, overrides)
+        require_known(recipe, shards)
+    if swin is not None:
+        recipe = replace(recipe, data=recipe.data | {"trunk": swin.sha256})
     if overrides.init is not None:
         recipe = replace(recipe, data=recipe.data | {"init": _fitting_bert(overrides.init, recipe, tokenizer)})
     return begin_run(out, recipe, tokenizer, answers)
+
+
+def tell_left_out(shards: JoinedShards) -> None:
+    """People are told of sentences without an image, and of images without a sentence."""
+    for count, what, names in (
+        (shards.num_left_out, "sentences left out, whose images are not there", shards.lost_images),
+        (len(shards.silent_images), "images never seen, of which no sentence speaks", shards.silent_images),
+    ):
+        if count and shards.content != "regions":
+            print(f"{what}: {count} (such as {', '.join(map(repr, names[:3]))})", file=sys.stderr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PublishedTrunk:
+    shape: VisualParserShape
+    sha256: str
+
+
+def _published_trunk(shape: EncoderShape, source: str) -> _PublishedTrunk:
+    """Return the encoder whose trunk is a published one."""
+    if not isinstance(shape, VisualParserShape) or shape.trunk is None:
+        raise ValueError(f"--trunk {source}: the encoder has none, expected a visual parser and --images")
+    swin = read_swin(source, shape.trunk)
+    trunk = TrunkShape.of(swin.model.config, drop_path=shape.trunk.drop_path)
+    return _PublishedTrunk(
+        shape=replace(shape, trunk=trunk, feature_dim=trunk.feature_dim), sha256=swin.weights["sha256"]
+    )
+
+
+def require_known(recipe: Recipe, shards: JoinedShards) -> None:
+    """The data tells what batches are to have.
+
+    Raises:
+        StoreError: it does not.
+    """
+    batches = recipe.batches
+    if (batches.targets is not None or batches.grounding is not None) and not shards.is_aligned:
+        raise StoreError(
+            f"{shards.sentences.folder}: its words do not point at these {shards.content}, which was not what it was "
+            "aligned with; expected those regions, or a preset without alignment and grounding"
+        )
+    if batches.mask_tokens == "attention" and shards.content == "grid" and not shards.has_attention:
+        raise StoreError(
+            f"{shards.regions.folder}: stored without attention, which is to choose what is hidden; expected vinculum "
+            "extract --keep-attention, or --ablation random"
+        )
 
 
 def _sources(preset: Preset, shards: JoinedShards, asked: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -121,11 +192,11 @@ def _most_frequent(counts: Counter[str]) -> str:
 
 def sizes_of(shards: JoinedShards, tokenizer: TextTokenizer, answers: AnswerVocabulary, hidden_size: int) -> Sizes:
     """Return the sizes that the data gives; a store without names is taken for one of Visual Genome's 1600 and 400."""
-    vocabulary = shards.regions.manifest.configuration.get("detector", {}).get("vocabulary") or {}
+    vocabulary = shards.configuration.get("detector", {}).get("vocabulary") or {}
     return Sizes(
         hidden_size=hidden_size,
         vocab_size=tokenizer.vocab_size,
-        feature_dim=shards.read_regions(0).feature_dim,
+        feature_dim=shards.feature_dim,
         num_classes=len(vocabulary.get("classes", ())) or 1600,
         num_attributes=len(vocabulary.get("attributes", ())) or 400,
         num_answers=max(len(answers.answers), 1),
@@ -136,7 +207,7 @@ def data_of(shards: JoinedShards) -> dict[str, str]:
     """Return what is recorded of the data in a recipe: with more sentences, the order of all is another one."""
     sentences = shards.sentences.manifest
     return {
-        "regions": fingerprint(shards.regions.manifest.configuration),
+        "images" if shards.content == "images" else "regions": shards.fingerprint,
         "sentences": fingerprint(
             {"configuration": sentences.configuration, "shards": [shard.sha256 for shard in sentences.shards]}
         ),
@@ -159,7 +230,11 @@ def _recipe(
         batches = replace(batches, targets=None)
     if objectives.masked_regions is None:
         batches = replace(batches, mask_regions=0.0)
+    if objectives.masked_tokens is None:
+        batches = replace(batches, mask_tokens=None)
     numbers = shards.select(splits=("train",), sources=sources)
+    if batches.in_groups:
+        numbers = shards.one_of_each(numbers)
     order = TrainingOrder(
         sentences=numbers,
         lengths=shards.lengths[numbers],

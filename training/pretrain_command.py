@@ -21,12 +21,14 @@ class PretrainCommand:
     vinculum-train pretrain --preset toy --regions regions --sentences sentences --out run
     """
 
-    regions: Folder
-    """The store that vinculum extract wrote."""
     sentences: Folder
-    """The store that vinculum align wrote, with these regions."""
+    """The store that vinculum align wrote; with these regions, where there are regions."""
     out: Folder
     """Folder of the run: recipe.json, tokenizer.json, answers.json, checkpoints/, metrics.jsonl, tensorboard/."""
+    regions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """The store of regions or grids that vinculum extract wrote."""
+    images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ()
+    """Instead of regions, for a visual parser: the images themselves, as vinculum extract takes them."""
     preset: str = "toy"
     """lxmert, word-object-alignment or toy; see training/presets.py for what each costs and gives."""
     ablation: str | None = None
@@ -50,6 +52,9 @@ class PretrainCommand:
     init: str | None = None
     """A published BERT, by its Hugging Face name, folder or file, such as bert-base-uncased: the encoder's text layers,
     embeddings and pooler begin with its weights. It has the same pieces as the tokenizer."""
+    trunk: str | None = None
+    """A published Swin, by its Hugging Face name or folder, such as microsoft/swin-base-patch4-window12-384: what turns
+    pixels into visual tokens begins with its weights, and has its sizes."""
     seed: int = 0
     """Of the first weights, the order of sentences and all that is drawn for them."""
     execution: Annotated[Execution, tyro.conf.arg(name="")] = field(default_factory=Execution)
@@ -64,6 +69,7 @@ class PretrainCommand:
         run = prepare(
             preset,
             regions=self.regions,
+            images=self.images,
             sentences=self.sentences,
             out=self.out,
             overrides=Overrides(
@@ -76,7 +82,15 @@ class PretrainCommand:
                 learning_rate=self.learning_rate,
                 precision=self.precision,
                 init=self.init,
+                trunk=self.trunk,
                 seed=self.seed,
             ),
         )
-        return self.execution.finish(run, regions=self.regions, sentences=self.sentences, init=self.init)
+        return self.execution.finish(
+            run,
+            regions=self.regions,
+            images=self.images,
+            sentences=self.sentences,
+            init=self.init,
+            trunk=self.trunk,
+        )

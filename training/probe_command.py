@@ -1,38 +1,61 @@
 """`vinculum-train probe`."""
 
 import json
+import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from annotations.drops import DataError
 from stores.atomic import write_json
+from stores.manifest import fingerprint, read_manifest
 from training.batches import BatchMaker, BatchOptions
 from training.launch import has_gpu
-from training.probes.alignment import measure_alignment
+from training.model import Model
+from training.models.visual_parser import VisualParserShape
+from training.probes.alignment import AlignmentAccuracy, measure_alignment
 from training.probes.linear_probe import ProbeOptions
-from training.shards import JoinedShards
-from training.weights import load_model
+from training.probes.modalities import MODALITIES, Modalities, evaluation_pairs, measure_modalities
+from training.probes.pointed_words import NothingPointedError
+from training.report_tables import as_markdown, figure_rows
+from training.runs import Run, named_folders
+from training.shards import JoinedShards, open_shards
+from training.weights import load_model, load_run
 
 PROBE = "probe.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeCommand:
-    """Measure on a frozen run which regions its words find: by decoder, by attention, by a linear probe.
+    """Measure on frozen runs which regions their words find, and how they keep words and regions apart.
 
     vinculum-train probe --run run --regions regions --sentences sentences
+
+    By decoder, by attention, by a linear probe; and by layer, what flows between words and regions, and whether
+    clusters of states are the two. With --all, several runs in one table, on the same sentences.
     """
 
-    source: Annotated[Path, tyro.conf.arg(name="run", metavar="DIR")]
-    """A run, or one of its checkpoints; the figures go to probe.json beside its recipe."""
-    regions: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """The store that vinculum extract wrote."""
+    source: Annotated[Path | None, tyro.conf.arg(name="run", metavar="DIR")] = None
+    """A run, or one of its checkpoints; the figures go to probe.json and modalities.json beside its recipe."""
+    all: tuple[str, ...] = ()
+    """Instead of --run, any number: --all with=run without=run-no-alignment; each is measured, and all are compared by
+    these names."""
+    regions: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR...")] = ()
+    """The store that vinculum extract wrote; of several, each run of --all takes that which it learnt on."""
+    images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ()
+    """For a visual parser that takes pixels: the images themselves."""
     sentences: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """The store that vinculum align wrote, with these regions; of its sources those that the run has learnt from."""
+    """The store that vinculum align wrote, with these regions; of its sources those that the run has learnt from, of
+    several runs those that all have."""
     split: Literal["val", "test"] = "val"
     """Whose sentences are measured; the linear probe learns on those of train."""
+    measure: tuple[Literal["alignment", "modalities"], ...] = ("alignment", "modalities")
+    """Alignment asks for words that point at something; what flows between modalities can be told of any sentence."""
+    modality_sentences: int = 1000
+    """Of the split, spread evenly, on which the flow between modalities is measured."""
     average: bool = False
     """Take the moving average of the weights, where the run keeps one."""
     probe: Annotated[ProbeOptions, tyro.conf.arg(name="")] = field(default_factory=ProbeOptions)
@@ -42,19 +65,89 @@ class ProbeCommand:
     """Print one machine-readable summary as the last line."""
 
     def run(self) -> dict[str, Any]:
-        """Measure, write probe.json into the run's folder, and return the figures."""
-        run, model = load_model(self.source, average=self.average)
-        with JoinedShards(self.regions, self.sentences) as shards:
+        """Measure, write the figures into the runs' folders, and return them; of several runs also print the table."""
+        if (self.source is None) == (not self.all):
+            raise ValueError("expected either --run DIR, one run, or --all NAME=RUN, any number")
+        if self.modality_sentences < 1:
+            raise ValueError(f"--modality-sentences is {self.modality_sentences}, expected at least 1")
+        if self.source is not None:
+            return {"run": str(self.source), **self._measure(self.source, load_run(self.source).recipe.sources)}
+        folders = named_folders("--all", self.all)
+        learnt = [load_run(folder).recipe.sources for folder in folders.values()]
+        shared = [source for source in learnt[0] if all(source in sources for sources in learnt)]
+        found = {name: self._measure(folder, shared, told_as=name) for name, folder in folders.items()}
+        print(as_markdown(figure_rows([_compared(figures) for figures in found.values()]), list(found)))
+        if not self.json:
+            return {"runs": len(found)}
+        return {"runs": {name: {"run": str(folders[name]), **figures} for name, figures in found.items()}}
+
+    def _measure(self, folder: Path, sources: Iterable[str], *, told_as: str | None = None) -> dict[str, Any]:
+        """Measure one run on sentences of these sources, write its files and return its figures.
+
+        A run that has a name is one of several: where no word points at its regions that is said, and it has no figure.
+        """
+        run, model = load_model(folder, average=self.average)
+        figures: dict[str, Any] = {"split": self.split}
+        with self._open(run) as shards:
             maker = BatchMaker(shards, run.tokenizer, BatchOptions(max_pieces=run.recipe.batches.max_pieces))
-            sources = [source for source in run.recipe.sources if source in shards.sources] or None
-            accuracy = measure_alignment(
-                model,
-                maker,
-                train=shards.select(splits=("train",), sources=sources),
-                test=shards.select(splits=(self.split,), sources=sources),
-                options=self.probe,
-                device="cuda" if has_gpu(self.device) else "cpu",
+            chosen = [source for source in sources if source in shards.sources] or None
+            if "modalities" in self.measure:
+                modalities = self._modalities(model, maker, chosen)
+                write_json(run.folder / MODALITIES, {"split": self.split, **asdict(modalities)})
+                figures["modalities"] = {**asdict(modalities), "summary": modalities.summary}
+            if "alignment" in self.measure:
+                try:
+                    accuracy = json.loads(json.dumps(asdict(self._alignment(model, maker, chosen))))
+                except NothingPointedError as error:
+                    if told_as is None:
+                        raise
+                    print(f"{told_as}: no alignment to measure: {error}", file=sys.stderr)
+                    accuracy = {}
+                else:
+                    write_json(run.folder / PROBE, {"split": self.split, **accuracy})
+                figures |= accuracy
+        return figures
+
+    def _open(self, run: Run) -> JoinedShards:
+        """Return the sentences joined with what the run's encoder sees; what other runs see is passed over."""
+        shape = run.recipe.encoder
+        if isinstance(shape, VisualParserShape) and shape.trunk is not None:
+            return open_shards(shape, regions=None, images=self.images, sentences=self.sentences)
+        regions = self.regions[0] if len(self.regions) == 1 else self._learnt_on(run)
+        return open_shards(shape, regions=regions, sentences=self.sentences)
+
+    def _learnt_on(self, run: Run) -> Path | None:
+        found = {fingerprint(read_manifest(folder).configuration): folder for folder in self.regions}
+        expected = str(run.recipe.data.get("regions"))
+        if found and expected not in found:
+            told = ", ".join(f"{folder} has {each}" for each, folder in found.items())
+            raise DataError(
+                f"{run.folder} learnt on regions of fingerprint {expected}; {told}; expected its own among them"
             )
-        figures: dict[str, Any] = json.loads(json.dumps({"split": self.split, **asdict(accuracy)}))
-        write_json(run.folder / PROBE, figures)
-        return {"run": str(self.source), **figures}
+        return found.get(expected)
+
+    def _modalities(self, model: Model, maker: BatchMaker, sources: list[str] | None) -> Modalities:
+        numbers = maker.shards.select(splits=(self.split,), sources=sources)
+        return measure_modalities(model, evaluation_pairs(maker, numbers, self.modality_sentences), self._device)
+
+    def _alignment(self, model: Model, maker: BatchMaker, sources: list[str] | None) -> AlignmentAccuracy:
+        return measure_alignment(
+            model,
+            maker,
+            train=maker.shards.select(splits=("train",), sources=sources),
+            test=maker.shards.select(splits=(self.split,), sources=sources),
+            options=self.probe,
+            device=self._device,
+        )
+
+    @property
+    def _device(self) -> str:
+        return "cuda" if has_gpu(self.device) else "cpu"
+
+
+def _compared(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return what stands in the table: what was measured on what, and of the layers' modalities the summary."""
+    figures = dict(figures)
+    modalities = dict(figures.pop("modalities", {}))
+    modalities.pop("layers", None)
+    return {**figures, **modalities.pop("summary", {}), **modalities}

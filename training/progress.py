@@ -20,7 +20,7 @@ from tqdm import tqdm
 from stores.atomic import replacing
 from training.loop import StepReport, memory_mb
 
-METRICS = "metrics.jsonl"
+METRICS, SKIPPED = "metrics.jsonl", "skipped_images.txt"
 
 
 class MetricsLog:
@@ -74,14 +74,30 @@ class MetricsLog:
             "samples_per_second": sum(report.num_pairs for report in self._reports) * self._num_ranks / seconds,
             "data_wait_share": self._waited / seconds,
             "memory_mb": memory_mb(self._device),
+            "skipped_images": sum(len(report.skipped_images) for report in self._reports),
             "time": time.time(),
         }
+        self._name_skipped()
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         curves = {**line, **{f"terms/{name}": value for name, value in line["terms"].items()}}
         shown = {name: value for name, value in curves.items() if isinstance(value, float) and name != "time"}
         self.draw(shown, last.step)
         self._reports, self._waited = [], 0.0
+
+    def _name_skipped(self) -> None:
+        """Every image that was ever skipped has its line."""
+        path = self._path.with_name(SKIPPED)
+        found = {image for report in self._reports for image in report.skipped_images} - set(read_skipped(path.parent))
+        if found:
+            with path.open("a", encoding="utf-8") as file:
+                file.writelines(f"{image}\n" for image in sorted(found))
+
+
+def read_skipped(folder: Path) -> list[str]:
+    """Return the images that a run has skipped, each once and with the reason."""
+    path = folder / SKIPPED
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -123,9 +139,10 @@ def showing(folder: Path, *, num_steps: int) -> Iterator[None]:
 def progress_line(line: dict[str, Any]) -> str:
     """Return one line of `metrics.jsonl` as people read it."""
     terms = "  ".join(f"{name} {value:.3f}" for name, value in line["terms"].items())
+    skipped = f"  {line['skipped_images']} images skipped" if line.get("skipped_images") else ""
     return (
         f"step {line['step']}  loss {line['loss']:.3f}  {terms}  {line['samples_per_second']:.0f} samples/s  "
-        f"waiting {line['data_wait_share']:.1%}  {line['memory_mb'] / 1000:.1f} GB"
+        f"waiting {line['data_wait_share']:.1%}  {line['memory_mb'] / 1000:.1f} GB{skipped}"
     )
 
 

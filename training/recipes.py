@@ -12,6 +12,8 @@ from stores.atomic import write_json
 from stores.manifest import differences
 from training.batches import BatchOptions
 from training.models.catalog import EncoderShape
+from training.models.single_stream import SingleStreamShape
+from training.models.visual_parser import VisualParserShape
 from training.objectives.catalog import Objectives
 from training.objectives.sizes import Sizes
 from training.optimizers import Optimization
@@ -56,11 +58,17 @@ class Recipe:
                 "encoder has positions"
             )
         supervision = self.objectives.attention_supervision
-        if supervision is not None and supervision.mode == "semi-direct" and self.encoder.kind != "single-stream":
+        is_single = isinstance(self.encoder, SingleStreamShape)
+        if supervision is not None and supervision.mode == "semi-direct" and not is_single:
             raise ValueError(
                 f"attention supervision is semi-direct, but a {self.encoder.kind} encoder has no attention rollout; "
                 "expected direct or indirect"
             )
+        if self.batches.mask_tokens is not None and not isinstance(self.encoder, VisualParserShape):
+            raise ValueError(f"mask_tokens: a {self.encoder.kind} encoder has no visual tokens, expected none hidden")
+        has_trunk = isinstance(self.encoder, VisualParserShape) and self.encoder.trunk is not None
+        if has_trunk and self.batches.mask_regions:
+            raise ValueError("mask_regions: pixels have no stored features to guess; expected mask_tokens instead")
 
 
 R = TypeVar("R")

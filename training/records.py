@@ -48,6 +48,20 @@ class MaskedRegions(OnDevice):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class TokenMask(OnDevice):
+    """Which visual tokens are to be guessed, as far as it is drawn; the rest is for the encoder, which sees first."""
+
+    seeds: Tensor
+    """int64 [B]; the cell that hiding begins with."""
+    counts: Tensor
+    """int64 [B]; cells to hide, 0 of pairs that hide none."""
+    chosen: Tensor | None = None
+    """bool [B, R]; the cells themselves, where attention has no say; None: those that the seed attends to most."""
+    beside_seed: bool = False
+    """The seed is hidden beside so many others, instead of as the first of them."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Alignment(OnDevice):
     """Word pieces that know which regions they mean; only of sentences that belong to their image."""
 
@@ -131,6 +145,15 @@ class Batch(OnDevice):
     phrase_pairs: PhrasePairs | None = None
     caption_labels: Tensor | None = None
     """int64 [B]; of two captions, 0: both belong to the image, 1: the first alone, 2: the second alone."""
+    pixels: Tensor | None = None
+    """uint8 [I, 3, H, W]; of images whose regions are cells that an encoder is to make; `features` are then empty."""
+    image_rows: Tensor | None = None
+    """int64 [B]; which of the I images each pair has."""
+    visual_attention: Tensor | None = None
+    """float [B, R, R]; of cells, how much each attended to each in the last layer of what saw them, mean over heads."""
+    token_mask: TokenMask | None = None
+    skipped_images: tuple[str, ...] = ()
+    """Images that give no picture, with the reason; others of the step are in their place."""
     segment_ids: Tensor | None = None
     """int64 [B, L]; 1 for the second caption and its [SEP]; None: all are of the first."""
     images_per_sentence: int = 1
@@ -154,6 +177,10 @@ class Batch(OnDevice):
             if not is_whole
         ]
 
+    def skipped(self) -> tuple[str, ...]:
+        """Return the images that gave no picture and have others in their place, and why."""
+        return self.skipped_images
+
     def take(self, rows: slice | Tensor, *, group_size: int = 1) -> Self:
         """Return these pairs, int64 [rows]; in groups of `group_size`.
 
@@ -162,8 +189,13 @@ class Batch(OnDevice):
         """
         numbers = range(len(self))[rows] if isinstance(rows, slice) else rows.tolist()
         taken: dict[str, Any] = {"group_size": group_size}
+        if self.pixels is not None and self.image_rows is not None:
+            images, taken["image_rows"] = self.image_rows[rows].unique(return_inverse=True)
+            taken["pixels"] = self.pixels[images]
         for each in fields(self):
             value = getattr(self, each.name)
+            if each.name in ("pixels", "image_rows", "skipped_images"):
+                continue
             if isinstance(value, OnDevice):
                 raise ValueError(f"the batch has {each.name}, expected none where pairs are taken out of it")
             if isinstance(value, Tensor):
@@ -195,6 +227,16 @@ class AttentionTap:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class HiddenTokens:
+    """Visual tokens that an encoder hid from its layers."""
+
+    positions: Tensor
+    """int64 [M]; into [B, R]."""
+    tokens: Tensor
+    """float [M, E]; what was there; takes no gradient."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class EncoderOutputs:
     """What objectives, tasks and probes see of an encoder."""
 
@@ -210,6 +252,10 @@ class EncoderOutputs:
     """The encoder's layers in which words and regions attend to each other, the first first."""
     taps: Mapping[str, AttentionTap] = field(default_factory=dict)
     """By the names of the attentions that were asked for."""
+    states: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """By the layers, what `text` and `regions` are after each; empty unless asked for."""
+    hidden_tokens: HiddenTokens | None = None
+    """Where the batch has a token mask, and the encoder visual tokens."""
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -14,11 +14,13 @@ from stores.pages.page import as_script, page_environment
 from stores.pages.pictures import Picture, load_picture, planned_sources
 from training.checkpoints import latest_checkpoint
 from training.model import Model, num_parameters
+from training.models.two_stream import TwoStreamShape
 from training.probes.attention_maps import read_attention_maps
+from training.probes.modalities import MODALITIES
 from training.progress import read_metrics
-from training.report_curves import HEIGHT, WIDTH, plot_terms
+from training.report_curves import HEIGHT, WIDTH, plot_layers, plot_terms
 from training.report_sentences import choose_sentences, find_sentences, make_exhibit
-from training.report_tables import describe_encoder, figure_tables, recipe_differences
+from training.report_tables import describe_encoder, figure_tables, read_figures, recipe_differences
 from training.runs import Run
 from training.shards import JoinedShards
 from training.targets import COVERING_IOU
@@ -32,6 +34,7 @@ class ReportOptions:
     """What is shown."""
 
     num_sentences: int = 12
+    """0 where runs are compared that learnt on different regions: no sentence shows them all."""
     split: Split = "val"
     sentence_ids: tuple[str, ...] = ()
     """Instead of a choice."""
@@ -63,6 +66,11 @@ class LoadedRun:
         return num_parameters(self.model)
 
     @property
+    def has_two_streams(self) -> bool:
+        """Whether its build alone decides what flows between words and regions."""
+        return isinstance(self.run.recipe.encoder, TwoStreamShape)
+
+    @property
     def encoder(self) -> str:
         return describe_encoder(self.run.recipe.encoder)
 
@@ -82,14 +90,11 @@ def write_report(
     """
     loaded = [_load(name, folder) for name, folder in runs.items()]
     layer = _first_layer(loaded, options.layer)
+    modalities = [read_figures(each.run.folder / MODALITIES) for each in loaded]
     with JoinedShards(regions, sentences) as shards:
-        for each in loaded:
+        numbers = _numbers(shards, options)
+        for each in loaded if numbers else ():
             _require_same_regions(each, shards)
-        numbers = (
-            find_sentences(shards, options.sentence_ids)
-            if options.sentence_ids
-            else choose_sentences(shards, options.split, options.num_sentences)
-        )
         data: dict[str, Any] = {
             "runs": [each.name for each in loaded],
             "covering_iou": COVERING_IOU,
@@ -107,6 +112,9 @@ def write_report(
             plots=plot_terms([each.metrics for each in loaded]),
             plot_width=WIDTH,
             plot_height=HEIGHT,
+            layer_plots=plot_layers(modalities),
+            modalities=modalities,
+            lengths_differ=_lengths_differ(modalities),
             tables=figure_tables([each.run.folder for each in loaded]),
             layers=range(1, max(each.num_layers for each in loaded) + 1),
             layer=layer,
@@ -138,6 +146,12 @@ def _first_layer(runs: Sequence[LoadedRun], asked: int | None) -> int:
     return asked
 
 
+def _lengths_differ(modalities: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether sequences do, on average by more than tokenizers that were trained alike."""
+    lengths = [[each[name] for each in modalities if each] for name in ("pieces", "regions")]
+    return any(max(each) > 1.02 * min(each) for each in lengths if each)
+
+
 def _require_same_regions(loaded: LoadedRun, shards: JoinedShards) -> None:
     found, expected = loaded.run.recipe.data.get("regions"), fingerprint(shards.regions.manifest.configuration)
     if found not in (None, expected):
@@ -151,6 +165,12 @@ def _require_same_regions(loaded: LoadedRun, shards: JoinedShards) -> None:
             f"{loaded.run.folder} takes features of {loaded.run.recipe.encoder.feature_dim} numbers, but "
             f"{shards.regions.folder} has {feature_dim}; use the regions that it learnt on"
         )
+
+
+def _numbers(shards: JoinedShards, options: ReportOptions) -> list[int]:
+    if options.sentence_ids:
+        return find_sentences(shards, options.sentence_ids)
+    return choose_sentences(shards, options.split, options.num_sentences) if options.num_sentences else []
 
 
 def _exhibits(runs: Sequence[LoadedRun], shards: JoinedShards, numbers: Sequence[int]) -> list[dict[str, Any]]:

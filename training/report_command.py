@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from training.report import ReportOptions, write_report
+from training.runs import named_folders
 
 Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 
@@ -27,7 +28,7 @@ class ReportCommand:
     out: Path
     """The page: one HTML file that needs no other."""
     sentences_shown: int = 12
-    """Chosen from the split, of all sources, always the same."""
+    """Chosen from the split, of all sources, always the same; none (0), where the runs learnt on different regions."""
     split: Literal["train", "val", "test"] = "val"
     """Whose sentences are shown."""
     sentence_ids: tuple[str, ...] = ()
@@ -42,7 +43,7 @@ class ReportCommand:
         """Write the page, and return what it shows."""
         return write_report(
             self.out,
-            _named(self.runs),
+            named_folders("--runs", self.runs),
             regions=self.regions,
             sentences=self.sentences,
             options=ReportOptions(
@@ -52,15 +53,3 @@ class ReportCommand:
                 layer=self.layer,
             ),
         )
-
-
-def _named(runs: tuple[str, ...]) -> dict[str, Path]:
-    named: dict[str, Path] = {}
-    for each in runs:
-        name, equals, folder = each.partition("=")
-        if not (name and equals and folder) or name in named:
-            raise ValueError(f"--runs {each!r}: expected NAME=RUN, every name once")
-        named[name] = Path(folder)
-    if not named:
-        raise ValueError("--runs names nothing; expected NAME=RUN, any number")
-    return named

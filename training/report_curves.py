@@ -1,4 +1,4 @@
-"""Curves of the report: what `metrics.jsonl` says of every loss term, as points of small plots."""
+"""Curves of the report, as points of small plots: losses by step, and what was measured by layer."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,15 @@ WIDTH, HEIGHT = 300.0, 150.0
 
 MAX_POINTS = 150
 """Of a curve; more lines of metrics are joined into means."""
+
+MODALITY_FIGURES = {
+    "flow_within": ("flow within a layer", "share"),
+    "flow_from_input": ("flow from the input to a layer", "share"),
+    "nmi": ("words and regions as two clusters of states", "NMI"),
+    "flow_within_over_uniform": ("flow within a layer, over uniform", "ratio"),
+    "flow_from_input_over_uniform": ("flow from the input, over uniform", "ratio"),
+}
+"""What is plotted of `training.probes.modalities.LayerModalities`: its title, and what its values are."""
 
 Ticks = tuple[tuple[float, str], ...]
 """An axis: where its lines are, and what stands beside them."""
@@ -24,7 +33,9 @@ class Curve:
     points: str
     """Of an SVG polyline."""
     last: float
-    """Mean over the last tenth of the curve."""
+    """Mean over the last tenth of a curve of losses; of layers, the last one's."""
+    uniform: str = ""
+    """Points of the same for uniform attention, where there is such a thing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +43,15 @@ class CurvePlot:
     """One term; runs that do not have it are not there."""
 
     term: str
+    title: str
+    axes: tuple[str, str]
+    """What x and y are."""
     curves: tuple[Curve, ...]
-    step_ticks: Ticks
+    ticks: Ticks
+    """Of the x-axis: steps, or layers."""
     value_ticks: Ticks
+    even: float | None = None
+    """Of ratios, where 1 is."""
 
 
 def plot_terms(metrics: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[CurvePlot, ...]:
@@ -51,6 +68,43 @@ def plot_terms(metrics: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[CurvePlo
     return tuple(plot for plot in plots if plot.curves)
 
 
+def plot_layers(measured: Sequence[Mapping[str, Any]]) -> tuple[CurvePlot, ...]:
+    """Return a plot for each figure of `MODALITY_FIGURES`, by layers in which words and regions meet, from 1.
+
+    Args:
+        measured: of each run, its `modalities.json`; empty where it was not measured.
+    """
+    layers = [list(each.get("layers", {}).values()) for each in measured]
+    last_layer = max(map(len, layers), default=0)
+    return tuple(_plot_of_layers(name, layers, last_layer) for name in MODALITY_FIGURES) if last_layer else ()
+
+
+def _plot_of_layers(name: str, layers: Sequence[Sequence[Mapping[str, float]]], last_layer: int) -> CurvePlot:
+    uniform = f"{name}_uniform"
+    values = [each[key] for of_run in layers for each in of_run for key in (name, uniform) if key in each]
+    low, high, value_marks = _round_scale(0, max(values))
+
+    def points(of_run: Sequence[Mapping[str, float]], key: str) -> str:
+        told = [(_x(number, last_layer), each[key]) for number, each in enumerate(of_run, 1) if key in each]
+        return _points(told, low, high)
+
+    marks = range(1, last_layer + 1, -(-last_layer // 12))
+    title, value = MODALITY_FIGURES[name]
+    return CurvePlot(
+        term=name,
+        title=title,
+        axes=("layer", value),
+        curves=tuple(
+            Curve(run=run, points=points(of_run, name), last=of_run[-1][name], uniform=points(of_run, uniform))
+            for run, of_run in enumerate(layers)
+            if of_run
+        ),
+        ticks=tuple((_x(mark, last_layer), str(mark)) for mark in marks),
+        value_ticks=tuple((_y(mark, low, high), f"{mark:g}") for mark in value_marks),
+        even=_y(1, low, high) if value == "ratio" else None,
+    )
+
+
 def _plot(term: str, told: Sequence[Sequence[tuple[int, float]]]) -> CurvePlot:
     series = {run: _thinned(points) for run, points in enumerate(told) if points}
     together = [point for points in series.values() for point in points]
@@ -61,21 +115,24 @@ def _plot(term: str, told: Sequence[Sequence[tuple[int, float]]]) -> CurvePlot:
     curves = [
         Curve(
             run=run,
-            # One point is there twice, so that its round ends are a dot.
-            points=" ".join(
-                f"{step / last_step * WIDTH:.1f},{_y(value, low, high):.1f}"
-                for step, value in (points if len(points) > 1 else points * 2)
-            ),
+            points=_points([(step / last_step * WIDTH, value) for step, value in points], low, high),
             last=_mean([value for _, value in points[-max(1, len(points) // 10) :]]),
         )
         for run, points in series.items()
     ]
     return CurvePlot(
         term=term,
+        title=term.replace("_", " "),
+        axes=("step", "loss"),
         curves=tuple(curves),
-        step_ticks=tuple((mark / last_step * WIDTH, f"{mark:,.0f}") for mark in step_marks),
+        ticks=tuple((mark / last_step * WIDTH, f"{mark:,.0f}") for mark in step_marks),
         value_ticks=tuple((_y(mark, low, high), f"{mark:g}") for mark in value_marks),
     )
+
+
+def _points(told: Sequence[tuple[float, float]], low: float, high: float) -> str:
+    """Return an SVG polyline's points; a single one is there twice, so that its round ends are a dot."""
+    return " ".join(f"{x:.1f},{_y(value, low, high):.1f}" for x, value in (told if len(told) > 1 else [*told, *told]))
 
 
 def _thinned(points: Sequence[tuple[int, float]]) -> list[tuple[float, float]]:
@@ -93,6 +150,11 @@ def _round_scale(low: float, high: float) -> tuple[float, float, list[float]]:
     first, last = math.floor(low / step), math.ceil(high / step)
     marks = [round(number * step, 12) for number in range(first, max(last, first + 1) + 1)]
     return marks[0], marks[-1], marks
+
+
+def _x(layer: int, last_layer: int) -> float:
+    """Return where a layer is, with half a layer's width left at both ends."""
+    return (layer - 0.5) / last_layer * WIDTH
 
 
 def _y(value: float, low: float, high: float) -> float:

@@ -63,18 +63,53 @@ def figure_tables(folders: Sequence[Path]) -> tuple[Table, ...]:
     names = dict.fromkeys(
         path.name for pattern in FIGURE_FILES for folder in folders for path in sorted(folder.glob(pattern))
     )
-    tables = []
-    for name in names:
-        found = [dict(_figures((), _read(folder / name))) for folder in folders]
-        rows = [
-            Row(
-                name=" · ".join(_words(part) for part in path),
-                cells=tuple(figures.get(path, Cell(text="")) for figures in found),
-            )
-            for path in dict.fromkeys(path for figures in found for path in figures)
-        ]
-        tables.append(Table(name=name.removesuffix(".json"), rows=tuple(rows)))
-    return tuple(tables)
+    return tuple(
+        Table(
+            name=name.removesuffix(".json"),
+            rows=figure_rows([read_figures(folder / name) for folder in folders]),
+        )
+        for name in names
+    )
+
+
+def figure_rows(figures: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]:
+    """Return a row for every figure that any of the runs has, with a cell for each run."""
+    found = [dict(_figures((), each)) for each in figures]
+    return tuple(
+        Row(
+            name=" · ".join(_words(part) for part in path),
+            cells=tuple(each.get(path, Cell(text="")) for each in found),
+        )
+        for path in dict.fromkeys(path for each in found for path in each)
+    )
+
+
+def as_markdown(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """Return rows as a Markdown table whose columns are these runs, aligned for eyes that read it as it is."""
+    lines = [["", *names], *([row.name, *(_with_count(cell) for cell in row.cells)] for row in rows)]
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines
+    )
+
+
+def read_figures(path: Path) -> Mapping[str, Any]:
+    """Return what a measurement left; empty where there is none.
+
+    Raises:
+        DataError: the file is no JSON object.
+    """
+    if not path.exists():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: unreadable ({error}), expected JSON; measure the run again") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: holds a {type(value).__name__}, expected an object of figures; measure the run again")
+    return value
 
 
 def describe_encoder(shape: EncoderShape) -> str:
@@ -88,18 +123,6 @@ def describe_encoder(shape: EncoderShape) -> str:
                 f"{shape.num_cross_layers} cross layers"
             )
     return f"{layers}; width {shape.hidden_size}, {shape.num_heads} heads"
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: unreadable ({error}), expected JSON; measure the run again") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: holds a {type(value).__name__}, expected an object of figures; measure the run again")
-    return value
 
 
 def _different(path: tuple[str, ...], values: Sequence[Any]) -> Iterator[tuple[tuple[str, ...], Sequence[Any]]]:
@@ -121,6 +144,10 @@ def _figures(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...
             yield from _figures((*path, key), each)
     elif value is not None:
         yield path, Cell(text=_measured(value))
+
+
+def _with_count(cell: Cell) -> str:
+    return f"{cell.text} of {cell.of}" if cell.of else cell.text or "-"
 
 
 def _measured(value: Any) -> str:

@@ -3,6 +3,7 @@
 RUN/recipe.json  tokenizer.json  answers.json  checkpoints/  metrics.jsonl  tensorboard/
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,3 +70,20 @@ def open_run(folder: Path) -> Run:
             "recipe says"
         )
     return Run(folder=folder, recipe=recipe, tokenizer=tokenizer, answers=read_answer_vocabulary(folder / ANSWERS))
+
+
+def named_folders(option: str, told: Iterable[str]) -> dict[str, Path]:
+    """Return folders by name, of NAME=FOLDER.
+
+    Raises:
+        ValueError: there is none, one is written otherwise, or a name is there twice; says which option.
+    """
+    named: dict[str, Path] = {}
+    for each in told:
+        name, equals, folder = each.partition("=")
+        if not (name and equals and folder) or name in named:
+            raise ValueError(f"{option} {each!r}: expected NAME=RUN, every name once")
+        named[name] = Path(folder)
+    if not named:
+        raise ValueError(f"{option} names nothing; expected NAME=RUN, any number")
+    return named

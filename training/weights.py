@@ -8,6 +8,8 @@ from stores.manifest import differences
 from training.checkpoints import latest_checkpoint, load_weights
 from training.model import Model, build_new
 from training.models.single_stream import SingleStreamShape, with_segments
+from training.models.trunk import read_swin
+from training.models.visual_parser import VisualParserEncoder
 from training.recipes import PRETRAINING
 from training.runs import Run, open_run
 from training.tasks.catalog import TASKS
@@ -34,11 +36,24 @@ def load_model(folder: Path, *, average: bool = False) -> tuple[Run, Model]:
     return run, model.eval()
 
 
+def begin_with_swin(source: str, model: Model) -> None:
+    """The trunk of the model's encoder has the weights of a published Swin; all the rest stays as it is.
+
+    Raises:
+        WeightsError: it is absent, or another one than the trunk.
+        ValueError: the encoder has no trunk.
+    """
+    encoder = model.encoder
+    if not isinstance(encoder, VisualParserEncoder) or encoder.trunk is None:
+        raise ValueError(f"trunk {source!r}: the encoder has none, expected one that takes pixels")
+    encoder.trunk.begin_with(read_swin(source, encoder.trunk.shape).model, source=source)
+
+
 def start_from(folder: Path, model: Model, run: Run) -> None:
     """The model has the encoder of another run, and of its answer head the rows of the answers that both have.
 
-    A head that ranks begins with that of the other run, or with its matching. Segments that a single stream has more
-    begin as that of the first caption.
+    A head that ranks begins with that of the other run, or with its matching, as one that matches does. Segments that
+    a single stream has more begin as that of the first caption.
 
     In pre-training it has all weights of the other run, which is to have the same objectives.
 
@@ -66,3 +81,5 @@ def start_from(folder: Path, model: Model, run: Run) -> None:
         transfer_answers(asked, run.answers.answers, head, other.answers.answers)
     if model.ranking is not None and pretrained.matcher is not None:
         model.ranking.begin_with(pretrained.matcher)
+    if model.matching is not None and model.options.matching == pretrained.options.matching:
+        model.matching.load_state_dict(pretrained.objectives["matching"].state_dict())

@@ -13,19 +13,19 @@ from torch.optim.swa_utils import AveragedModel
 from training.batches import BatchMaker
 from training.bert import begin_with_bert
 from training.checkpoints import Checkpoint, list_checkpoints, load_optimizer, load_weights, save_checkpoint
-from training.loader import Feed, StepBatches
+from training.loader import Feed, PictureBatches
 from training.loop import Loop, StepReport, make_average
 from training.model import Model
+from training.models.recomputation import recompute_activations
 from training.optimizers import make_optimizer
 from training.order import TrainingOrder, parts_of_rank
 from training.progress import MetricsLog
 from training.published_weights import read_published
 from training.recipes import PRETRAINING
-from training.records import Batch
 from training.runs import Run, open_run
-from training.shards import JoinedShards
+from training.shards import JoinedShards, open_shards
 from training.tasks.catalog import TASKS
-from training.weights import build_model, start_from
+from training.weights import begin_with_swin, build_model, start_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +33,17 @@ class TrainTask:
     """What a rank must know besides the run's folder."""
 
     run: Path
-    regions: Path
     sentences: Path
+    regions: Path | None = None
+    """The store of regions or grids; or instead:"""
+    images: tuple[str, ...] = ()
+    """Where files of images are."""
     start_from: Path | None = None
     """A run or checkpoint whose weights are the first ones."""
     init: str | None = None
     """A published BERT whose weights are the first ones of the encoder's text side."""
+    trunk: str | None = None
+    """A published Swin whose weights are the first ones of the encoder's trunk."""
     accumulation: int = 1
     """Parts of a step's pairs whose gradients are added up."""
     loader_workers: int = 1
@@ -49,6 +54,8 @@ class TrainTask:
     """Checkpoints."""
     log_every: int = 10
     """Steps."""
+    recompute: bool = False
+    """Activations of layers are computed again for the gradient, instead of kept."""
 
     def __post_init__(self) -> None:
         for name in ("accumulation", "checkpoint_every", "keep", "log_every"):
@@ -76,9 +83,11 @@ def train_run(task: TrainTask, place: Place, on_step: Callable[[StepReport], Non
         StoreError, DamagedFileError, DataError: the stores or the run's files are not as they should be.
     """
     run, device = open_run(task.run), torch.device(place.device)
-    with JoinedShards(task.regions, task.sentences) as shards:
+    with open_shards(run.recipe.encoder, regions=task.regions, images=task.images, sentences=task.sentences) as shards:
         order = order_of(run, shards)
-        state = begin_state(run, place, task.start_from, task.init)
+        state = begin_state(run, place, task.start_from, task.init, task.trunk)
+        if task.recompute:
+            recompute_activations(state.model.encoder)
         feed = Feed(
             _batches(run, shards, order, task, place),
             range(state.first, run.recipe.num_steps),
@@ -127,8 +136,10 @@ class TrainingState:
         )
 
 
-def begin_state(run: Run, place: Place, start: Path | None, init: str | None) -> TrainingState:
-    """Return the state of the run's newest checkpoint, or the first one, begun with a run's or BERT's weights."""
+def begin_state(
+    run: Run, place: Place, start: Path | None, init: str | None, trunk: str | None = None
+) -> TrainingState:
+    """Return the state of the run's newest checkpoint, or the first one, begun with a run's, or BERT's and Swin's."""
     model = build_model(run).to(place.device)
     optimizer = make_optimizer(model, run.recipe.optimization)
     average = make_average(model, run.recipe.optimization) if place.rank == 0 else None
@@ -141,8 +152,11 @@ def begin_state(run: Run, place: Place, start: Path | None, init: str | None) ->
             average.n_averaged.fill_(newest.step)  # at 0 it would begin with the weights of the next step
     elif start is not None:
         start_from(start, model, run)
-    elif init is not None:
-        begin_with_bert(read_published(init), model, run.tokenizer)
+    else:
+        if init is not None:
+            begin_with_bert(read_published(init), model, run.tokenizer)
+        if trunk is not None:
+            begin_with_swin(trunk, model)
     return TrainingState(model=model, optimizer=optimizer, average=average, first=newest.step if newest else 0)
 
 
@@ -155,6 +169,8 @@ def order_of(run: Run, shards: JoinedShards) -> TrainingOrder:
         num_images=1 if task is None else task.num_images,
         answered=task is not None and task.answered,
     )
+    if run.recipe.batches.in_groups:
+        numbers = shards.one_of_each(numbers)
     return TrainingOrder(
         sentences=numbers,
         lengths=shards.lengths[numbers],
@@ -163,13 +179,13 @@ def order_of(run: Run, shards: JoinedShards) -> TrainingOrder:
     )
 
 
-def _batches(run: Run, shards: JoinedShards, order: TrainingOrder, task: TrainTask, place: Place) -> StepBatches[Batch]:
+def _batches(run: Run, shards: JoinedShards, order: TrainingOrder, task: TrainTask, place: Place) -> PictureBatches:
     parts = parts_of_rank(
         run.recipe.batch_size, rank=place.rank, num_ranks=place.num_ranks, accumulation=task.accumulation
     )
     make = BatchMaker if run.recipe.task == PRETRAINING else TASKS[run.recipe.task].maker
     maker = make(shards, run.tokenizer, run.recipe.batches, answers=run.answers, seed=run.recipe.seed)
-    return StepBatches(maker, order, parts)
+    return PictureBatches(maker, order, parts)
 
 
 def _loop(run: Run, state: TrainingState, order: TrainingOrder, place: Place) -> Loop:

@@ -34,7 +34,7 @@ from pathlib import Path
 import psutil
 from detectors.catalog import DetectorRequest
 from pipeline.planning import plan_shards
-from pipeline.sources import list_images
+from stores.image_listing import list_images
 from pipeline.worker import ShardTask, ShardWorker, WorkerSettings
 folder, out = sys.argv[1:]
 request = DetectorRequest(name="faster-rcnn", weights="toyworld")

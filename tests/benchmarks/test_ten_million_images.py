@@ -15,9 +15,9 @@ import pytest
 
 from detectors.records import RegionFeatures
 from pipeline.planning import plan_shards
-from pipeline.sources import list_images
 from stores.arrow_store import write_shard
 from stores.image_index import require_index
+from stores.image_listing import list_images
 from stores.manifest import Manifest, describe_shard, write_manifest
 from stores.plan import write_plan
 from stores.seal import UNSEALED, seal
@@ -61,7 +61,7 @@ print(f"  memory: {peak():.0f} MB, of which {imported:.0f} MB are the imports")
 RESUME = """
 from pipeline.planning import plan_shards
 from pipeline.remaining import Remaining
-from pipeline.sources import list_images
+from stores.image_listing import list_images
 from stores.manifest import read_manifest
 from stores.plan import read_plan
 started = time.perf_counter()

@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline.foreign_rows import distinct_rows, plan_rows
-from pipeline.sources import SourceError
+from stores.image_listing import SourceError
 from stores.image_sources import ImageSource
 from stores.interchange.rows import Row
 from stores.plan import Plan, PlannedShard

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.planning import plan_shards
-from pipeline.sources import SourceError
+from stores.image_listing import SourceError
 from stores.image_sources import ImageSource, ImageSources
 from stores.plan import Plan
 

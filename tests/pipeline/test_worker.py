@@ -7,8 +7,8 @@ from PIL import Image
 from annotations.toyworld.composition import compose
 from detectors.catalog import DetectorRequest
 from pipeline.planning import plan_shards
-from pipeline.sources import list_images
 from pipeline.worker import ShardTask, ShardWorker, WorkerSettings
+from stores.image_listing import list_images
 
 
 class SmallMemory:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from detectors.records import Features, GridFeatures, RegionFeatures
 from stores.catalog import STORES
 from stores.image_sources import ImageSource
-from stores.manifest import FailedImage, Manifest, StoreName, describe_shard, write_manifest
+from stores.manifest import Content, FailedImage, Manifest, StoreName, describe_shard, write_manifest
 from stores.plan import Plan, write_plan
 
 CONFIGURATION: dict[str, Any] = {"detector": {"name": "faster-rcnn", "nms_threshold": 0.3}, "weights": "random:0"}
@@ -69,6 +69,7 @@ def make_store(
     store: StoreName = "arrow",
     failed: Iterable[tuple[int, str]] = (),
     configuration: dict[str, Any] = CONFIGURATION,
+    content: Content = "regions",
 ) -> Manifest:
     """Write a finished store: `shards` are its records, `failed` pairs of shard number and image id in quarantine."""
     folder.mkdir(exist_ok=True)
@@ -84,9 +85,9 @@ def make_store(
         in_order = sorted(image_ids, key=str.encode)
         planned.append([ImageSource(each, f"/images/{each}.jpg") for each in in_order])
         path = folder / f"{name}{STORES[store].suffix}"
-        rows = STORES[store].write_shard(path, records, content="regions", configuration=configuration)
+        rows = STORES[store].write_shard(path, records, content=content, configuration=configuration)
         entries.append(describe_shard(path, rows, failures))
     write_plan(folder, Plan.of_shards(planned))
-    manifest = Manifest(content="regions", store=store, configuration=configuration, shards=tuple(entries))
+    manifest = Manifest(content=content, store=store, configuration=configuration, shards=tuple(entries))
     write_manifest(folder, manifest)
     return manifest

@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.models.single_stream import SingleStreamShape
+from training.models.trunk import TrunkShape
 from training.models.two_stream import CROSS_TAPS, TwoStreamShape
+from training.models.visual_parser import VisualParserShape
 from training.objectives.sizes import Sizes
 from training.records import (
     Alignment,
@@ -20,9 +22,11 @@ from training.records import (
     Batch,
     EncoderOutputs,
     Grounding,
+    HiddenTokens,
     MaskedRegions,
     MaskedWords,
     PhrasePairs,
+    TokenMask,
 )
 
 SIZES = Sizes(hidden_size=8, vocab_size=30, feature_dim=6, num_classes=5, num_attributes=4, num_answers=7)
@@ -55,6 +59,16 @@ SINGLE_STREAM = SingleStreamShape(
 )
 """Another one."""
 
+TRUNK = TrunkShape(image_size=48, embed_dim=8, depths=(2, 2), num_heads=(2, 4), window_size=6, drop_path=0.0)
+"""36 cells of 16 numbers."""
+
+VISUAL_PARSER = VisualParserShape(
+    **{name: value for name, value in vars(SINGLE_STREAM).items() if name not in ("kind", "feature_dim")},
+    feature_dim=16,
+    trunk=TRUNK,
+)
+"""One that takes pixels."""
+
 MASK_ID = 3
 """The piece that stands for a masked one; [PAD], [CLS] and [SEP] are 0, 1 and 2."""
 
@@ -70,8 +84,8 @@ def make_batch(
 
     Every pair matches, has an answer, and every region its names. Pieces 1, 3, ... are masked, regions 0, 2, ... too,
     and pieces 0, 3, ... know their regions. Pieces 1 and 2 of every sentence are a phrase, and of the first piece 2
-    is one, too; piece 1 and pieces 2 and 3 are a pair of phrases. For ranking, the first pair is the one that matches,
-    and all are one group.
+    is one, too; piece 1 and pieces 2 and 3 are a pair of phrases. Regions 0, 2, ... are visual tokens to be
+    guessed. For ranking, the first pair is the one that matches, and all are one group.
     """
     draw = torch.Generator().manual_seed(seed)
     text_mask, region_mask = _first(num_pieces), _first(num_regions)
@@ -124,6 +138,11 @@ def make_batch(
             relations=torch.arange(size) % 5,
         ),
         caption_labels=torch.arange(size) % 3,
+        token_mask=TokenMask(
+            seeds=torch.zeros(size, dtype=torch.int64),
+            counts=torch.full((size,), 2),
+            chosen=region_mask & (torch.arange(width) % 2 == 0),
+        ),
         group_size=size,
     )
 
@@ -151,6 +170,11 @@ def make_outputs(
     text, regions = batch.text_mask, batch.region_mask
     sides = _sides(text, regions, torch.cat([text, regions], 1))
     layers = tuple(f"{'joint' if num_streams == 1 else 'cross'}.{number}" for number in range(num_layers))
+    hidden = (
+        _positions(batch.token_mask.chosen)
+        if batch.token_mask and batch.token_mask.chosen is not None
+        else torch.zeros(0, dtype=torch.int64)
+    )
     names = layers if num_streams == 1 else [f"{layer}.{name}" for layer in layers for name in CROSS_TAPS]
     return EncoderOutputs(
         text=leaf(*batch.text_mask.shape),
@@ -159,12 +183,15 @@ def make_outputs(
         word_embeddings=leaf(sizes.vocab_size),
         layers=layers,
         taps={name: tap(*sides(name)) for name in names},
+        hidden_tokens=HiddenTokens(
+            positions=hidden, tokens=torch.randn(batch.region_mask.numel(), sizes.hidden_size, generator=draw)[hidden]
+        ),
     )
 
 
 def without_work(batch: Batch) -> Batch:
     """Return the batch with nothing masked, nothing pointed at and no answer; matching alone has something to do."""
-    assert batch.masked_words and batch.masked_regions and batch.alignment and batch.grounding
+    assert batch.masked_words and batch.masked_regions and batch.alignment and batch.grounding and batch.token_mask
     return replace(
         batch,
         class_ids=torch.full_like(batch.class_ids, -1),
@@ -183,6 +210,11 @@ def without_work(batch: Batch) -> Batch:
         ),
         grounding=Grounding(**{name: values[:0] for name, values in vars(batch.grounding).items()}),
         phrase_pairs=PhrasePairs(**{name: values[:0] for name, values in vars(batch.phrase_pairs).items()}),
+        token_mask=TokenMask(
+            seeds=batch.token_mask.seeds,
+            counts=torch.zeros_like(batch.token_mask.counts),
+            chosen=torch.zeros_like(batch.region_mask),
+        ),
     )
 
 
@@ -198,6 +230,9 @@ def pad_batch(batch: Batch, *, pieces: int = 0, regions: int = 0) -> Batch:
         features=F.pad(batch.features, (0, 0, 0, regions), value=7),
         boxes=F.pad(batch.boxes, (0, 0, 0, regions), value=0.7),
         region_mask=F.pad(batch.region_mask, (0, regions)),
+        token_mask=None
+        if batch.token_mask is None or batch.token_mask.chosen is None
+        else replace(batch.token_mask, chosen=F.pad(batch.token_mask.chosen, (0, regions))),
         class_ids=F.pad(batch.class_ids, (0, regions), value=1),
         class_scores=F.pad(batch.class_scores, (0, regions), value=0.7),
         attribute_ids=F.pad(batch.attribute_ids, (0, regions), value=1),
@@ -222,8 +257,14 @@ def pad_batch(batch: Batch, *, pieces: int = 0, regions: int = 0) -> Batch:
 def pad_outputs(outputs: EncoderOutputs, *, pieces: int = 0, regions: int = 0) -> EncoderOutputs:
     """Return the outputs with so much more padding, which nobody attends to; its states and attention are arbitrary."""
     text, image = _places(outputs.text.shape[1], pieces), _places(outputs.regions.shape[1], regions)
+    width = outputs.regions.shape[1]
+    hidden = outputs.hidden_tokens
+    assert hidden
     return replace(
         outputs,
+        hidden_tokens=replace(
+            hidden, positions=_laid_out_again(hidden.positions, length=width, padded=width + regions)
+        ),
         text=F.pad(outputs.text, (0, 0, 0, pieces), value=7),
         regions=F.pad(outputs.regions, (0, 0, 0, regions), value=7),
         taps=_taps_at(outputs, text, image),
@@ -254,7 +295,15 @@ def permute_outputs(outputs: EncoderOutputs, order: Sequence[int]) -> EncoderOut
     """Return the outputs with every image's regions in this order, padding among them."""
     text = _places(outputs.text.shape[1], 0)
     taps = _taps_at(outputs, text, torch.tensor(order))
-    return replace(outputs, regions=outputs.regions[:, order], taps=taps)
+    hidden, width = outputs.hidden_tokens, len(order)
+    assert hidden
+    positions = hidden.positions // width * width + torch.tensor(order).argsort()[hidden.positions % width]
+    return replace(
+        outputs,
+        regions=outputs.regions[:, order],
+        taps=taps,
+        hidden_tokens=replace(hidden, positions=positions),
+    )
 
 
 def take_pair(batch: Batch, row: int) -> Batch:

@@ -124,7 +124,7 @@ def test_an_imported_run_is_probed_on_all_sources(published, tmp_path):
     imported(folder, tmp_path / "run")
     regions, sentences = task_stores(tmp_path / "stores")
     figures = ProbeCommand(
-        source=tmp_path / "run", regions=regions, sentences=sentences, device="cpu", probe=ProbeOptions(num_steps=2)
+        source=tmp_path / "run", regions=(regions,), sentences=sentences, device="cpu", probe=ProbeOptions(num_steps=2)
     ).run()
     assert figures["linear_probe"]["of"] == 6  # of both sources of questions, those that 5 divides: 0, 5 and 10
     assert figures["decoder"] is None

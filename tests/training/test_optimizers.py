@@ -161,3 +161,28 @@ def test_a_learning_rate_is_never_negative_nor_above_the_peak(warmup, step, num_
 def test_an_option_out_of_its_range_is_refused(options, says):
     with pytest.raises(ValueError, match=says):
         Optimization(**options)
+
+
+@pytest.mark.parametrize("name", ["bert-adam", "adamw"])
+def test_a_trunk_learns_at_its_own_rate(name):
+    model = nn.ModuleDict({"encoder": nn.ModuleDict({"trunk": a_model(), "pooler": nn.Linear(4, 3)})})
+    options = Optimization(optimizer=name, learning_rate=0.2, trunk_scale=0.1, schedule="constant", warmup=0.0)
+    optimizer = make_optimizer(model, options)
+    assert set_learning_rate(optimizer, options, 3, 10) == 0.2
+    rates = {weight: group["lr"] for group in optimizer.param_groups for weight in group["params"]}
+    found = {name: rates[weight] for name, weight in model.named_parameters()}
+    assert found == pytest.approx({name: 0.02 if ".trunk." in name else 0.2 for name in found})
+    decays = {weight: group["weight_decay"] for group in optimizer.param_groups for weight in group["params"]}
+    spared = 0.01 if name == "bert-adam" else 0.0
+    assert {decays[each] for each in model.parameters()} == {0.01, spared}
+
+
+def test_a_warm_up_can_be_told_in_steps():
+    options = Optimization(learning_rate=1.0, schedule="steps", warmup=0.3, warmup_steps=500, step_at=(0.625, 0.875))
+    optimizer = make_optimizer(a_model(), options)
+
+    def rates(num_steps, steps):
+        return [set_learning_rate(optimizer, options, step, num_steps) for step in steps]
+
+    assert rates(4000, (0, 250, 500, 2499, 2500, 3499, 3500)) == pytest.approx([0, 0.5, 1, 1, 0.1, 0.1, 0.01])
+    assert rates(100, (25, 50)) == pytest.approx([0.5, 1])  # half of all at most

@@ -21,7 +21,7 @@ from tests.training.joined_stores import Spoken, Word, join_stores, make_image
 from tests.training.small_runs import make_run
 from training.cli import main
 from training.probes.attention_maps import read_attention_maps
-from training.report_curves import HEIGHT, WIDTH, plot_terms
+from training.report_curves import HEIGHT, MODALITY_FIGURES, WIDTH, plot_layers, plot_terms
 from training.report_sentences import choose_sentences, find_sentences
 from training.shards import JoinedShards
 from training.weights import load_model
@@ -107,6 +107,15 @@ def report(place, *arguments, runs=(("with", "with"), (OTHER, "without"))):
     return main(["report", "--runs", *named, *stores, "--out", str(place / "report.html"), *arguments])
 
 
+def modalities(kind, *flows, regions=4.0):
+    """Return what a probe leaves of layers with these flows within; uniform attention has twice as much."""
+    layers = {
+        f"{kind}.{number}": dict.fromkeys(MODALITY_FIGURES, flow) | {"flow_within_uniform": 2 * flow}
+        for number, flow in enumerate(flows)
+    }
+    return {"split": "val", "num_pairs": 1234, "pieces": 7.25, "regions": regions, "layers": layers}
+
+
 @pytest.fixture(scope="module")
 def page(place):
     assert report(place) == 0
@@ -118,6 +127,7 @@ def page_of_both_encoders(place):
     make_run(
         place / "stream", TEXTS, shape=SINGLE_STREAM, alignment=False, data={"regions": fingerprint(CONFIGURATION)}
     )
+    (place / "stream/modalities.json").write_text(json.dumps(modalities("joint", 0.1, 0.3)))
     shown = ("--sentence-ids", "0-00005", "0-00004", "0-00006", "--layer", "2", "--out", str(place / "both.html"))
     assert report(place, *shown, runs=(("stream", "stream"), ("with", "with"))) == 0
     return place / "both.html"
@@ -429,6 +439,42 @@ def test_recipes_curves_and_figures_are_told(shown):
 
 
 @needs_chromium
+def test_flow_is_drawn_by_layer_of_the_runs_that_were_measured(both, shown):
+    plots = {each.get_attribute("data-term"): each for each in both.locator("#modalities .plot").all()}
+    assert list(plots) == list(MODALITY_FIGURES)
+    within = plots["flow_within"]
+    assert within.locator("ul").text_content() == "stream 0.30"
+    assert within.locator("polyline:not(.uniform)").get_attribute("points") == "75.0,125.0 225.0,75.0"
+    assert within.locator("polyline.uniform").get_attribute("points") == "75.0,100.0 225.0,0.0"
+    assert within.locator("circle").count() == 2
+    assert plots["nmi"].locator("polyline").count() == 1
+    assert [plot.locator(".even").count() for plot in plots.values()] == [0, 0, 0, 1, 1]
+    told = both.locator(".measured dd").all_text_contents()
+    assert told == ["1,234 pairs of val, 7.2 pieces and 4.0 regions each", "nothing yet: vinculum-train probe"]
+    assert "Lengths are alike" in both.locator(".measured p").text_content()
+    assert "Of two streams half of all" in both.locator("#modalities > p").text_content()
+    assert shown.locator("#modalities").count() == 0
+
+
+@needs_chromium
+def test_runs_that_learnt_on_other_regions_are_compared_without_sentences(place, tmp_path, browser):
+    make_run(tmp_path / "cells", ["tree"], shape=SINGLE_STREAM, data={"regions": "another"})
+    (tmp_path / "cells/modalities.json").write_text(json.dumps(modalities("joint", 0.2, regions=49.0)))
+    (place / "with/modalities.json").write_text(json.dumps(modalities("cross", 0.5, 0.5)))
+    runs = ("with", "with"), ("cells", str(tmp_path / "cells"))
+    try:
+        assert report(place, "--sentences-shown", "0", "--out", str(tmp_path / "r.html"), runs=runs) == 0
+    finally:
+        (place / "with/modalities.json").unlink()
+    tab = browser.new_page()
+    tab.goto((tmp_path / "r.html").as_uri())
+    assert tab.locator("#looks, script").count() == 0
+    assert tab.locator(".plot[data-term=flow_within] polyline:not(.uniform)").count() == 2
+    assert "Lengths differ: flow can be compared over uniform alone." in tab.locator(".measured p").text_content()
+    tab.close()
+
+
+@needs_chromium
 def test_nothing_that_a_caption_brings_becomes_markup(shown):
     card(shown, "0-00001").locator(".word").first.click()
     card(shown, "0-00001").locator("select").select_option("3")
@@ -485,14 +531,30 @@ def test_curves_of_many_lines_are_means_and_end_at_the_edges():
     assert points[-1][0] == pytest.approx(WIDTH, abs=2)
     assert loss.curves[0].last == 1
     assert [text for _, text in loss.value_ticks] == ["1", "2", "3", "4", "5"]
-    assert [text for _, text in loss.step_ticks] == ["0", "2,000", "4,000", "6,000", "8,000", "10,000"]
+    assert [text for _, text in loss.ticks] == ["0", "2,000", "4,000", "6,000", "8,000", "10,000"]
     assert term.term == "a"
 
 
 def test_a_curve_of_one_line_is_a_dot_and_marks_are_whole_steps():
     loss, _ = plot_terms([[{"step": 2, "loss": 5.0, "terms": {"a": 1.0}}]])
     assert len(set(loss.curves[0].points.split())) == 1 and len(loss.curves[0].points.split()) == 2
-    assert [text for _, text in loss.step_ticks] == ["0", "1", "2"]
+    assert [text for _, text in loss.ticks] == ["0", "1", "2"]
+
+
+def test_curves_by_layer_begin_at_zero_and_end_where_the_deepest_run_does():
+    within, *_, ratio = plot_layers([{}, modalities("joint", 0.1, 0.2, 0.4, 0.4), modalities("cross", 0.5)])
+    assert [curve.run for curve in within.curves] == [1, 2]
+    assert within.curves[0].points.split()[0] == f"{WIDTH / 8:.1f},{HEIGHT * 0.9:.1f}"
+    assert within.curves[1].points == " ".join([f"{WIDTH / 8:.1f},{HEIGHT / 2:.1f}"] * 2)
+    assert [text for _, text in within.ticks] == ["1", "2", "3", "4"]
+    assert [text for _, text in within.value_ticks] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+    assert [curve.last for curve in within.curves] == [0.4, 0.5]
+    assert (ratio.curves[0].uniform, within.even) == ("", None)
+    assert plot_layers([{}, {}]) == ()
+    twelve = plot_layers([modalities("joint", *[0.1] * 12)])[0]
+    assert [text for _, text in twelve.ticks] == [str(layer) for layer in range(1, 13)]
+    deep = plot_layers([modalities("joint", *[0.1] * 24)])[0]
+    assert [text for _, text in deep.ticks] == [str(layer) for layer in range(1, 24, 2)]
 
 
 @pytest.mark.parametrize(

@@ -7,22 +7,25 @@ from pydantic import Discriminator
 
 from training.models.single_stream import SingleStreamEncoder, SingleStreamShape
 from training.models.two_stream import TwoStreamEncoder, TwoStreamShape
+from training.models.visual_parser import VisualParserEncoder, VisualParserShape
 from training.records import Batch, EncoderOutputs
 
-EncoderShape = Annotated[TwoStreamShape | SingleStreamShape, Discriminator("kind")]
+EncoderShape = Annotated[TwoStreamShape | SingleStreamShape | VisualParserShape, Discriminator("kind")]
 
 
 class Encoder(Protocol):
-    """Maps a batch to what words and regions become; an `nn.Module` with `forward(batch, taps)`."""
+    """Maps a batch to what words and regions become; an `nn.Module` with `forward(batch, taps, keep_states)`."""
 
     @property
     def meeting_layers(self) -> tuple[str, ...]: ...
     @property
     def tap_names(self) -> tuple[str, ...]: ...
     def taps_of(self, layer: str) -> tuple[str, ...]: ...
-    def __call__(self, batch: Batch, taps: Collection[str] = ()) -> EncoderOutputs: ...
+    def __call__(self, batch: Batch, taps: Collection[str] = (), *, keep_states: bool = False) -> EncoderOutputs: ...
 
 
 def build_encoder(shape: TwoStreamShape | SingleStreamShape) -> TwoStreamEncoder | SingleStreamEncoder:
     """Return a new encoder of this shape."""
+    if isinstance(shape, VisualParserShape):
+        return VisualParserEncoder(shape)
     return SingleStreamEncoder(shape) if isinstance(shape, SingleStreamShape) else TwoStreamEncoder(shape)

@@ -3,7 +3,7 @@
 Source: Abnar & Zuidema, ACL 2020; the mean over heads comes first. Samaran et al. (ACL-IJCNLP SRW 2021) write a head's
 index on it, their public code has none.
 
-Axes: B pairs, N heads, T places of the sequence.
+Axes: B pairs, N heads, T places of the sequence, Q K queries and keys.
 """
 
 from collections.abc import Iterable
@@ -15,18 +15,33 @@ from training.models.blocks import TapKind, chosen_heads
 from training.records import EncoderOutputs
 
 
-def roll_out(attention_BTT: Iterable[Tensor]) -> list[Tensor]:
-    """Return the rollout after each layer [B, T, T], of each layer's attention averaged over heads, the first first.
+def with_residual(attention_BTT: Tensor) -> Tensor:
+    """Return what a layer takes from each place [B, T, T], of its attention: as much of itself, as residuals do.
 
-    A place keeps as much of itself as it takes in, as residuals do. Rows sum to 1, even of attention whose rows do not.
+    Rows sum to 1, even of attention whose rows do not; a place that attends to nothing keeps itself.
+    """
+    kept_BTT = attention_BTT + torch.eye(
+        attention_BTT.shape[-1], dtype=attention_BTT.dtype, device=attention_BTT.device
+    )
+    return kept_BTT / kept_BTT.sum(-1, keepdim=True)
+
+
+def after(map_BTT: Tensor, before_BTT: Tensor | None) -> Tensor:
+    """Return what a layer takes from each place of the input, if those before it took `before_BTT`; None: it is first.
+
     Products have the precision of what is given, whatever autocast would have.
     """
+    if before_BTT is None:
+        return map_BTT
+    with torch.autocast(map_BTT.device.type, enabled=False):
+        return map_BTT @ before_BTT
+
+
+def roll_out(attention_BTT: Iterable[Tensor]) -> list[Tensor]:
+    """Return the rollout after each layer [B, T, T], of each layer's attention averaged over heads, the first first."""
     found: list[Tensor] = []
     for layer_BTT in attention_BTT:
-        kept_BTT = layer_BTT + torch.eye(layer_BTT.shape[-1], dtype=layer_BTT.dtype, device=layer_BTT.device)
-        kept_BTT = kept_BTT / kept_BTT.sum(-1, keepdim=True)
-        with torch.autocast(layer_BTT.device.type, enabled=False):
-            found.append(kept_BTT @ found[-1] if found else kept_BTT)
+        found.append(after(with_residual(layer_BTT), found[-1] if found else None))
     return found
 
 
@@ -53,9 +68,10 @@ def rollout_of(
             f"attention rollout: there is no joint attention of {', '.join(missing)}, expected that of every layer "
             "of a single-stream encoder; of two streams words and regions have no map in common"
         )
-    return roll_out(_mean_over_heads(getattr(outputs.taps[layer], kind), heads) for layer in layers)
+    return roll_out(mean_over_heads(getattr(outputs.taps[layer], kind), heads) for layer in layers)
 
 
-def _mean_over_heads(attention_BNTT: Tensor, heads: tuple[int, ...] | None) -> Tensor:
-    chosen = chosen_heads(attention_BNTT, heads)
+def mean_over_heads(attention_BNQK: Tensor, heads: tuple[int, ...] | None = None) -> Tensor:
+    """Return the mean of some heads, all unless told, float32 or float64 [B, Q, K]."""
+    chosen = chosen_heads(attention_BNQK, heads)
     return chosen.mean(1, dtype=torch.promote_types(chosen.dtype, torch.float32))

@@ -83,7 +83,8 @@ class RegionEmbedding(nn.Module):
 class SingleStreamEncoder(nn.Module):
     """One stack of layers over words and regions together."""
 
-    def __init__(self, shape: SingleStreamShape) -> None:
+    def __init__(self, shape: SingleStreamShape, region_embedding: nn.Module | None = None) -> None:
+        """Regions are embedded by boxes and features, unless something else does it."""
         super().__init__()
         self.shape = shape
         sizes = (shape.hidden_size, shape.intermediate_size, shape.num_heads, shape.dropout, shape.attention_dropout)
@@ -94,13 +95,14 @@ class SingleStreamEncoder(nn.Module):
             num_segments=shape.num_segments,
             dropout=shape.dropout,
         )
-        self.region_embedding = RegionEmbedding(shape)
+        self.region_embedding = RegionEmbedding(shape) if region_embedding is None else region_embedding
         if shape.end_token:
             self.end = nn.Parameter(torch.empty(shape.hidden_size))
         self.layers = nn.ModuleList(Layer(*sizes) for _ in range(shape.num_layers))
         self.pooler = nn.Linear(shape.hidden_size, shape.hidden_size)
         initialize(self, shape.initial_std)
-        nn.init.normal_(self.region_embedding.blank, std=shape.initial_std)
+        if isinstance(self.region_embedding, RegionEmbedding):
+            nn.init.normal_(self.region_embedding.blank, std=shape.initial_std)
         if shape.end_token:
             nn.init.normal_(self.end, std=shape.initial_std)
 
@@ -118,8 +120,11 @@ class SingleStreamEncoder(nn.Module):
         """The attentions that can be asked for, in the order in which they are computed; of T queries and T keys."""
         return self.meeting_layers
 
-    def forward(self, batch: Batch, taps: Collection[str] = ()) -> EncoderOutputs:
+    def forward(self, batch: Batch, taps: Collection[str] = (), *, keep_states: bool = False) -> EncoderOutputs:
         """Return what words and regions have become, and the attentions asked for by their `tap_names`.
+
+        Args:
+            keep_states: what they are after each layer is asked for, too.
 
         Raises:
             ValueError: a tap that there is not.
@@ -129,16 +134,20 @@ class SingleStreamEncoder(nn.Module):
         states, mask = self._sequence(batch)
         additive = additive_mask(mask, states)
         found: dict[str, AttentionTap] = {}
+        kept: dict[str, tuple[Tensor, Tensor]] = {}
+        text, regions = slice(length), slice(length, length + num_regions)
         for number, layer in enumerate(self.layers):
             states, tap = layer(states, additive, tap=f"joint.{number}" in taps)
             found |= {f"joint.{number}": tap} if tap else {}
+            kept |= {f"joint.{number}": (states[:, text], states[:, regions])} if keep_states else {}
         return EncoderOutputs(
-            text=states[:, :length],
-            regions=states[:, length : length + num_regions],
+            text=states[:, text],
+            regions=states[:, regions],
             pooled=self.pooler(states[:, 0]).tanh(),
             word_embeddings=self.text_embedding.word.weight,
             layers=self.meeting_layers,
             taps=found,
+            states=kept,
         )
 
     def _sequence(self, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -148,14 +148,18 @@ class TwoStreamEncoder(nn.Module):
             *(f"cross.{number}.{name}" for number in range(self.shape.num_cross_layers) for name in CROSS_TAPS),
         )
 
-    def forward(self, batch: Batch, taps: Collection[str] = ()) -> EncoderOutputs:
+    def forward(self, batch: Batch, taps: Collection[str] = (), *, keep_states: bool = False) -> EncoderOutputs:
         """Return what words and regions have become, and the attentions asked for by their `tap_names`.
+
+        Args:
+            keep_states: what they are after each cross layer is asked for, too.
 
         Raises:
             ValueError: a tap that there is not.
         """
         require_taps(taps, self.tap_names)
         found: dict[str, AttentionTap] = {}
+        kept: dict[str, tuple[Tensor, Tensor]] = {}
         text = self.text_embedding(batch.input_ids, batch.segment_ids)
         regions = self.region_embedding(batch.features, batch.boxes)
         text_mask, region_mask = additive_mask(batch.text_mask, text), additive_mask(batch.region_mask, text)
@@ -169,6 +173,7 @@ class TwoStreamEncoder(nn.Module):
             asked = {name for name in CROSS_TAPS if f"cross.{number}.{name}" in taps}
             text, regions, tapped = layer(text, regions, text_mask, region_mask, asked=asked)
             found |= {f"cross.{number}.{name}": tap for name, tap in tapped.items()}
+            kept |= {f"cross.{number}": (text, regions)} if keep_states else {}
         return EncoderOutputs(
             text=text,
             regions=regions,
@@ -176,4 +181,5 @@ class TwoStreamEncoder(nn.Module):
             word_embeddings=self.text_embedding.word.weight,
             layers=self.meeting_layers,
             taps=found,
+            states=kept,
         )

@@ -10,6 +10,7 @@ from training.objectives.attention_supervision import AttentionSupervision, Atte
 from training.objectives.caption_match import CaptionMatchObjective, CaptionMatchOptions
 from training.objectives.congruence import Congruence, CongruenceOptions
 from training.objectives.masked_regions import MaskedRegionsObjective, MaskedRegionsOptions
+from training.objectives.masked_tokens import MaskedTokensObjective, MaskedTokensOptions
 from training.objectives.masked_words import MaskedWordsObjective, MaskedWordsOptions
 from training.objectives.matching import MatchingObjective, MatchingOptions
 from training.objectives.optimal_transport import OptimalTransport, OptimalTransportOptions
@@ -37,6 +38,7 @@ class Objectives:
     caption_match: CaptionMatchOptions | None = None
     phrase_relations: PhraseRelationsOptions | None = None
     referring: ReferringOptions | None = None
+    masked_tokens: MaskedTokensOptions | None = None
 
 
 NO_OBJECTIVES = Objectives(masked_words=None, masked_regions=None, matching=None, question_answering=None)
@@ -55,6 +57,7 @@ OBJECTIVES: dict[str, Callable[[Any, Sizes], nn.Module]] = {
     "caption_match": CaptionMatchObjective,
     "phrase_relations": PhraseRelationsObjective,
     "referring": ReferringObjective,
+    "masked_tokens": MaskedTokensObjective,
 }
 
 

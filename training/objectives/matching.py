@@ -14,14 +14,17 @@ class MatchingOptions:
     """How matching counts."""
 
     weight: float = 1.0
+    pooled: bool = True
+    """The pooled state is asked; False: the state of [CLS] as it is, as SOHO has it."""
 
 
 class MatchingObjective(nn.Module):
-    """Two scores from the pooled state: it does not, it does."""
+    """Two scores from the pooled state, or that of [CLS]: it does not, it does."""
 
     def __init__(self, options: MatchingOptions, sizes: Sizes) -> None:
         super().__init__()
         self.terms = ("matching",)
+        self.options = options
         self.decoder = nn.Linear(sizes.hidden_size, 2)
 
     def scores(self, outputs: EncoderOutputs) -> Tensor:
@@ -29,9 +32,13 @@ class MatchingObjective(nn.Module):
 
         The score of "it does" alone would rank otherwise: the other one differs from pair to pair, too.
         """
-        scores_B2 = self.decoder(outputs.pooled).float()
+        scores_B2 = self._both(outputs)
         return scores_B2[:, 1] - scores_B2[:, 0]
 
     def forward(self, outputs: EncoderOutputs, batch: Batch) -> dict[str, Tensor]:
         """Return the mean cross-entropy over the batch."""
-        return {"matching": F.cross_entropy(self.decoder(outputs.pooled).float(), batch.is_matched.long())}
+        return {"matching": F.cross_entropy(self._both(outputs), batch.is_matched.long())}
+
+    def _both(self, outputs: EncoderOutputs) -> Tensor:
+        """Return the scores of "it does not" and "it does", float32 [B, 2]."""
+        return self.decoder(outputs.pooled if self.options.pooled else outputs.text[:, 0]).float()

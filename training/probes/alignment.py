@@ -12,12 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stores.errors import StoreError
 from training.batches import BatchMaker
 from training.model import Model
 from training.models.blocks import blocks_of
 from training.probes.linear_probe import LinearProbe, ProbeOptions, train_linear_probe
-from training.probes.pointed_words import PointedBatch, pointed_batches
+from training.probes.pointed_words import NothingPointedError, PointedBatch, pointed_batches
 from training.tasks.records import Figure
 
 BATCH_SIZE = 128
@@ -52,7 +51,7 @@ def measure_alignment(
     The training sentences are those that the linear probe learns on.
 
     Raises:
-        StoreError: no word of the test sentences, or of the training sentences, is covered by a region.
+        NothingPointedError: no word of the test sentences, or of the training sentences, is covered by a region.
     """
     where = torch.device(device)
     model, maker = model.to(where).eval(), maker.for_evaluation()
@@ -65,7 +64,7 @@ def measure_alignment(
         for name, hits_W in _hits(model, probe, on_device).items():
             right[name] = right.get(name, 0.0) + float(hits_W.sum())
     if not num_words:
-        raise StoreError(
+        raise NothingPointedError(
             f"{maker.shards.sentences.folder}: no word of {len(test)} sentences has a region of IoU 0.5 with its gold "
             "box, expected some; see vinculum doctor"
         )

@@ -14,9 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stores.errors import StoreError
 from training.batches import BatchMaker
-from training.probes.pointed_words import PointedBatch, read_pointed
+from training.probes.pointed_words import NothingPointedError, PointedBatch, read_pointed
 from training.records import EncoderOutputs
 
 
@@ -60,7 +59,7 @@ def train_linear_probe(
     """Return the probe of a frozen model, learnt on these sentences: cross-entropy with all regions that cover.
 
     Raises:
-        StoreError: none of the sentences that were drawn has a word that a region covers.
+        NothingPointedError: none of the sentences that were drawn has a word that a region covers.
     """
     probe = LinearProbe(model.encoder.shape.hidden_size).to(device)  # type: ignore[union-attr, arg-type]
     optimizer = torch.optim.AdamW(
@@ -80,7 +79,7 @@ def train_linear_probe(
         schedule.step()
         num_words += len(pointed.rows)
     if not num_words:
-        raise StoreError(
+        raise NothingPointedError(
             f"{maker.shards.sentences.folder}: no word of {len(numbers)} training sentences has a region of IoU 0.5 "
             "with its gold box, expected some to learn a probe on; see vinculum doctor"
         )

@@ -11,10 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stores.errors import StoreError
 from training.batches import BatchMaker
 from training.order import evaluation_batches
 from training.records import Batch
 from training.targets import COVERING_IOU, AlignedRow, pieces_of_words
+
+
+class NothingPointedError(StoreError):
+    """No region covers what any word of some sentences points at; nothing can be learnt or measured of it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

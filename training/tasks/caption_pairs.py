@@ -19,7 +19,7 @@ from annotations.answers import AnswerVocabulary
 from annotations.datasets.vgp import REVERSED, TYPES
 from annotations.records import Pointer, Sentence, Split
 from stores.training_rows import TrainingSentence
-from training.batches import BatchOptions, random_stream, stack_regions
+from training.batches import BatchOptions, image_fields, random_stream
 from training.grounding import make_grounding
 from training.records import Batch, PhrasePairs
 from training.shards import JoinedShards
@@ -83,9 +83,7 @@ class CaptionPairMaker:
             ids_BL[row, 0], ids_BL[row, lengths[row] - 1] = self.tokenizer.classify_id, self.tokenizer.separate_id
             ids_BL[row, 1 : lengths[row] - 1] = pieces.ids
             segments_BL[row, num_first + 2 : lengths[row]] = 1
-        regions = stack_regions(
-            (self.shards.read_regions(row.image_number) for row in rows), [row.num_regions for row in rows]
-        )
+        regions = image_fields(self.shards, [row.image_number for row in rows], [row.num_regions for row in rows])
         aligned = [
             AlignedRow(row=i, number=row.number, image=0, sentence=join_captions(*row.captions), pieces=pieces)
             for i, (row, (pieces, _)) in enumerate(zip(rows, encoded, strict=True))

@@ -1,6 +1,6 @@
 """The tasks of fine-tuning. A new one is a file like `vqa_v2.py`, with its official metric, and a line in `TASKS`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from training.objectives.attention_supervision import AttentionSupervisionOption
 from training.objectives.caption_match import CaptionMatchOptions
 from training.objectives.catalog import NO_OBJECTIVES, Objectives
 from training.objectives.congruence import CongruenceOptions
+from training.objectives.matching import MatchingOptions
 from training.objectives.phrase_relations import PhraseRelationsOptions
 from training.objectives.question_answering import QuestionAnsweringOptions
 from training.objectives.ranking import RankingOptions
@@ -50,8 +51,11 @@ class Task:
     """Peak, as LXMERT's public code has it."""
     optimization: Mapping[str, Any] = field(default_factory=dict)
     """What is otherwise than in fine-tuning LXMERT with the optimizer of pre-training."""
+    batch_size: int = 32
+    """Unless told otherwise, as is what follows."""
+    epochs: float = 4.0
     num_steps: int | None = None
-    """Unless told otherwise; None: some epochs."""
+    """Instead of epochs."""
     variants: Mapping[str, Callable[["Task"], "Task"]] = field(default_factory=dict)
     """The task with one thing changed, by name."""
 
@@ -105,12 +109,45 @@ _CONGRUENCES: dict[str, Callable[[Task], Task]] = {
 }
 """Without -raw: as the public code has it."""
 
+
+def _parsed(
+    epochs: float, batch_size: int, *, at: Sequence[float], factor: float = 0.1, **changes: Any
+) -> Callable[[Task], Task]:
+    """Return the variant that is learnt as the visual parser was: the rate falls after these epochs.
+
+    The paper tells of no warm-up here; a hundredth of the steps is ours.
+    """
+    schedule = {
+        "optimizer": "adamw",
+        "schedule": "steps",
+        "step_at": tuple(epoch / epochs for epoch in at),
+        "step_factor": factor,
+        "warmup": 0.01,
+    }
+    return lambda task: replace(
+        task, epochs=epochs, num_steps=None, batch_size=batch_size, optimization=schedule, **changes
+    )
+
+
+_PARSED_RETRIEVAL = _parsed(
+    10,
+    32,
+    at=(5,),
+    factor=0.5,
+    objectives=replace(NO_OBJECTIVES, matching=MatchingOptions(pooled=False)),
+    batches=BatchOptions(mismatch=0.5),
+    maker=BatchMaker,
+    max_pieces=None,
+)
+"""Whether a caption belongs to an image, with captions of the same batch; the head begins as that of pre-training."""
+
 TASKS: dict[str, Task] = {
     "vqa-v2": Task(
         sources=("vqa-v2",),
         measure=AnswerMetric(score=vqa_v2.score, write_submission=vqa_v2.write_submission),
         objectives=_answering("soft"),
         batches=BatchOptions(soft_answers=True),
+        variants={"visual-parsing": _parsed(100, 512, at=(65, 75))},
     ),
     "gqa": Task(
         sources=("gqa",),
@@ -125,12 +162,14 @@ TASKS: dict[str, Task] = {
         objectives=_answering("single", num_images=2),
         num_images=2,
         answers=("False", "True"),
+        variants={"visual-parsing": _parsed(80, 512, at=(60, 65, 70, 75, 78, 79), factor=0.5)},
     ),
     "snli-ve": Task(
         sources=("snli-ve",),
         measure=AnswerMetric(score=snli_ve.score, write_submission=snli_ve.write_submission),
         objectives=_answering("single"),
         answers=snli_ve.LABELS,
+        variants={"visual-parsing": _parsed(25, 512, at=(15, 20, 23))},
     ),
     "refcoco": Task(
         sources=("refcoco",),
@@ -170,7 +209,7 @@ TASKS: dict[str, Task] = {
         answered=False,
         optimization={"optimizer": "adamw", "betas": (0.9, 0.98), "warmup": 0.002, "clip": 2.0},
         num_steps=5000,
-        variants=_CONGRUENCES,
+        variants=_CONGRUENCES | {"visual-parsing": _PARSED_RETRIEVAL},
     ),
     "winoground": Task(
         sources=("winoground",),

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from annotations.drops import DataError
-from training.batches import stack_regions
+from training.batches import image_fields
+from training.models.visual_parser import VisualParserEncoder
 from training.records import Batch
 from training.shards import JoinedShards
 from training.tasks.measure import Subject
@@ -43,7 +44,7 @@ class Images:
     image_ids: tuple[str, ...]
     """[I]."""
     regions: dict[str, Tensor]
-    """[I, R, ...]; the fields of a batch that regions give."""
+    """[I, R, ...]; the fields of a batch that regions, cells or pixels give."""
 
     def to(self, device: str) -> "Images":
         """Return the same on `device`."""
@@ -71,8 +72,19 @@ def read_images(shards: JoinedShards, numbers: NDArray[np.int64]) -> Images:
     num_regions = [int(shards.num_regions_of(int(number))[0]) for number in numbers]
     return Images(
         image_ids=tuple(shards.image_id(image) for image in images),
-        regions=stack_regions((shards.read_regions(image) for image in images), num_regions),
+        regions=image_fields(shards, images, num_regions),
     )
+
+
+def parsed(subject: Subject, images: Images) -> Images:
+    """Return the images with the cells that the subject's encoder makes of their pixels; others stay as they are."""
+    encoder, regions = subject.model.encoder, dict(images.regions)
+    if "pixels" not in regions or not isinstance(encoder, VisualParserEncoder) or encoder.trunk is None:
+        return images
+    with torch.inference_mode():
+        features_IRD, _ = encoder.trunk(regions.pop("pixels"))
+        regions["features"] = features_IRD[regions.pop("image_rows")]
+    return replace(images, regions=regions)
 
 
 def pair_up(texts: Texts, images: Images, of_text_B: Tensor, of_image_B: Tensor, **more: Any) -> Batch:
@@ -85,7 +97,7 @@ def pair_up(texts: Texts, images: Images, of_text_B: Tensor, of_image_B: Tensor,
         "image_ids": _chosen(images.image_ids, of_image_B),
         "input_ids": texts.input_ids[of_text_B],
         "text_mask": texts.text_mask[of_text_B],
-        **{name: values[of_image_B] for name, values in images.regions.items()},
+        **{name: values if name == "pixels" else values[of_image_B] for name, values in images.regions.items()},
         "is_matched": torch.ones(len(of_text_B), dtype=torch.bool),
         "answer_ids": torch.full((len(of_text_B),), -100),
     }

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from stores.atomic import write_json
 from training.tasks.measure import Subject, part_name
-from training.tasks.pairing import Texts, pair_up, read_images, read_texts, require_finite, scorer_of
+from training.tasks.pairing import Texts, pair_up, parsed, read_images, read_texts, require_finite, scorer_of
 from training.tasks.ranking_batches import CAPTIONS
 from training.tasks.records import Figure, mean_of
 
@@ -125,7 +125,7 @@ def all_scores(subject: Subject, gallery: Gallery) -> NDArray[np.float32]:
     scores_TI = np.empty((len(gallery.captions), len(gallery.first_captions)), np.float32)
     for start in range(0, scores_TI.shape[1], IMAGES_AT_ONCE):
         columns = np.arange(start, min(start + IMAGES_AT_ONCE, scores_TI.shape[1]))
-        images = read_images(subject.shards, gallery.first_captions[columns]).to(subject.device)
+        images = parsed(subject, read_images(subject.shards, gallery.first_captions[columns]).to(subject.device))
         found = []
         for some in texts:
             of_text, of_image = torch.meshgrid(

@@ -23,6 +23,7 @@ from training.objectives.caption_match import CaptionMatchOptions
 from training.objectives.catalog import OBJECTIVES, Objectives, build_objectives
 from training.objectives.congruence import CongruenceOptions
 from training.objectives.masked_regions import MaskedRegionsOptions
+from training.objectives.masked_tokens import MaskedTokensOptions
 from training.objectives.masked_words import MaskedWordsOptions
 from training.objectives.matching import MatchingOptions
 from training.objectives.optimal_transport import OptimalTransportOptions
@@ -41,7 +42,7 @@ VARIANTS = {
         MaskedRegionsOptions(labels="masked_conf"),
         MaskedRegionsOptions(labels="masked_kl"),
     ],
-    "matching": [MatchingOptions()],
+    "matching": [MatchingOptions(), MatchingOptions(pooled=False)],
     "question_answering": [QuestionAnsweringOptions()],
     "word_object_alignment": [
         AlignmentOptions(),
@@ -68,6 +69,7 @@ VARIANTS = {
     "caption_match": [CaptionMatchOptions(dropout=0.0)],
     "phrase_relations": [PhraseRelationsOptions()],
     "referring": [ReferringOptions()],
+    "masked_tokens": [MaskedTokensOptions()],
 }
 EVERY = [
     pytest.param(name, options, id=f"{name}-{n}") for name in OBJECTIVES for n, options in enumerate(VARIANTS[name])
@@ -82,6 +84,7 @@ NEEDS = {
     "caption_match": "caption_labels",
     "phrase_relations": "phrase_pairs",
     "referring": "grounding",
+    "masked_tokens": "token_mask",
 }
 
 ALWAYS_AT_WORK = ("matching", "optimal_transport", "congruence", "ranking", "caption_match")

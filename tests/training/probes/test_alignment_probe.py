@@ -165,7 +165,9 @@ def test_sentences_without_a_covered_word_are_refused(known, shards, tmp_path):
 def test_the_command_writes_the_figures_beside_the_recipe(stores, shards, tmp_path):
     run, model = load_pointed_run(tmp_path / "run", sources=("captions", "vqa-v2"))
     regions, sentences = stores
-    figures = ProbeCommand(source=run.folder, regions=regions, sentences=sentences, device="cpu", probe=QUICK).run()
+    figures = ProbeCommand(
+        source=run.folder, regions=(regions,), sentences=sentences, device="cpu", probe=QUICK, measure=("alignment",)
+    ).run()
     expected = measure(model, plain_maker(shards, run))
     assert figures == {"run": str(run.folder), "split": "val", **json.loads(json.dumps(asdict(expected)))}
     assert json.loads((run.folder / "probe.json").read_text()) | {"run": str(run.folder)} == figures
@@ -175,5 +177,5 @@ def test_the_command_measures_those_sources_of_the_store_that_the_run_has_learnt
     run, _ = load_pointed_run(tmp_path / "run", sources=("captions", "gqa"))
     regions, sentences = stores
     captions = shards.select(splits=("val",), sources=("captions",))
-    figures = ProbeCommand(source=run.folder, regions=regions, sentences=sentences, device="cpu", probe=QUICK).run()
+    figures = ProbeCommand(source=run.folder, regions=(regions,), sentences=sentences, device="cpu", probe=QUICK).run()
     assert figures["chance"]["of"] == len(list(covered_words(shards, plain_maker(shards, run), captions))) < 55

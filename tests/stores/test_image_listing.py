@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.sources import SourceError, list_images
 from stores.image_bytes import read_source
+from stores.image_listing import SourceError, list_images
 from stores.image_lists import read_plain_list
 from stores.image_sources import ImageSource
 

@@ -1,0 +1,271 @@
+"""Runs of a visual parser, from files and from stored cells: trained, gone on with, fine-tuned, measured, exported."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stores.errors import StoreError
+from tests.stores.builders import make_grid, make_store
+from tests.training.builders import TRUNK
+from tests.training.joined_stores import Spoken, join_stores, make_image
+from tests.training.learnable_runs import curve
+from tests.training.pixel_stores import GRID, PixelStores, pixel_stores
+from training.evaluate_command import EvaluateCommand
+from training.export_command import ExportCommand
+from training.finetune import FinetuneOptions, prepare_finetuning
+from training.import_command import ImportCommand
+from training.models.trunk import Trunk
+from training.models.visual_parser import VisualParserShape
+from training.optimizers import Optimization
+from training.presets import find_preset
+from training.pretrain import Overrides, prepare
+from training.progress import read_skipped
+from training.shards import open_shards
+from training.targets import TargetOptions
+from training.tasks.measure import Subject
+from training.tasks.pairing import pair_up, parsed, read_images, read_texts, scorer_of
+from training.weights import load_model
+from training.worker import Place, TrainTask, train_run
+
+COCO = Path(os.environ.get("VINCULUM_TEST_DATA", "../shared/data")) / "coco"
+
+PRESET = replace(
+    find_preset("toy-visual-parsing"),
+    encoder=VisualParserShape(
+        hidden_size=16,
+        intermediate_size=32,
+        num_heads=2,
+        num_layers=2,
+        max_positions=32,
+        dropout=0.1,
+        feature_dim=16,
+        trunk=replace(TRUNK, drop_path=0.1),
+    ),
+    optimization=Optimization(optimizer="adamw", learning_rate=3e-3, epsilon=1e-8, trunk_scale=0.3),
+    batch_size=4,
+    num_steps=6,
+    vocab_size=80,
+)
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    return pixel_stores(tmp_path_factory.mktemp("pixels"))
+
+
+@pytest.fixture(scope="module")
+def pretrained(stores, tmp_path_factory):
+    task = begin(stores, tmp_path_factory.mktemp("runs") / "pretrained")
+    train_run(task, Place())
+    return task.run
+
+
+def begin(stores, out, preset=PRESET, **more):
+    given = {"regions": stores.grids} if more.pop("grids", False) else {"images": (str(stores.images),)}
+    overrides = Overrides(sources=more.pop("sources", ("coco-captions",)), trunk=more.get("trunk"))
+    prepare(preset, sentences=stores.sentences, out=out, overrides=overrides, **given)
+    options = {"loader_workers": 0, "log_every": 1, "checkpoint_every": 3, **more}
+    return TrainTask(run=out, sentences=stores.sentences, **given, **options)
+
+
+class StoppedError(Exception):
+    pass
+
+
+def stop_after(step):
+    def after(report):
+        if report.step == step:
+            raise StoppedError
+
+    return after
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_losses_also_with_less_memory(stores, pretrained, tmp_path):
+    task = begin(stores, tmp_path / "run", recompute=True)
+    with pytest.raises(StoppedError):
+        train_run(task, Place(), stop_after(5))
+    train_run(task, Place())
+    expected = curve(pretrained)
+    assert [line["step"] for line in curve(task.run)] == [1, 2, 3, 4, 5, 6]
+    for found, line in zip(curve(task.run), expected, strict=True):
+        assert found["terms"] == pytest.approx(line["terms"], abs=1e-4)
+
+
+def test_every_term_is_there_and_the_trunk_learns(stores, pretrained):
+    assert list(curve(pretrained)[0]["terms"]) == ["masked_words", "matching", "optimal_transport", "masked_tokens"]
+    run, model = load_model(pretrained)
+    torch.manual_seed(0)
+    other = Trunk(run.recipe.encoder.trunk)
+    assert run.recipe.data.keys() == {"images", "sentences"}
+    changed = [
+        name
+        for name, weight in model.encoder.trunk.named_parameters()
+        if not torch.equal(weight, other.get_parameter(name)) and weight.ndim == 1
+    ]
+    assert any("bias" in name for name in changed)
+
+
+def test_broken_images_are_counted_and_named_when_a_run_ends(tmp_path):
+    stores = pixel_stores(tmp_path / "stores", broken=(3, 8))
+    task = begin(stores, tmp_path / "run")
+    train_run(task, Place())
+    lines = [json.loads(line) for line in (task.run / "metrics.jsonl").read_text().splitlines()]
+    assert sum(line["skipped_images"] for line in lines) == 4  # two epochs
+    assert [each.split(":")[0] for each in read_skipped(task.run)] == ["03", "08"]
+
+
+def test_missing_partners_are_told_before_a_run_begins(tmp_path, capsys):
+    stores = pixel_stores(tmp_path / "stores", missing=(2, 5))
+    begin(stores, tmp_path / "run")
+    told = capsys.readouterr().err
+    assert "sentences left out, whose images are not there: 12 (such as '02', '05')" in told
+    assert "images never seen, of which no sentence speaks: 1 (such as 'silent')" in told
+
+
+@pytest.mark.parametrize("ablation", [None, "no-mask", "random", "block", "beside-seed"])
+def test_stored_cells_train_the_same_encoder_without_its_trunk(stores, tmp_path, ablation):
+    changed = PRESET if ablation is None else PRESET.ablations[ablation](PRESET)
+    task = begin(stores, tmp_path / "run", changed, grids=True)
+    train_run(task, Place())
+    run, model = load_model(task.run)
+    assert (run.recipe.encoder.trunk, run.recipe.encoder.feature_dim) == (None, 6)
+    assert model.encoder.trunk is None
+    assert ("masked_tokens" in curve(task.run)[0]["terms"]) == (ablation != "no-mask")
+
+
+def test_attention_that_was_not_stored_chooses_nothing(stores, tmp_path):
+    without = [make_grid(f"{number:02d}", feature_dim=6) for number in range(12)]
+    make_store(tmp_path / "grids", [without], configuration=GRID, content="grid")
+    plain = replace(stores, grids=tmp_path / "grids")
+    with pytest.raises(StoreError, match=r"stored without attention.*--keep-attention, or --ablation random"):
+        begin(plain, tmp_path / "run", grids=True)
+    begin(plain, tmp_path / "random", PRESET.ablations["random"](PRESET), grids=True)
+
+
+def test_words_that_point_at_other_regions_supervise_nothing(stores, tmp_path):
+    pointed = find_preset("toy")
+    preset = replace(
+        PRESET,
+        objectives=replace(PRESET.objectives, word_object_alignment=pointed.objectives.word_object_alignment),
+        batches=replace(PRESET.batches, targets=TargetOptions()),
+    )
+    with pytest.raises(StoreError, match="its words do not point at these images"):
+        begin(stores, tmp_path / "run", preset)
+
+
+def test_pixels_have_no_features_to_guess(stores, tmp_path):
+    masked = find_preset("toy").objectives.masked_regions
+    preset = replace(
+        PRESET,
+        objectives=replace(PRESET.objectives, masked_regions=masked),
+        batches=replace(PRESET.batches, mask_regions=0.15),
+    )
+    with pytest.raises(ValueError, match="mask_regions: pixels have no stored features to guess"):
+        begin(stores, tmp_path / "run", preset)
+
+
+def test_a_task_is_learnt_and_scored_on_pixels(stores, pretrained, tmp_path):
+    images = (str(stores.images),)
+    options = FinetuneOptions(variant="visual-parsing", batch_size=4, num_steps=4)
+    run = prepare_finetuning(
+        "vqa-v2", pretrained, sentences=stores.sentences, images=images, out=tmp_path / "run", options=options
+    )
+    assert run.recipe.optimization.step_at == (0.65, 0.75)
+    assert run.recipe.optimization.trunk_scale == 0.3
+    assert run.recipe.batches.mask_tokens is None
+    task = TrainTask(run=run.folder, sentences=stores.sentences, images=images, start_from=pretrained, loader_workers=0)
+    train_run(task, Place())
+    scores = EvaluateCommand(source=run.folder, sentences=stores.sentences, images=images, device="cpu").run()
+    assert scores["accuracy"]["of"] == 3
+    with pytest.raises(ValueError, match="the encoder takes pixels, expected --images"):
+        EvaluateCommand(source=run.folder, sentences=stores.sentences, regions=stores.regions, device="cpu").run()
+
+
+def test_retrieval_begins_with_matching_and_parses_each_image_once(stores, pretrained, tmp_path):
+    images = (str(stores.images),)
+    options = FinetuneOptions(variant="visual-parsing", batch_size=4, num_steps=1)
+    run = prepare_finetuning(
+        "retrieval", pretrained, sentences=stores.sentences, images=images, out=tmp_path / "run", options=options
+    )
+    assert (run.recipe.optimization.step_at, run.recipe.optimization.step_factor) == ((0.5,), 0.5)
+    task = TrainTask(run=run.folder, sentences=stores.sentences, images=images, start_from=pretrained, loader_workers=0)
+    _, before = load_model(pretrained)
+    heads = []
+    train_run(task, Place(), lambda report: heads.append(report.learning_rate))
+    _, model = load_model(run.folder)
+    assert heads == [0.0]  # the warm-up's first step
+    torch.testing.assert_close(model.matching.decoder.weight, before.matching.decoder.weight)
+    with open_shards(run.recipe.encoder, regions=None, images=images, sentences=stores.sentences) as shards:
+        numbers = shards.select(sources=["coco-captions"])[[0, 7, 31]]
+        subject = Subject(
+            run=run, model=model, shards=shards, numbers=numbers, task_name="retrieval", split="train",
+            out=tmp_path, device="cpu",
+        )  # fmt: skip
+        texts = read_texts(shards, run.tokenizer, numbers, max_pieces=16)
+        shown = read_images(shards, numbers)
+        of_text, of_image = torch.tensor([0, 1, 2, 0]), torch.tensor([0, 0, 1, 2])
+        score = scorer_of(subject)
+        torch.testing.assert_close(
+            score(pair_up(texts, parsed(subject, shown), of_text, of_image)),
+            score(pair_up(texts, shown, of_text, of_image)),
+        )
+
+
+def test_a_parser_goes_out_and_comes_back_as_it_was(stores, pretrained, tmp_path):
+    assert ExportCommand(source=pretrained, out=tmp_path / "out").run()["layout"] == "vinculum"
+    ImportCommand(source=str(tmp_path / "out"), out=tmp_path / "run").run()
+    (run, model), (_, back) = load_model(pretrained), load_model(tmp_path / "run")
+    with open_shards(
+        run.recipe.encoder, regions=None, images=(str(stores.images),), sentences=stores.sentences
+    ) as shards:
+        numbers = shards.select(sources=["coco-captions"])[:2]
+        texts = read_texts(shards, run.tokenizer, numbers, max_pieces=16)
+        batch = pair_up(texts, read_images(shards, numbers), torch.arange(2), torch.arange(2))
+    with torch.no_grad():
+        assert torch.equal(model.encode(batch).regions, back.encode(batch).regions)
+
+
+def test_a_published_swin_begins_a_run_and_is_noted(stores, tmp_path):
+    shape = replace(
+        TRUNK, image_size=224, embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 2), window_size=7, drop_path=0.0
+    )
+    torch.manual_seed(5)
+    Trunk(shape).swin.save_pretrained(tmp_path / "swin")
+    trunk = replace(shape, embed_dim=4, num_heads=(1, 1, 1, 1))
+    preset = replace(PRESET, encoder=replace(PRESET.encoder, feature_dim=32, trunk=trunk), num_steps=1)
+    task = begin(stores, tmp_path / "run", preset, trunk=str(tmp_path / "swin"))
+    train_run(task, Place())
+    run, model = load_model(task.run)
+    assert run.recipe.encoder.trunk == shape  # sizes are the weights'
+    assert len(run.recipe.data["trunk"]) == 64
+    torch.manual_seed(5)
+    expected = Trunk(shape).swin.embeddings.patch_embeddings.projection.weight
+    # The first step of a warm-up has a rate of 0.
+    assert torch.equal(model.encoder.trunk.swin.embeddings.patch_embeddings.projection.weight, expected)
+    assert np.isfinite(curve(task.run)[0]["loss"])
+
+
+@pytest.mark.skipif(not COCO.exists(), reason=f"no {COCO}; set VINCULUM_TEST_DATA")
+def test_real_photographs_and_their_captions_train_a_run(tmp_path):
+    told = json.loads((COCO / "annotations/captions_train2017.json").read_text(encoding="utf-8"))
+    names = {image["id"]: Path(image["file_name"]).stem for image in told["images"]}
+    there = {path.stem for path in (COCO / "images/train2017").iterdir()}
+    captions = [
+        Spoken(text=each["caption"].strip(), image_ids=[names[each["image_id"]]], source="coco-captions")
+        for each in told["annotations"]
+        if names[each["image_id"]] in there
+    ]
+    regions = [make_image(name) for name in sorted({each.image_ids[0] for each in captions})]
+    stored, spoken = join_stores(tmp_path / "joined", [regions], [captions])
+    stores = PixelStores(images=COCO / "images/train2017", regions=stored, sentences=spoken, grids=stored)
+    task = begin(stores, tmp_path / "run", replace(PRESET, num_steps=12, batch_size=16, vocab_size=2000))
+    train_run(task, Place())
+    losses = [line["loss"] for line in curve(task.run)]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+    assert read_skipped(task.run) == []
