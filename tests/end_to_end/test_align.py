@@ -304,7 +304,7 @@ def start(place, out):
     )
 
 
-@pytest.mark.parametrize("victim", ["driver", "worker"])
+@pytest.mark.parametrize("victim", [pytest.param("driver", marks=pytest.mark.slow), "worker"])
 def test_killed_at_any_instant_and_run_again_the_bytes_are_the_same(victim, place):
     if not (place / "many").exists():
         make_entities(place / "many")

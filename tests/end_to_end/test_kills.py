@@ -121,7 +121,9 @@ def kill_and_run_again(extraction, out, victim, instant):
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("victim", ["driver", *VICTIMS])
+@pytest.mark.parametrize(
+    "victim", ["driver", "worker", *(pytest.param(each, marks=pytest.mark.slow) for each in ("raylet", "gcs"))]
+)
 def test_killed_half_way_and_run_again_the_bytes_are_those_of_an_undisturbed_run(extraction, victim):
     out = extraction.place / f"once-{victim}"
     _, found = kill_and_run_again(extraction, out.name, victim, lambda seconds: len(list(out.glob("shard-*"))) >= 3)

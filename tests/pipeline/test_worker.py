@@ -32,7 +32,7 @@ def shard(tmp_path):
     (tmp_path / "images").mkdir()
     for number in range(12):
         Image.fromarray(compose(0, number).pixels_rgb).resize((128, 96)).save(tmp_path / "images" / f"{number:02}.png")
-    (planned,) = plan_shards(list_images([str(tmp_path / "images")]).images, 64, ())
+    (planned,) = plan_shards(list_images([str(tmp_path / "images")]).images, 64)
     return planned
 
 

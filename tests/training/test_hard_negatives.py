@@ -21,7 +21,7 @@ def batch():
     draw = torch.Generator().manual_seed(0)
     counts = torch.randint(3, 9, (2, GROUPS * SIZE), generator=draw).tolist()
     whole = make_batch(num_pieces=counts[0], num_regions=counts[1])
-    nothing = dict.fromkeys(("masked_words", "masked_regions", "alignment", "grounding", "phrase_pairs"))
+    nothing = dict.fromkeys(("masked_words", "masked_regions", "alignment", "grounding", "phrase_pairs", "token_mask"))
     return replace(
         whole, **nothing, is_matched=torch.arange(GROUPS * SIZE) % SIZE == 0, group_size=SIZE, caption_labels=None
     )
