@@ -46,6 +46,7 @@ def files(store):
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.slow
 def test_a_full_disk_is_told_with_the_shard_and_leaves_nothing_broken(world, small_disk):
     done = extract(world, small_disk / "store")
     assert done.returncode == 1

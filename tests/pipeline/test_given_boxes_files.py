@@ -60,6 +60,7 @@ def test_a_data_set_that_there_is_not_is_refused(world, tmp_path):
         write(world, tmp_path / "boxes.json", "refclef")
 
 
+@pytest.mark.slow
 def test_boxes_that_one_detector_found_are_described_by_another(world, tmp_path, capsys):
     def run(*arguments):
         assert main([str(each) for each in arguments]) == 0
