@@ -28,15 +28,17 @@ class ExperimentCommand:
     Run again, it does only the trials that are missing.
     """
 
-    regions: Folder
-    """The store that vinculum extract wrote."""
     sentences: Folder
     """Of vinculum toyworld; what an experiment needs of it is in the file of its name in training/experiments."""
+    regions: Folder | None = None
+    """The store that vinculum extract wrote; or instead:"""
+    images: tuple[str, ...] = ()
+    """Files of images, as vinculum extract takes them, for the experiment about visual parsing."""
     out: Folder
     """Folder for a run of every arm and seed, comparisons.json and table.md."""
     name: ExperimentName = "alignment"
     """Does alignment supervision help to answer; which attention supervision helps; does congruent attention tell
-    captions of the same words apart."""
+    captions of the same words apart; does hiding what attends make a visual parser look at words."""
     arms: tuple[str, ...] | None = None
     """The first is what the others are compared with; all, unless given."""
     seeds: int = 5
@@ -63,7 +65,8 @@ class ExperimentCommand:
                 experiment=self.name,
                 arm=arm,
                 seed=seed,
-                regions=self.regions.resolve(),
+                regions=None if self.regions is None else self.regions.resolve(),
+                images=tuple(str(Path(each).resolve()) for each in self.images),
                 sentences=self.sentences.resolve(),
                 out=self.out.resolve(),
                 num_steps=experiment.num_steps if self.steps is None else self.steps,
@@ -82,6 +85,8 @@ class ExperimentCommand:
         results = {(trial.arm, trial.seed): each for trial, each in zip(trials, figures, strict=True)}
         comparisons = compare(results, arms)
         text = table(comparisons, arms, self.seeds)
+        if experiment.conclude is not None:
+            text += "\n" + experiment.conclude(results)
         write_json(self.out / "comparisons.json", [asdict(each) for each in comparisons])
         with replacing(self.out / "table.md") as temporary:
             temporary.write_text(text, encoding="utf-8")

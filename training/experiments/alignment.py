@@ -14,7 +14,6 @@ from training.presets import find_preset
 from training.pretrain import Overrides, prepare
 from training.probes.alignment import measure_alignment
 from training.runs import Run
-from training.shards import JoinedShards
 from training.weights import load_model
 
 PRESET = "toy-questions"
@@ -54,7 +53,7 @@ def run_trial(trial: Trial) -> dict[str, float]:
         return read_result(trial.folder)
     trial.train(trial.folder)
     run, model = load_model(trial.folder)
-    with JoinedShards(trial.regions, trial.sentences) as shards:
+    with trial.shards(run) as shards:
         answered = evaluate(run, model, shards, task_name="gqa", split="val", out=trial.folder)
         aligned = measure_alignment(
             model,

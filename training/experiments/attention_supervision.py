@@ -17,7 +17,6 @@ from training.experiments.pretrained import matching_of
 from training.experiments.trial import RESULT, Trial, read_result
 from training.finetune import FinetuneOptions
 from training.probes.alignment import measure_alignment
-from training.shards import JoinedShards
 from training.weights import load_model
 
 ARMS: dict[str, str | None] = {
@@ -76,14 +75,14 @@ def _accuracies(scores: dict[str, Any]) -> dict[str, Any]:
 
 def _measured(trial: Trial, folder: Path, task: str) -> dict[str, Any]:
     run, model = load_model(folder)
-    with JoinedShards(trial.regions, trial.sentences) as shards:
+    with trial.shards(run) as shards:
         return evaluate(run, model, shards, task_name=task, split="val", out=folder)
 
 
 def _probed(trial: Trial) -> dict[str, Any]:
     """Return how well a probe, trained identically on every arm's frozen states, finds the words' regions."""
     run, model = load_model(trial.folder)
-    with JoinedShards(trial.regions, trial.sentences) as shards:
+    with trial.shards(run) as shards:
         maker = BatchMaker(shards, run.tokenizer, BatchOptions(max_pieces=run.recipe.batches.max_pieces))
         numbers = {split: shards.select(splits=(split,), sources=("flickr30k-entities",)) for split in ("train", "val")}
         found = measure_alignment(model, maker, train=numbers["train"], test=numbers["val"], options=trial.probe)

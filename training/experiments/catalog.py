@@ -6,11 +6,11 @@ from typing import Literal
 
 import torch
 
-from training.experiments import alignment, attention_supervision, congruence
+from training.experiments import alignment, attention_supervision, congruence, visual_parsing
 from training.experiments.pretrained import prepare_base, train_base, train_matching
-from training.experiments.trial import Trial
+from training.experiments.trial import Results, Trial
 
-ExperimentName = Literal["alignment", "attention-supervision", "congruence"]
+ExperimentName = Literal["alignment", "attention-supervision", "congruence", "visual-parsing"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,8 @@ class Experiment:
     """Trains and measures one arm with one seed, as far as that is not done."""
     train_base: Callable[[Trial], None] | None = None
     """Trains what all arms of a seed start from."""
+    conclude: Callable[[Results], str] | None = None
+    """Returns what is told below the table."""
 
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -46,6 +48,13 @@ EXPERIMENTS: dict[str, Experiment] = {
         prepare=prepare_base,
         run_trial=congruence.run_trial,
         train_base=train_base,
+    ),
+    "visual-parsing": Experiment(
+        arms=visual_parsing.ARMS,
+        num_steps=1500,
+        prepare=visual_parsing.prepare_trial,
+        run_trial=visual_parsing.run_trial,
+        conclude=visual_parsing.conclude,
     ),
 }
 

@@ -68,7 +68,7 @@ def run_trial(trial: Trial) -> dict[str, float]:
     if (trial.folder / RESULT).exists():
         return read_result(trial.folder)
     run, model = load_model(trial.folder)
-    with JoinedShards(trial.regions, trial.sentences) as shards:
+    with trial.shards(run) as shards:
         found = evaluate(
             run, model, shards, task_name="retrieval", split="val", out=trial.folder, max_images=MAX_IMAGES
         )

@@ -10,10 +10,14 @@ from stores.atomic import write_json
 from training.checkpoints import OPTIMIZER, list_checkpoints
 from training.finetune import FinetuneOptions, prepare_finetuning
 from training.probes.linear_probe import ProbeOptions
-from training.runs import open_run
+from training.runs import Run, open_run
+from training.shards import JoinedShards, open_shards
 from training.worker import Place, TrainTask, train_run
 
 RESULT = "result.json"
+
+Results = Mapping[tuple[str, int], Mapping[str, float]]
+"""Figures of trials, by arm and seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +28,11 @@ class Trial:
     """In `training/experiments/catalog.py`."""
     arm: str
     seed: int
-    regions: Path
     sentences: Path
+    regions: Path | None = None
+    """A store; or instead:"""
+    images: tuple[str, ...] = ()
+    """Where files of images are, for an encoder that takes pixels."""
     out: Path
     """Folder of the experiment."""
     num_steps: int
@@ -36,18 +43,32 @@ class Trial:
         """Of the trial's run."""
         return self.out / f"{self.arm}-{self.seed}"
 
+    def shards(self, run: Run) -> JoinedShards:
+        """Return the trial's data as the run's encoder takes it."""
+        return open_shards(run.recipe.encoder, regions=self.regions, images=self.images, sentences=self.sentences)
+
     def train(self, folder: Path, start: Path | None = None) -> None:
         """The run in `folder`, which was begun, has all its steps; its first weights are those of `start`, or new."""
         checkpoints = list_checkpoints(folder)
         if not checkpoints or checkpoints[-1].step < open_run(folder).recipe.num_steps:
-            task = TrainTask(run=folder, regions=self.regions, sentences=self.sentences, start_from=start)
+            task = TrainTask(
+                run=folder, regions=self.regions, images=self.images, sentences=self.sentences, start_from=start
+            )
             train_run(replace(task, loader_workers=0, keep=1, log_every=50), Place())
         for checkpoint in list_checkpoints(folder):  # what is done goes on no more
             (checkpoint.folder / OPTIMIZER).unlink(missing_ok=True)
 
     def finetune(self, task: str, start: Path, folder: Path, options: FinetuneOptions) -> None:
         """`folder` is that of a finished run that fine-tunes the one in `start`."""
-        prepare_finetuning(task, start, regions=self.regions, sentences=self.sentences, out=folder, options=options)
+        prepare_finetuning(
+            task,
+            start,
+            regions=self.regions,
+            images=self.images,
+            sentences=self.sentences,
+            out=folder,
+            options=options,
+        )
         self.train(folder, start)
 
     def write(self, figures: Mapping[str, Any]) -> dict[str, float]:
