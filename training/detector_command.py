@@ -65,8 +65,8 @@ class DetectorCommand:
     out: Path
     """Folder of the run: detector.safetensors, scores.json, classes.tsv, attributes.tsv, recipe.json, checkpoints/,
     metrics.jsonl, tensorboard/."""
-    size: Literal["resnet101", "small"] = "resnet101"
-    """Network: ResNet-101-C4, or the one the toy world's detector has."""
+    size: Literal["resnet101", "small"] | None = None
+    """Network: ResNet-101-C4 unless told, or the one the toy world's detector has; with --init that of the weights."""
     init: str | None = None
     """Weights to start from, with frozen norms: a detector of this vocabulary, ours or published, or a ResNet of
     torchvision's; without them the network starts from noise, with trained norms."""
@@ -123,8 +123,10 @@ class DetectorCommand:
         num_steps = preset.num_steps if self.steps is None else self.steps
         if num_steps == 0 and self.init is None:
             raise ValueError("0 steps of weights that are noise; expected --init with those that are to be measured")
+        if self.size is not None and self.init is not None:
+            raise ValueError(f"--size {self.size}: the network is that of --init {self.init}; expected one of the two")
         data = {name: sha256_of(self.annotations / name) for name in FILES if (self.annotations / name).is_file()}
-        architecture, conventions = SIZES[self.size]
+        architecture, conventions = SIZES[self.size or "resnet101"]
         if self.init is not None:
             torch.manual_seed(self.seed)  # of the heads, where a ResNet has none
             network, conventions = read_trainable(self.init, vocabulary)

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 GIVE_UP_SECONDS = 600
 pytestmark = pytest.mark.timeout(1800)
 STEPS = 12
-OPTIONS = ("--size", "small", "--batch-size", "2", "--regions-per-image", "8", "--detections-per-image", "20")
+OPTIONS = ("--batch-size", "2", "--regions-per-image", "8", "--detections-per-image", "20")
 OPTIONS += ("--min-score", "0.05", "--log-every", "1", "--checkpoint-every", "2", "--steps", str(STEPS), "--json")
 
 
@@ -37,7 +37,8 @@ class Training:
     def arguments(self, out, *more):
         world = self.place / "world"
         given = ["--annotations", world / "visual_genome", "--images", world / "images", "--out", out]
-        return [str(each) for each in ("detector", *given, *OPTIONS, *more)]
+        size = () if "--init" in more else ("--size", "small")
+        return [str(each) for each in ("detector", *given, *size, *OPTIONS, *more)]
 
     def start(self, out, *more):
         command = [sys.executable, "-m", "training.cli", *self.arguments(out, *more)]
@@ -132,6 +133,7 @@ def test_the_command_goes_from_annotations_to_weights_that_load_and_does_nothing
         (["--frozen-stages", "6"], "frozen_stages is 6, expected 0 to 5"),
         (["--evaluation-nms", "3"], "evaluation_nms is 3.0, expected a share from 0 to 1"),
         (["--init", "nowhere.bin"], "no such file"),
+        (["--init", "toyworld", "--size", "small"], "--size small: the network is that of --init toyworld"),
         (["--checkpoint-every", "0"], "checkpoint_every is 0, expected 1 or more"),
     ],
 )
