@@ -10,8 +10,8 @@ from typing import Literal
 
 import fsspec
 
-from stores.image_lists import read_plain_list
 from stores.image_sources import ClaimedTwiceError, ImageSource, ImageSources
+from stores.plain_lists import read_plain_list
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"}
 LIST_SUFFIXES = {".tsv": "\t", ".csv": ","}

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from stores.image_bytes import read_source
 from stores.image_listing import SourceError, list_images
-from stores.image_lists import read_plain_list
 from stores.image_sources import ImageSource
+from stores.plain_lists import read_plain_list
 
 
 def put(folder, *names):
