@@ -35,6 +35,11 @@ class WordVectors:
         self._names_key: tuple[tuple[str, ...], Aliases] = ((), "first")
         self._names: tuple[list[int], NDArray[np.float32]] = ([], self._units(()))
 
+    @classmethod
+    def none(cls) -> "WordVectors":
+        """Return vectors of no word."""
+        return cls(KeyedVectors(vector_size=1))
+
     def __len__(self) -> int:
         return len(self._rows)
 

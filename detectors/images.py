@@ -2,6 +2,8 @@
 
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,9 @@ TURNS = {
 }
 """EXIF orientation to the turn that puts the picture upright; any other value leaves it as it is."""
 
+SIDEWAYS = (5, 6, 7, 8)
+"""Orientations whose turn makes width of height."""
+
 Image.init()  # fills Image.OPEN here once, so that loader threads only read it
 
 
@@ -48,18 +53,27 @@ def decode_image(image_id: str, data: bytes, *, max_pixels: int = MAX_PIXELS) ->
     if not data:
         raise ImageError("empty file")
     format_name = _format_name(data)
-    try:
-        # Not Image.open: that would judge the size by the global Image.MAX_IMAGE_PIXELS, partly by warnings.
-        image = Image.OPEN[format_name][0](io.BytesIO(data), "")
-        _check_size(image.width, image.height, max_pixels)
+    with _telling_damage(format_name):
+        image = _open(data, format_name, max_pixels)
         image.load()
         pixels_rgb = _rgb(_upright(image))
-    except ImageError:
-        raise
-    except Exception as cause:  # on hostile bytes Pillow's decoders raise nearly anything
-        damage = "truncated" if "truncated" in str(cause).lower() else "damaged"
-        raise ImageError(f"{damage} {format_name}: {str(cause) or type(cause).__name__}") from cause
     return DecodedImage(image_id=image_id, pixels_rgb=pixels_rgb)
+
+
+def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Return width and height of the upright picture, as its first bytes tell them; its pixels may yet be damaged.
+
+    Raises:
+        ImageError: the bytes are no picture, or one that says that it is too large.
+    """
+    if not data:
+        raise ImageError("empty file")
+    format_name = _format_name(data)
+    with _telling_damage(format_name):
+        image = _open(data, format_name, max_pixels)
+        # Of a TIFF Pillow tells the size after the turn, of all others before it.
+        is_sideways = image.format != "TIFF" and _orientation(image) in SIDEWAYS
+    return (image.height, image.width) if is_sideways else (image.width, image.height)
 
 
 def fit_scale(height: int, width: int, *, short_side: int, long_side: int) -> float:
@@ -77,6 +91,25 @@ def fit_sides(height: int, width: int, *, short_side: int, long_side: int) -> tu
     """
     scale = fit_scale(height, width, short_side=short_side, long_side=long_side)
     return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+@contextmanager
+def _telling_damage(format_name: str) -> Iterator[None]:
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as cause:  # on hostile bytes Pillow's decoders raise nearly anything
+        damage = "truncated" if "truncated" in str(cause).lower() else "damaged"
+        raise ImageError(f"{damage} {format_name}: {str(cause) or type(cause).__name__}") from cause
+
+
+def _open(data: bytes, format_name: str, max_pixels: int) -> Image.Image:
+    """Return the picture, of which only the first bytes are decoded."""
+    # Not Image.open: that would judge the size by the global Image.MAX_IMAGE_PIXELS, partly by warnings.
+    image: Image.Image = Image.OPEN[format_name][0](io.BytesIO(data), "")
+    _check_size(image.width, image.height, max_pixels)
+    return image
 
 
 def _format_name(data: bytes) -> str:
@@ -99,12 +132,15 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 def _upright(image: Image.Image) -> Image.Image:
     # ImageOps.exif_transpose would also rewrite the metadata, and refuse a sound picture for its damaged EXIF.
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error):
-        return image
-    turn = TURNS.get(orientation)
+    turn = TURNS.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> Any:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error):
+        return 1
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:

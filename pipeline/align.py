@@ -1,4 +1,4 @@
-"""`vinculum align`: annotations and region shards to sentence shards; the main path."""
+"""`vinculum align`: annotations and region shards, or files of images, to sentence shards; the main path."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -13,7 +13,7 @@ from annotations.datasets.catalog import DATA_SETS
 from annotations.datasets.text_files import read_lines
 from annotations.drops import Drops
 from annotations.splits import SplitRules, make_split_rules, read_minival
-from annotations.word_vectors import Aliases, read_word_vectors
+from annotations.word_vectors import Aliases, WordVectors, read_word_vectors
 from pipeline.align_log import AlignLog
 from pipeline.align_worker import (
     AlignReport,
@@ -26,11 +26,13 @@ from pipeline.align_worker import (
 )
 from pipeline.cluster import connected
 from pipeline.crew import Crew
-from pipeline.identity import identity_of, identity_of_store
+from pipeline.identity import identity_of, identity_of_files, identity_of_store
 from stores.atomic import locked, remove_leftovers
 from stores.catalog import STORES
 from stores.errors import StoreError
 from stores.growing_manifest import GrowingManifest
+from stores.image_listing import list_images
+from stores.image_sources import ImageSources
 from stores.layouts import RegionLayouts
 from stores.manifest import (
     MANIFEST_NAME,
@@ -58,9 +60,12 @@ class AnnotationSource:
 class AlignmentJob:
     """Everything a run was asked for."""
 
-    regions: Path
     annotations: tuple[AnnotationSource, ...]
-    vectors: Path
+    regions: Path | None = None
+    """A store, which wants vectors; or instead:"""
+    images: tuple[str, ...] = ()
+    """Places of files. Their sentences point at boxes, and at no region."""
+    vectors: Path | None = None
     out: Path
     store: StoreName = "arrow"
     shard_size: int = 8192
@@ -107,21 +112,19 @@ class AlignmentSummary:
 def align(job: AlignmentJob) -> AlignmentSummary:
     """Make every sentence shard that is missing; run again after any interruption, it does only what is left."""
     check_sources(job.annotations)
-    regions = RegionLayouts(job.regions).manifest
-    vocabulary = _vocabulary(job.regions, regions)
     vector_drops = Drops(strict=job.strict)
-    vectors = read_word_vectors(job.vectors, drops=vector_drops)
+    given = _open_regions(job, vector_drops) if job.images == () else _list_files(job)
     splits = _split_rules(job, Drops())
-    wanted = Manifest(content="sentences", store=job.store, configuration=_configuration(job, regions))
+    wanted = Manifest(content="sentences", store=job.store, configuration=_configuration(job, given))
     job.out.mkdir(parents=True, exist_ok=True)
     with locked(job.out):
         remove_leftovers(job.out)
         manifest = _open_manifest(job.out, wanted)
         settings = AlignSettings(
-            regions=job.regions.absolute(),
-            vectors=vectors,
-            classes=vocabulary["classes"],
-            attributes=vocabulary["attributes"],
+            images=given.images,
+            vectors=given.vectors,
+            classes=given.classes,
+            attributes=given.attributes,
             configuration=manifest.configuration,
             store=job.store,
             out=job.out.absolute(),
@@ -143,6 +146,50 @@ def align(job: AlignmentJob) -> AlignmentSummary:
     return summary
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Given:
+    """What sentences are aligned with."""
+
+    images: Path | ImageSources
+    """A store of regions, or files."""
+    vectors: WordVectors
+    classes: Sequence[str] = ()
+    attributes: Sequence[str] = ()
+    identity: dict[str, Any]
+    """What tells it from other regions or files."""
+
+
+def _open_regions(job: AlignmentJob, drops: Drops) -> _Given:
+    """Return the region store with the names behind its class and attribute ids."""
+    if job.regions is None or job.vectors is None:
+        raise ValueError(
+            "expected --regions with --vectors, or --images alone, whose words then point at boxes and at no region"
+        )
+    manifest = RegionLayouts(job.regions).manifest
+    vocabulary = manifest.configuration.get("detector", {}).get("vocabulary")
+    if not vocabulary:
+        raise StoreError(
+            f"{job.regions}: its manifest has no vocabulary, expected the detector's; words need its names"
+        )
+    return _Given(
+        images=job.regions.absolute(),
+        vectors=read_word_vectors(job.vectors, drops=drops),
+        classes=vocabulary["classes"],
+        attributes=vocabulary["attributes"],
+        identity={"regions": identity_of_store(manifest)},
+    )
+
+
+def _list_files(job: AlignmentJob) -> _Given:
+    """Return the files, which have no regions that words could be compared with."""
+    if job.regions is not None or job.vectors is not None or job.bake is not None:
+        raise ValueError(
+            "--images goes without --regions, --vectors and --bake, which are about regions: files have none"
+        )
+    images = list_images(job.images).images
+    return _Given(images=images, vectors=WordVectors.none(), identity={"images": identity_of_files(images)})
+
+
 def _make_shards(job: AlignmentJob, settings: AlignSettings, growing: GrowingManifest, log: AlignLog) -> None:
     """Run the tasks on Ray; the manifest has each shard when it is finished."""
     tasks = _tasks(job, {Path(entry.name).stem for entry in growing.manifest.shards})
@@ -151,7 +198,7 @@ def _make_shards(job: AlignmentJob, settings: AlignSettings, growing: GrowingMan
         return
     with connected(job.address) as cluster:
         size = cluster.crew_size("cpu", job.workers, 1)
-        log.start(size, regions=str(job.regions.absolute()), vectors=str(job.vectors), **_places(job.annotations))
+        log.start(size, **_places(job))
         with Crew(AlignWorker, settings, size) as crew:
             for event in crew.run(chain([first], tasks)):
                 log.tell(event)
@@ -207,12 +254,12 @@ def _split_rules(job: AlignmentJob, drops: Drops) -> SplitRules:
     )
 
 
-def _configuration(job: AlignmentJob, regions: Manifest) -> dict[str, Any]:
+def _configuration(job: AlignmentJob, given: _Given) -> dict[str, Any]:
     """Return all that decides the store's bytes; inputs are known by their content, wherever they lie."""
     return {
-        "regions": identity_of_store(regions),
+        **given.identity,
         "annotations": [{"name": source.name, **identity_of(source.path)} for source in job.annotations],
-        "vectors": identity_of(job.vectors),
+        "vectors": identity_of(job.vectors) if job.vectors else None,
         "held_out": [identity_of(path) for path in job.held_out],
         "minival": identity_of(job.minival) if job.minival else None,
         "merging": asdict(job.merging),
@@ -222,14 +269,6 @@ def _configuration(job: AlignmentJob, regions: Manifest) -> dict[str, Any]:
         "bake": asdict(job.bake) if job.bake else None,
         "shard_size": job.shard_size,
     }
-
-
-def _vocabulary(folder: Path, regions: Manifest) -> dict[str, list[str]]:
-    """Return the names behind the store's class and attribute ids."""
-    vocabulary = regions.configuration.get("detector", {}).get("vocabulary")
-    if not vocabulary:
-        raise StoreError(f"{folder}: its manifest has no vocabulary, expected the detector's; words need its names")
-    return vocabulary
 
 
 def check_sources(sources: Sequence[AnnotationSource]) -> None:
@@ -243,8 +282,12 @@ def check_sources(sources: Sequence[AnnotationSource]) -> None:
             raise ValueError(f"{source.path}: no such file or folder, expected {DATA_SETS[source.name].place}")
 
 
-def _places(sources: Sequence[AnnotationSource]) -> dict[str, str]:
-    return {f"annotations {number} {source.name}": str(source.path) for number, source in enumerate(sources)}
+def _places(job: AlignmentJob) -> dict[str, Any]:
+    """Return where the inputs lie, for the log."""
+    annotations = {f"annotations {number} {each.name}": str(each.path) for number, each in enumerate(job.annotations)}
+    if job.regions is None:
+        return {"images": list(job.images), **annotations}
+    return {"regions": str(job.regions.absolute()), "vectors": str(job.vectors), **annotations}
 
 
 def _open_manifest(out: Path, wanted: Manifest) -> Manifest:

@@ -25,14 +25,17 @@ class AlignCommand:
     """Turn annotations into shards of sentences whose words know which regions they mean.
 
     vinculum align --regions regions --annotations gqa=gqa coco-captions=coco --vectors glove.txt --out sentences
+    vinculum align --images photos --annotations gqa=gqa coco-captions=coco --out sentences
     """
 
-    regions: Folder
-    """The region store that extract wrote."""
+    regions: Folder | None = None
+    """The region store that extract wrote; or instead:"""
+    images: tuple[str, ...] = ()
+    """Files of images, as extract takes them, for training on pixels or grids: words point at boxes, at no region."""
     annotations: tuple[str, ...]
     """NAME=PATH, any number; names and what each path must be are told where one is wrong."""
-    vectors: File
-    """GloVe or word2vec: text, gzip, binary, or gensim's own."""
+    vectors: File | None = None
+    """With --regions. GloVe or word2vec: text, gzip, binary, or gensim's own."""
     out: Out
     """The store: shards, manifest.json, run.jsonl."""
     store: StoreName = "arrow"
@@ -94,6 +97,7 @@ class AlignCommand:
         )
         return AlignmentJob(
             regions=self.regions,
+            images=self.images,
             annotations=tuple(map(parse_source, self.annotations)),
             vectors=self.vectors,
             out=self.out,

@@ -38,7 +38,7 @@ class AlignLog:
         """Return the rate from the crew's start to the last shard."""
         return self.num_sentences / (self._last - self._started) if self.num_sentences else 0.0
 
-    def start(self, size: CrewSize, **inputs: str) -> None:
+    def start(self, size: CrewSize, **inputs: str | list[str]) -> None:
         """Write how the run began: where its inputs lie, and the versions of what decides its numbers."""
         self._started = time.monotonic()
         self._events.start(size, VERSIONED, inputs=inputs)

@@ -24,14 +24,21 @@ from annotations.similarity_table import SimilarityTable
 from annotations.splits import SplitRules
 from annotations.word_vectors import Aliases, WordVectors
 from stores.catalog import STORES
+from stores.image_sources import ImageSources
 from stores.layouts import RegionLayouts
 from stores.manifest import DropCount, ShardEntry, StoreName, describe_shard
+from stores.picture_layouts import PictureLayouts
 from stores.sentence_schema import MAX_ID_BYTES, is_row_id
 
 BATCH_SENTENCES = 512
 
 MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What a record of a shape that its reader did not foresee raises."""
+
+NO_REGIONS = "sentence: image without regions"
+NO_FILE = "sentence: image without a file that can be read"
+OTHER_PROPORTIONS = "sentence: image has other proportions than where it was annotated"
+"""Reasons under which sentences are dropped for their images."""
 
 MAX_STRETCH = 1.03
 """How much the proportions of an annotated image may differ from those of the regions' image: roundings of a resize."""
@@ -59,10 +66,11 @@ class BakeOptions:
 class AlignSettings:
     """What every worker of a run is given once."""
 
-    regions: Path
+    images: Path | ImageSources
+    """A store of regions, or files."""
     vectors: WordVectors
-    classes: Sequence[str]
-    attributes: Sequence[str]
+    classes: Sequence[str] = ()
+    attributes: Sequence[str] = ()
     configuration: Mapping[str, Any]
     """The manifest's; written into every shard."""
     store: StoreName
@@ -112,7 +120,8 @@ class AlignWorker:
 
     def __init__(self, settings: AlignSettings) -> None:
         self._settings = settings
-        self._layouts = RegionLayouts(settings.regions)
+        images = settings.images
+        self._layouts = RegionLayouts(images) if isinstance(images, Path) else PictureLayouts(images)
         self._table = SimilarityTable(
             settings.vectors, classes=settings.classes, attributes=settings.attributes, aliases=settings.aliases
         )
@@ -120,7 +129,7 @@ class AlignWorker:
         self._done: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def ready(self) -> None:
-        """Return once the region store is open."""
+        """Return once the region store is open, or the files are known."""
 
     def progress(self) -> AlignProgress:
         """Return what was finished since the last call."""
@@ -165,7 +174,7 @@ class AlignWorker:
             yield batch if settings.bake is None else replace(batch, words=_baked(batch, settings.bake))
 
     def _fitted(self, task: AlignTask, drops: Drops) -> tuple[list[Sentence], dict[str, ImageRegions]]:
-        """Return the sentences of all records whose images have regions, ascending by id, and those regions."""
+        """Return the sentences of all records whose images are there, ascending by id, and the images' regions."""
         fitted: dict[str, Sentence] = {}
         regions: dict[str, ImageRegions] = {}
         images: tuple[SentenceImage, ...] | None = None
@@ -195,12 +204,12 @@ class AlignWorker:
         """Return the regions of the sentence's images, or the reason why they can not be used and what was found."""
         found = [layout for image in sentence.images if (layout := self._layouts.find(image))]
         if len(found) < len(sentence.images):
-            return found, ("sentence: image without regions", f"images {', '.join(sentence.image_ids)}")
+            reason = NO_REGIONS if isinstance(self._layouts, RegionLayouts) else NO_FILE
+            return found, (reason, f"images {', '.join(sentence.image_ids)}")
         if any(map(_is_stretched, sentence.images, found)):
             annotated = ", ".join(f"{image.width} x {image.height}" for image in sentence.images)
             there = ", ".join(f"{each.width} x {each.height}" for each in found)
-            reason = "sentence: image has other proportions than its regions'"
-            return found, (reason, f"annotated at {annotated}, regions at {there}")
+            return found, (OTHER_PROPORTIONS, f"annotated at {annotated}, found at {there}")
         return found, None
 
     def _sentences(self, task: AlignTask, drops: Drops) -> Iterator[Sentence]:

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from annotations.aligned import AlignedSentence
 from annotations.records import Pointer, Sentence
 from annotations.splits import names_of
+from pipeline.align_worker import NO_REGIONS
 from pipeline.identity import identity_of_store
 from pipeline.sentence_shards import source_of
+from stores.errors import StoreError
 from stores.layouts import RegionLayouts
-from stores.manifest import Manifest
+from stores.manifest import Manifest, read_manifest
 from stores.sentence_reading import open_sentences
 
 COVERED_IOU = 0.5
@@ -24,9 +26,6 @@ COVERED_IOU = 0.5
 
 NUM_EXAMPLES = 5
 NUM_WORDS = 10
-
-NO_REGIONS = "sentence: image without regions"
-"""The reason under which alignment counts sentences of images that the region store lacks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,8 +154,9 @@ def diagnose(regions: Path, sentences: Path) -> Diagnosis:
 
     Raises:
         DamagedFileError: a manifest or a shard is not as it was written.
-        StoreError: one of the folders is a store of something else.
+        StoreError: one of the folders is a store of something else, or the sentences are of files without regions.
     """
+    _require_regions(sentences)
     layouts = RegionLayouts(regions)
     tallies: dict[str, _Tally] = defaultdict(lambda: _Tally())
     photographs = _Photographs()
@@ -177,6 +177,11 @@ def diagnose(regions: Path, sentences: Path) -> Diagnosis:
         leaks=tuple(leaks[:NUM_EXAMPLES]),
         regions_changed=recorded != identity_of_store(layouts.manifest),
     )
+
+
+def _require_regions(sentences: Path) -> None:
+    if "images" in read_manifest(sentences).configuration:
+        raise StoreError(f"{sentences} is about files of images, expected sentences that were aligned with regions")
 
 
 def report(diagnosis: Diagnosis) -> Iterator[str]:

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from stores.image_sources import ImageSources
 from stores.manifest import Manifest, fingerprint
 
 MAX_HASHED_FILES = 64
@@ -40,6 +41,14 @@ def identity_of_store(manifest: Manifest) -> dict[str, str]:
         "fingerprint": fingerprint(manifest.configuration),
         "sha256": hashlib.sha256(shards.encode()).hexdigest(),
     }
+
+
+def identity_of_files(images: ImageSources) -> dict[str, Any]:
+    """Return `files`, how many there are, and `sha256`, of their ids: where they lie does not matter."""
+    digest = hashlib.sha256()
+    for image in images:
+        digest.update(f"{image.image_id}\n".encode(errors="surrogateescape"))
+    return {"files": len(images), "sha256": digest.hexdigest()}
 
 
 def _digest(path: Path) -> str:

@@ -17,12 +17,14 @@ from pipeline.sentence_shards import shards_of_sources
 from pipeline.sentence_survey import MAX_ENTROPY_BITS, MAX_READ, choose_places, survey_source
 from stores.atomic import replacing
 from stores.errors import StoreError
+from stores.image_listing import list_images
 from stores.image_sources import ImageSources
 from stores.layouts import RegionLayouts
 from stores.manifest import DropCount, Manifest, fingerprint
 from stores.pages.page import as_script, page_environment
 from stores.pages.pictures import Picture, load_picture, planned_sources
 from stores.pages.regions import named_regions
+from stores.picture_layouts import PictureLayouts
 from stores.sentence_reading import open_sentences
 
 TEMPLATE = "inspect_sentences.html.j2"
@@ -45,22 +47,23 @@ def write_sentence_page(
     """`page` is one self-contained HTML file about the store, with about `num_sentences` of its sentences.
 
     Args:
-        regions: the region store that the sentences were aligned with; None: where the last run found it.
+        regions: the region store that the sentences were aligned with; None: where the last run found it, or the files.
 
     Raises:
         DamagedFileError: a manifest or a shard is not as it was written.
-        StoreError: no region store is known.
+        StoreError: no region store is known, and no files of images.
         ValueError: `num_sentences` is below 0.
     """
     if num_sentences < 0:
         raise ValueError(f"--images is {num_sentences}, expected at least 0")
-    layouts = RegionLayouts(regions or _regions_of_last_run(store))
+    layouts = RegionLayouts(regions) if regions is not None else _layouts_of_last_run(store)
     with open_sentences(store) as sentences:
         manifest = sentences.manifest
         surveys = [survey_source(name, sentences, shards) for name, shards in shards_of_sources(manifest).items()]
         share = -(-num_sentences // max(1, sum(bool(survey.places) for survey in surveys)))
         places = [place for survey in surveys for place in choose_places(survey, share)]
         shown = [sentences.read(place.shard, place.row) for place in places]
+    has_regions = isinstance(layouts, RegionLayouts)
     exhibits = [_exhibit(each, layouts) for each in shown]
     html = (
         page_environment(Path(__file__).parent)
@@ -74,8 +77,9 @@ def write_sentence_page(
             num_rows=len(sentences),
             num_bytes=sum(entry.bytes for entry in manifest.shards),
             surveys=surveys,
+            has_regions=has_regions,
             drops=_drops(manifest),
-            oov=sum((survey.oov for survey in surveys), Counter()).most_common(FREQUENT_WORDS),
+            oov=sum((survey.oov for survey in surveys if has_regions), Counter()).most_common(FREQUENT_WORDS),
             max_read=MAX_READ,
             covered_iou=COVERED_IOU,
             max_entropy=MAX_ENTROPY_BITS,
@@ -86,6 +90,7 @@ def write_sentence_page(
                     "sentences": exhibits,
                     "regions": _regions(shown, layouts),
                     "pictures": _pictures(shown, layouts),
+                    "has_regions": has_regions,
                 }
             ),
         )
@@ -95,36 +100,38 @@ def write_sentence_page(
     return SentencePageSummary(page=str(page), num_sentences=len(exhibits), num_sources=len(surveys))
 
 
-def _regions_of_last_run(store: Path) -> Path:
-    """Return where the last run that made something had its regions, as its log tells."""
+def _layouts_of_last_run(store: Path) -> RegionLayouts | PictureLayouts:
+    """Return the regions, or files of images, of the last run that made something, as its log tells."""
     log = store / RUN_LOG_NAME
     for line in reversed(log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []):
         try:
-            folder = json.loads(line).get("inputs", {}).get("regions")
+            inputs = json.loads(line).get("inputs", {})
+            folder, files = inputs.get("regions"), inputs.get("images")
         except (ValueError, AttributeError):
             continue
         if folder:
-            return Path(folder)
-    raise StoreError(f"{store}: its {RUN_LOG_NAME} names no region store; give it with --regions")
+            return RegionLayouts(Path(folder))
+        if files:
+            return PictureLayouts(list_images(files).images)
+    raise StoreError(f"{store}: its {RUN_LOG_NAME} names no region store and no images; give it with --regions")
 
 
-def _exhibit(aligned: AlignedSentence, layouts: RegionLayouts) -> Exhibit:
+def _exhibit(aligned: AlignedSentence, layouts: RegionLayouts | PictureLayouts) -> Exhibit:
     return make_sentence_exhibit(aligned, [layouts.find(image) for image in aligned.sentence.images])
 
 
-def _regions(shown: Sequence[AlignedSentence], layouts: RegionLayouts) -> dict[str, list[dict[str, Any]]]:
+def _regions(
+    shown: Sequence[AlignedSentence], layouts: RegionLayouts | PictureLayouts
+) -> dict[str, list[dict[str, Any]]]:
     """Return the regions of every image shown."""
+    configuration = layouts.manifest.configuration if isinstance(layouts, RegionLayouts) else {}
     found = {image.image_id: layouts.find(image) for each in shown for image in each.sentence.images}
-    return {
-        image_id: named_regions(layout, layouts.manifest.configuration)
-        for image_id, layout in found.items()
-        if layout is not None
-    }
+    return {image_id: named_regions(layout, configuration) for image_id, layout in found.items() if layout is not None}
 
 
-def _pictures(shown: Sequence[AlignedSentence], layouts: RegionLayouts) -> dict[str, dict[str, str]]:
+def _pictures(shown: Sequence[AlignedSentence], layouts: RegionLayouts | PictureLayouts) -> dict[str, dict[str, str]]:
     """Return every picture shown, once, or why there is none."""
-    sources = planned_sources(layouts.folder)
+    sources = layouts.sources if isinstance(layouts, PictureLayouts) else planned_sources(layouts.folder)
     images = {image.image_id: image for each in shown for image in each.sentence.images}
     return {image_id: _picture(image, sources) for image_id, image in images.items()}
 

@@ -1,6 +1,7 @@
 """The boxes and names of a store's regions, without their features: what alignment needs of millions of them."""
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 
 from annotations.aligned import ImageRegions
@@ -33,10 +34,7 @@ class RegionLayouts:
 
     def find(self, image: SentenceImage) -> ImageRegions | None:
         """Return the image's regions under its own id, or under a name that COCO gives the same photograph."""
-        names = [image.image_id]
-        if image.coco_id.isdecimal():
-            names += [name.format(int(image.coco_id)) for name in _COCO_NAMES]
-        return next((found for name in names if (found := self._get(name)) is not None), None)
+        return next((found for name in possible_ids(image) if (found := self._get(name)) is not None), None)
 
     def _get(self, image_id: str) -> ImageRegions | None:
         place = self._index.find(image_id)
@@ -53,7 +51,19 @@ class RegionLayouts:
         return layouts[image_id]
 
 
+def possible_ids(image: SentenceImage) -> Iterator[str]:
+    """Yield the image's own id, then the names that COCO gives the same photograph."""
+    yield image.image_id
+    if image.coco_id.isdecimal():
+        yield from (name.format(int(image.coco_id)) for name in _COCO_NAMES)
+
+
 def _require_regions(folder: Path, manifest: Manifest) -> Manifest:
+    if manifest.content == "grid":
+        raise StoreError(
+            f"{folder} is a store of grids, whose cells have no names that words could be compared with; give --images "
+            "instead: sentences of images join grids by the images' ids"
+        )
     if manifest.content != "regions":
         raise StoreError(f"{folder} is a store of {manifest.content}, expected one of regions; see vinculum extract")
     return manifest

@@ -251,6 +251,11 @@ class JoinedShards:
         return expected
 
     def _require_same_regions(self) -> None:
+        if self._aligned_with() is None:
+            raise StoreError(
+                f"{self.sentences.folder} is about images without regions, expected sentences that were aligned with "
+                f"those in {self.regions.folder}; give --images instead, or align with --regions"
+            )
         if not self.is_aligned:
             raise StoreError(
                 f"{self.regions.folder} has fingerprint {self.fingerprint}, but {self.sentences.folder} was aligned "

@@ -95,7 +95,7 @@ def _align_in_one_process(place, share, times):
     out.mkdir()
     worker = AlignWorker(
         AlignSettings(
-            regions=regions,
+            images=regions,
             vectors=read_word_vectors(VECTORS),
             classes=names["classes"],
             attributes=names["attributes"],

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageFile
 
-from detectors.images import ImageError, decode_image, fit_sides
+from detectors.images import ImageError, decode_image, fit_sides, upright_size
 
 TEST_DATA = Path(os.environ.get("VINCULUM_TEST_DATA", Path(__file__).parents[2] / "../shared/data"))
 
@@ -94,8 +94,9 @@ def test_all_eight_exif_orientations_give_the_same_upright_pixels(format_name: s
     for orientation, stored in stored_as.items():
         exif = Image.Exif()
         exif[ExifTags.Base.Orientation] = orientation
-        pixels = decoded(encoded(stored, format_name, exif=exif, **lossless))
-        np.testing.assert_array_equal(pixels, np.array(upright), err_msg=f"orientation {orientation}")
+        data = encoded(stored, format_name, exif=exif, **lossless)
+        np.testing.assert_array_equal(decoded(data), np.array(upright), err_msg=f"orientation {orientation}")
+        assert upright_size(data) == upright.size, orientation
 
 
 def test_a_jpeg_is_turned_as_another_decoder_turns_it() -> None:
@@ -105,6 +106,7 @@ def test_a_jpeg_is_turned_as_another_decoder_turns_it() -> None:
         data = encoded(scene(), "JPEG", exif=exif, quality=95)
         assert decoded(data).shape == decoded_by_opencv(data).shape
         assert np.abs(decoded(data).astype(int) - decoded_by_opencv(data)).mean() < 2, orientation
+        assert upright_size(data) == decoded(data).shape[1::-1]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow comments on the cut table
@@ -285,3 +287,15 @@ def test_sides_are_those_of_the_caffe_code(height: int, width: int) -> None:
         return  # OpenCV refuses what fit_sides keeps at one pixel
     resized = cv2.resize(np.zeros((height, width), np.uint8), None, fx=scale, fy=scale)
     assert fit_sides(height, width, short_side=600, long_side=1000) == resized.shape
+
+
+def test_a_size_is_told_without_the_pixels_and_what_is_no_picture_has_none() -> None:
+    assert upright_size(encoded(scene(), "JPEG")[:700]) == (48, 32)
+    for data, reason in (
+        (b"", "empty file"),
+        (b"no picture", "not an image"),
+        (png_that_claims(60_000, 60_000), "decompression bomb"),
+        (encoded(scene())[:20], "truncated|damaged"),
+    ):
+        with pytest.raises(ImageError, match=reason):
+            upright_size(data)

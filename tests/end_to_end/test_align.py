@@ -13,15 +13,20 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from PIL import ExifTags, Image
 from ray.cluster_utils import Cluster
 
 from annotations.alignment import combine
 from detectors.records import RegionFeatures
 from pipeline.cli import main
 from stores.catalog import STORES
+from stores.errors import StoreError
 from stores.manifest import Manifest, describe_shard, read_manifest, write_manifest
 from stores.sentence_reading import open_sentences
 from tests.stores.builders import make_grid, make_store
+from training.models.trunk import TrunkShape
+from training.pictures import Pictures
+from training.shards import JoinedShards
 
 ROOT = Path(__file__).parents[2]
 IMAGES = [str(number) for number in range(100, 112)]
@@ -92,8 +97,9 @@ def align(place, address):
 
     def align(out, *more, annotations=("flickr30k-entities=entities",), regions="regions", vectors="vectors.txt"):
         sources = [f"{name}={place / path}" for name, path in (each.split("=") for each in annotations)]
-        arguments = ["align", "--regions", str(place / regions), "--annotations", *sources]
-        arguments += ["--vectors", str(place / vectors), "--out", str(place / out), "--shard-size", "15"]
+        arguments = ["align", "--annotations", *sources, "--out", str(place / out), "--shard-size", "15"]
+        arguments += ["--regions", str(place / regions)] if regions else []
+        arguments += ["--vectors", str(place / vectors)] if vectors else []
         with contextlib.redirect_stdout(io.StringIO()) as told, contextlib.redirect_stderr(io.StringIO()) as errors:
             status = main([*arguments, "--address", address, "--json", *map(str, more)])
         lines = told.getvalue().splitlines()
@@ -215,6 +221,66 @@ def test_images_that_are_evaluated_elsewhere_are_not_trained_on(align, place):
         assert not {"101", "102"} & {image_id for each in store for image_id in each.sentence.image_ids}
 
 
+@pytest.fixture(scope="module")
+def of_files(place, align):
+    """Sentences of files: one is turned by its EXIF, one no picture, one not there; and what the run said."""
+    (place / "photos").mkdir()
+    for image_id in IMAGES[:-1]:
+        Image.new("RGB", (100, 50)).save(place / f"photos/{image_id}.png")
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (50, 100)).save(place / "photos/101.png", exif=turned)
+    (place / "photos/102.png").write_text("no picture")
+    status, summary, errors = align("of-files", "--images", place / "photos", regions=None, vectors=None)
+    assert status == 0, errors
+    return place / "of-files", summary
+
+
+def test_sentences_of_files_point_at_boxes_in_their_pixels_and_at_no_region(of_files):
+    folder, summary = of_files
+    assert summary["sources"][0]["drops"] == {"sentence: image without a file that can be read": 6}
+    with open_sentences(folder) as store:
+        rows = {each.sentence.sentence_id: each for each in store}
+    assert len(rows) == 30
+    for image_id in ("100", "101"):
+        first = rows[f"{image_id}#0"]
+        assert [(image.width, image.height) for image in first.sentence.images] == [(100, 50)]
+        assert first.sentence.pointers[0].boxes_xyxy == ((5, 5, 25, 45),)
+        assert len(first.words) == 5
+        assert first.words.position.shape == first.words.semantic.shape == (5, 0)
+        assert first.gold_boxes(0) == ((5, 5, 25, 45),)
+    assert not any(each.num_boxes[0] for each in rows.values())
+
+
+def test_sentences_of_files_are_those_of_any_number_of_workers_and_of_any_store(of_files, align, place):
+    folder, _ = of_files
+    again = {"regions": None, "vectors": None}
+    assert align("of-files-2", "--images", place / "photos", "--workers", 2, **again)[0] == 0
+    assert bytes_of(place / "of-files-2") == bytes_of(folder)
+    assert align("of-files", "--images", place / "photos", **again)[1]["num_shards_made"] == 0
+    assert align("of-files-lmdb", "--images", place / "photos", "--store", "lmdb", **again)[0] == 0
+    with open_sentences(folder) as arrow, open_sentences(place / "of-files-lmdb") as lmdb:
+        for one, other in zip(arrow, lmdb, strict=True):
+            assert one.sentence == other.sentence
+            assert other.words.position.shape == one.words.position.shape
+
+
+def test_sentences_of_files_join_files_and_no_regions(of_files, place, capsys):
+    folder, _ = of_files
+    trunk = TrunkShape(image_size=8, patch_size=2, embed_dim=8, depths=(1, 1), num_heads=(1, 1), window_size=2)
+    with JoinedShards(Pictures([str(place / "photos")], trunk), folder) as shards:
+        assert (len(shards), shards.num_left_out) == (30, 0)
+        assert len(shards.read(0).word_starts) == 0
+    with pytest.raises(StoreError, match=r"of-files is about images without regions, .*give --images instead"):
+        JoinedShards(place / "regions", folder)
+    assert main(["doctor", "--regions", str(place / "regions"), "--sentences", str(folder)]) == 1
+    assert "is about files of images, expected sentences that were aligned with regions" in capsys.readouterr().err
+    assert main(["inspect", str(folder), "--out", str(place / "page.html")]) == 0
+    page = (place / "page.html").read_text(encoding="utf-8")
+    assert '<body data-combination="code" class="no-regions">' in page
+    assert "data:image/jpeg;base64," in page
+
+
 def test_what_can_not_be_used_is_counted_and_named_and_ends_a_strict_run(align, place):
     make_entities(place / "bad", [*IMAGES, "999", "998"])
     (place / "bad/Annotations/103.xml").write_text(XML[:200])
@@ -231,12 +297,12 @@ def test_what_can_not_be_used_is_counted_and_named_and_ends_a_strict_run(align, 
         "image: sentences are not UTF-8": 1,
         "box: no area inside the image": 2,
         "phrase: unknown object id": 1,
-        "sentence: image has other proportions than its regions'": 3,
+        "sentence: image has other proportions than where it was annotated": 3,
         "sentence: image without regions": 6,
     }
     drops = [drop for entry in read_manifest(place / "bad-out").shards for drop in entry.drops]
     assert any("Annotations/103.xml" in drop.first for drop in drops)
-    assert any("annotated at 100 x 100, regions at 200 x 100" in drop.first for drop in drops)
+    assert any("annotated at 100 x 100, found at 200 x 100" in drop.first for drop in drops)
     status, _, errors = align("strict-out", "--strict", annotations=["flickr30k-entities=bad"])
     assert status == 1
     assert "bad: Annotations/103.xml" in errors or "108.xml" in errors
@@ -249,7 +315,10 @@ def test_what_can_not_be_used_is_counted_and_named_and_ends_a_strict_run(align, 
         ({"annotations": ["flickr30k-entities=nowhere"]}, "no such file or folder, expected a folder with Sentences/"),
         ({"annotations": ["flickr30k-entities=regions"]}, "expected the layout of Flickr30k Entities"),
         ({"vectors": "nowhere.txt"}, "nowhere.txt"),
-        ({"regions": "grids"}, "is a store of grid, expected one of regions"),
+        ({"regions": "grids"}, "is a store of grids, whose cells have no names"),
+        ({"vectors": None}, "expected --regions with --vectors, or --images"),
+        ({"regions": None, "vectors": None}, "expected --regions with --vectors, or --images"),
+        ({"more": ["--images", "photos"]}, "--images goes without --regions, --vectors and --bake"),
         ({"regions": "nameless"}, "its manifest has no vocabulary"),
     ],
 )
@@ -261,7 +330,7 @@ def test_a_bad_setting_ends_the_run_before_it_starts(options, message, align, pl
         manifest = Manifest(content="grid", store="arrow", configuration={}, shards=(describe_shard(path, rows),))
         write_manifest(place / "grids", manifest)
         make_store(place / "nameless", [[make_image("a")]], configuration={"detector": {}})
-    status, _, errors = align("refused", **options)
+    status, _, errors = align("refused", *options.pop("more", ()), **options)
     assert status == 1
     assert message in errors
     assert not (place / "refused").exists() or not list((place / "refused").glob("shard-*"))

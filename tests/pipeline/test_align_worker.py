@@ -47,7 +47,7 @@ def worker(tmp_path):
     def worker(**options):
         return AlignWorker(
             AlignSettings(
-                regions=tmp_path / "regions",
+                images=tmp_path / "regions",
                 vectors=read_word_vectors(tmp_path / "vectors.txt"),
                 classes=["dog"],
                 attributes=["brown"],

@@ -1,0 +1,45 @@
+"""Files of images as alignment sees them: their sizes; of regions they have none."""
+
+import numpy as np
+
+from annotations.aligned import ImageRegions
+from annotations.records import SentenceImage
+from detectors.images import ImageError, upright_size
+from stores.image_bytes import read_source
+from stores.image_sources import ImageSources
+from stores.layouts import possible_ids
+
+
+class PictureLayouts:
+    """Looks up images among files; of a file that is asked for the first bytes are decoded, once."""
+
+    def __init__(self, sources: ImageSources) -> None:
+        self.sources = sources
+        self._rows = {image_id: row for row, image_id in enumerate(sources.image_ids())}
+        self._found: dict[str, ImageRegions | None] = {}
+
+    def find(self, image: SentenceImage) -> ImageRegions | None:
+        """Return the image without regions, as `RegionLayouts.find` finds it; None of one that can not be read, too."""
+        return next((found for name in possible_ids(image) if (found := self._get(name)) is not None), None)
+
+    def _get(self, image_id: str) -> ImageRegions | None:
+        if image_id not in self._rows:
+            return None
+        if image_id not in self._found:
+            self._found[image_id] = self._read(image_id)
+        return self._found[image_id]
+
+    def _read(self, image_id: str) -> ImageRegions | None:
+        try:
+            width, height = upright_size(read_source(self.sources[self._rows[image_id]]))
+        except (ImageError, OSError):
+            return None
+        nothing = np.empty(0, np.int32)
+        return ImageRegions(
+            image_id=image_id,
+            width=width,
+            height=height,
+            boxes_xyxy=np.empty((0, 4), np.float32),
+            class_ids=nothing,
+            attribute_ids=nothing,
+        )
