@@ -88,26 +88,26 @@ def join_stores(
     regions, aligned = folder / "regions", folder / "sentences"
     folder.mkdir(exist_ok=True)
     make_store(regions, images, store=store, configuration=configuration)
-    num_boxes = {image.image_id: image.num_boxes for shard in images for image in shard}
+    known = {image.image_id: image for shard in images for image in shard}
     entries = []
     aligned.mkdir()
     about = {"regions": {"fingerprint": fingerprint(configuration)}}
     for number, shard in enumerate(sentences):
         path = aligned / f"shard-{number:05d}{STORES[store].suffix}"
         numbered = [(f"{number}-{row:05d}", each) for row, each in enumerate(shard)]
-        batches = (_align(numbered[start : start + 3], num_boxes) for start in range(0, len(numbered), 3))
+        batches = (_align(numbered[start : start + 3], known) for start in range(0, len(numbered), 3))
         entries.append(describe_shard(path, STORES[store].write_sentences(path, batches, configuration=about)))
     write_manifest(aligned, Manifest(content="sentences", store=store, configuration=about, shards=tuple(entries)))
     return regions, aligned
 
 
-def _align(batch: Sequence[tuple[str, Spoken]], num_boxes: Mapping[str, int]) -> AlignedSentences:
-    of_images = [tuple(num_boxes.get(image_id, 0) for image_id in each.image_ids) for _, each in batch]
+def _align(batch: Sequence[tuple[str, Spoken]], known: Mapping[str, RegionFeatures]) -> AlignedSentences:
+    of_images = [tuple(known[name].num_boxes if name in known else 0 for name in each.image_ids) for _, each in batch]
     width = max(map(max, of_images))
     words = [(each, word) for _, each in batch for word in each.words]
     starts = [_where(each, word) for each, word in words]
     return AlignedSentences(
-        sentences=[_sentence(sentence_id, each) for sentence_id, each in batch],
+        sentences=[_sentence(sentence_id, each, known) for sentence_id, each in batch],
         num_boxes=of_images,
         words=PointedWords(
             starts=np.array(starts, np.int32),
@@ -122,10 +122,10 @@ def _align(batch: Sequence[tuple[str, Spoken]], num_boxes: Mapping[str, int]) ->
     )
 
 
-def _sentence(sentence_id: str, spoken: Spoken) -> Sentence:
+def _sentence(sentence_id: str, spoken: Spoken, known: Mapping[str, RegionFeatures]) -> Sentence:
     return Sentence(
         sentence_id=sentence_id,
-        images=tuple(SentenceImage(image_id=image_id) for image_id in spoken.image_ids),
+        images=tuple(_image(image_id, known.get(image_id)) for image_id in spoken.image_ids),
         text=spoken.text,
         source=spoken.source,
         split=spoken.split,  # type: ignore[arg-type]
@@ -134,6 +134,12 @@ def _sentence(sentence_id: str, spoken: Spoken) -> Sentence:
         answer_pointers=tuple(_pointer(spoken, word) for word in spoken.words if word.gold and word.in_answer),
         details=spoken.details,
     )
+
+
+def _image(image_id: str, regions: RegionFeatures | None) -> SentenceImage:
+    if regions is None:
+        return SentenceImage(image_id=image_id)
+    return SentenceImage(image_id=image_id, width=regions.image_width, height=regions.image_height)
 
 
 def _pointer(spoken: Spoken, word: Word) -> Pointer:

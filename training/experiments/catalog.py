@@ -54,6 +54,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         num_steps=1500,
         prepare=visual_parsing.prepare_trial,
         run_trial=visual_parsing.run_trial,
+        train_base=visual_parsing.train_base,
         conclude=visual_parsing.conclude,
     ),
 }

@@ -47,12 +47,21 @@ class Trial:
         """Return the trial's data as the run's encoder takes it."""
         return open_shards(run.recipe.encoder, regions=self.regions, images=self.images, sentences=self.sentences)
 
-    def train(self, folder: Path, start: Path | None = None) -> None:
-        """The run in `folder`, which was begun, has all its steps; its first weights are those of `start`, or new."""
+    def train(self, folder: Path, start: Path | None = None, trunk: Path | None = None) -> None:
+        """The run in `folder`, which was begun, has all its steps; its first weights are those of `start`, or new.
+
+        Args:
+            trunk: a Swin whose weights its trunk begins with.
+        """
         checkpoints = list_checkpoints(folder)
         if not checkpoints or checkpoints[-1].step < open_run(folder).recipe.num_steps:
             task = TrainTask(
-                run=folder, regions=self.regions, images=self.images, sentences=self.sentences, start_from=start
+                run=folder,
+                regions=self.regions,
+                images=self.images,
+                sentences=self.sentences,
+                start_from=start,
+                trunk=None if trunk is None else str(trunk),
             )
             train_run(replace(task, loader_workers=0, keep=1, log_every=50), Place())
         for checkpoint in list_checkpoints(folder):  # what is done goes on no more

@@ -17,8 +17,10 @@ from training.batches import BatchMaker, BatchOptions
 from training.evaluation import evaluate
 from training.experiments.comparison import compare, table
 from training.experiments.correlation import spearman
+from training.experiments.toy_trunk import train_trunk, trunk_of
 from training.experiments.trial import RESULT, Results, Trial, read_result
 from training.finetune import FinetuneOptions
+from training.models.visual_parser import VisualParserShape
 from training.order import evaluation_batches
 from training.presets import find_preset
 from training.pretrain import Overrides, prepare
@@ -59,6 +61,13 @@ def prepare_trial(trial: Trial) -> Run:
     )
 
 
+def train_base(trial: Trial) -> None:
+    """What all arms of the trial's seed begin with is there: a trunk; of stored grids there is none."""
+    shape = find_preset(PRESET).encoder
+    if trial.images and isinstance(shape, VisualParserShape) and shape.trunk is not None:
+        train_trunk(trial, shape.trunk)
+
+
 def run_trial(trial: Trial) -> dict[str, float]:
     """Train and measure one arm with one seed, as far as that is not done; return its figures.
 
@@ -68,7 +77,7 @@ def run_trial(trial: Trial) -> dict[str, float]:
     prepare_trial(trial)
     if (trial.folder / RESULT).exists():
         return read_result(trial.folder)
-    trial.train(trial.folder)
+    trial.train(trial.folder, trunk=trunk_of(trial) if trial.images else None)
     figures = {"masked words": _last_loss(trial, "masked_words"), **_looked_at(trial)}
     folder = trial.folder / "gqa"
     trial.finetune("gqa", trial.folder, folder, replace(QUESTIONS, seed=trial.seed))
