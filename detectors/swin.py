@@ -3,6 +3,7 @@
 Axes: B images, H W pixels or grid cells, T = H * W cells, D feature_dim, N attention heads.
 """
 
+import copy
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save
+from torch import Tensor
 from transformers import SwinConfig, SwinModel
 from transformers.utils import cached_file
 
@@ -91,21 +93,25 @@ class SwinDetector:
         if not images:
             return []
         pixels_B3HW = normalised(images, IMAGENET_MEANS, IMAGENET_STDS, self.device)
-        outputs = self.model(pixels_B3HW.to(self.model.dtype), output_attentions=self.options.keep_attention)
+        states_BTD, attention_BNTT = self._run(pixels_B3HW.to(self.model.dtype))
         side = _grid_side(self.model.config)
-        features_BHWD = outputs.last_hidden_state.unflatten(1, (side, side)).float().cpu().numpy()
-        # One window covers the last stage, so its windows are the images.
-        attention_BNTT = outputs.attentions[-1].to(torch.float16).cpu().numpy() if outputs.attentions else None
+        features_BHWD = states_BTD.unflatten(1, (side, side)).float().cpu().numpy()
         return [
             GridFeatures(
                 image_id=image.image_id,
                 image_width=image.image_width,
                 image_height=image.image_height,
                 features=as_float16(image.image_id, features_BHWD[index]),
-                attention=None if attention_BNTT is None else attention_BNTT[index],
+                attention=None if attention_BNTT is None else attention_BNTT[index].to(torch.float16).cpu().numpy(),
             )
             for index, image in enumerate(images)
         ]
+
+    def _run(self, pixels_B3HW: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return cells [B, T, D] and, where it is kept, their attention [B, N, T, T]."""
+        if self.options.keep_attention:
+            return run_swin(self.model, pixels_B3HW)
+        return self.model(pixels_B3HW).last_hidden_state, None
 
 
 def load_swin(weights: str, options: SwinOptions, device: torch.device) -> SwinDetector:
@@ -118,11 +124,34 @@ def load_swin(weights: str, options: SwinOptions, device: torch.device) -> SwinD
     else:
         model, identity = _published_model(weights)
     _check_fit(weights, model.config, options)
-    # Only plain attention returns its probabilities; the fused one is faster.
-    model.set_attn_implementation("eager" if options.keep_attention else "sdpa")
+    model.set_attn_implementation("sdpa")
+    if options.keep_attention:
+        tell_last_attention(model)
     dtype = resolve_precision(options.precision, device)
     model.to(device=device, dtype=dtype).eval()  # type: ignore[call-arg]  # transformers wraps .to without its self
     return SwinDetector(model=model, options=options, weights=identity, device=device)
+
+
+def tell_last_attention(model: SwinModel) -> None:
+    """`run_swin` returns the last layer's attention; that layer alone computes it plainly, the others as they did."""
+    stages: Any = model.encoder.layers
+    last = stages[-1].blocks[-1].attention
+    last.config = copy.deepcopy(last.config)
+    last.config._attn_implementation = "eager"  # fused attention is faster, and returns no probabilities
+
+
+def run_swin(model: SwinModel, pixels_B3HW: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cells of the last stage after the final norm, row by row [B, T, D], and their attention [B, N, T, T].
+
+    Call `tell_last_attention` before. The last stage is one window, so that its windows are the images.
+    """
+    states, size = model.embeddings(pixels_B3HW)
+    attention = states
+    for stage in model.encoder.layers:
+        states, _, attention = stage(states, size)
+        if stage.downsample is not None:
+            size = ((size[0] + 1) // 2, (size[1] + 1) // 2)
+    return model.layernorm(states), attention
 
 
 def _random_model(weights: str, options: SwinOptions) -> tuple[SwinModel, dict[str, str]]:

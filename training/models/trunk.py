@@ -5,7 +5,6 @@ Its last stage is one window, so that there every cell attends to every other.
 Axes: I images, H W pixels, R cells, D feature_dim, N attention heads.
 """
 
-import copy
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,7 +12,15 @@ import torch
 from torch import Tensor, nn
 from transformers import SwinConfig, SwinModel
 
-from detectors.swin import IMAGENET_MEANS, IMAGENET_STDS, SwinDetector, SwinOptions, load_swin
+from detectors.swin import (
+    IMAGENET_MEANS,
+    IMAGENET_STDS,
+    SwinDetector,
+    SwinOptions,
+    load_swin,
+    run_swin,
+    tell_last_attention,
+)
 from detectors.weights import WeightsError
 from training.models.initialization import INITIAL_STD
 
@@ -82,11 +89,7 @@ class Trunk(nn.Module):
         )
         self.swin = SwinModel(config, add_pooling_layer=False)
         self.swin.set_attn_implementation("sdpa")
-        # Only plain attention returns its probabilities, and only those of the last layer are asked for.
-        stages: Any = self.swin.encoder.layers
-        last = stages[-1].blocks[-1].attention
-        last.config = copy.deepcopy(last.config)
-        last.config._attn_implementation = "eager"
+        tell_last_attention(self.swin)
 
     def forward(self, pixels_I3HW: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features of the last stage's cells, row by row [I, R, D], and their attention [I, N, R, R].
@@ -98,13 +101,7 @@ class Trunk(nn.Module):
             scaled_I3HW = pixels_I3HW.to(self.swin.layernorm.weight.dtype) / 255
             means, stds = (scaled_I3HW.new_tensor(each).view(3, 1, 1) for each in (IMAGENET_MEANS, IMAGENET_STDS))
             scaled_I3HW = (scaled_I3HW - means) / stds
-        states, size = self.swin.embeddings(scaled_I3HW)
-        attention = states
-        for stage in self.swin.encoder.layers:
-            states, _, attention = stage(states, size)
-            if stage.downsample is not None:
-                size = (size[0] // 2, size[1] // 2)
-        return self.swin.layernorm(states), attention
+        return run_swin(self.swin, scaled_I3HW)
 
     def begin_with(self, swin: SwinModel, *, source: str) -> None:
         """The weights are those of a published Swin.
