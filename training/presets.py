@@ -318,6 +318,8 @@ TOY_VISUAL_PARSING = replace(
     encoder=VisualParserShape(
         hidden_size=64, intermediate_size=128, num_heads=4, num_layers=3, max_positions=96, num_segments=3,
         initial_std=0.07,
+        dropout=0.0,
+        attention_dropout=0.0,
         feature_dim=64,
         trunk=TrunkShape(
             image_size=48, embed_dim=32, depths=(2, 2), num_heads=(2, 4), window_size=6, drop_path=0.0,
@@ -327,7 +329,7 @@ TOY_VISUAL_PARSING = replace(
     batches=replace(VISUAL_PARSING.batches, max_pieces=24),
     sources=("coco-captions", "visual-genome", "flickr30k-entities"),
     # A trunk as fast as the rest makes all visual tokens alike, which are then easily guessed.
-    optimization=Optimization(optimizer="adamw", learning_rate=1e-3, epsilon=1e-8, trunk_scale=0.3),
+    optimization=Optimization(optimizer="adamw", learning_rate=3e-3, epsilon=1e-8, trunk_scale=0.1),
     batch_size=16,
     num_steps=1500,
     precision="float32",
