@@ -51,7 +51,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "visual-parsing": Experiment(
         arms=visual_parsing.ARMS,
-        num_steps=1500,
+        num_steps=800,
         prepare=visual_parsing.prepare_trial,
         run_trial=visual_parsing.run_trial,
         train_base=visual_parsing.train_base,

@@ -39,7 +39,8 @@ ARMS: dict[str, str | None] = {"none": "no-mask", "random": "random", "attention
 HIDING = ("random", "attention", "block")
 """The arms that guess what was hidden; the first is what the others are compared with."""
 
-QUESTIONS = FinetuneOptions(num_steps=600, batch_size=64, learning_rate=1e-3)
+QUESTIONS = FinetuneOptions(num_steps=2000, batch_size=32, learning_rate=2e-3)
+"""With half of these steps, answers are nearly those that are given without a picture."""
 
 CAPTIONS = "flickr30k-entities"
 """Of these, in val, are the pairs that measurements are made on."""
