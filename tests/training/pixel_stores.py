@@ -1,6 +1,6 @@
 """Small pictures with sentences about them: files, regions that the sentences were aligned with, and grids."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,8 +33,9 @@ def pixel_stores(
     captions: int = 5,
     broken: Collection[int] = (),
     missing: Collection[int] = (),
+    more: Sequence[Spoken] = (),
 ) -> PixelStores:
-    """Return images of one color each, and what is said of them: captions and a question.
+    """Return images of one color each, and what is said of them: captions and a question, and whatever else is given.
 
     Image n is `n` in two digits. Of those that are broken the file is cut, of those that are missing there is none, nor
     a grid; one image more, `silent`, nobody speaks of.
@@ -83,6 +84,43 @@ def pixel_stores(
                     details={"question_id": str(number), "question_type": "what color", "answer_type": "other"},
                 )
             )
-    stored, spoken = join_stores(folder / "joined", [regions], [sentences])
+    stored, spoken = join_stores(folder / "joined", [regions], [[*sentences, *more]])
     make_store(folder / "grids", [grids], configuration=GRID, content="grid")
     return PixelStores(images=images, regions=stored, sentences=spoken, grids=folder / "grids")
+
+
+def of_other_tasks() -> list[Spoken]:
+    """Return statements about two of twelve images, hypotheses about one, and captions to find the last four by.
+
+    What is said of the last four is of val, all else of train.
+    """
+    said = []
+    for number in range(12):
+        color, other_color = (list(COLORS)[each % len(COLORS)] for each in (number, number + 1))
+        split = "train" if number < 8 else "val"
+        for pair, other in enumerate((number + 4, number + 1)):  # of the same color, and of another
+            said.append(
+                Spoken(
+                    text=f"both pictures are {color}",
+                    image_ids=[f"{number:02d}", f"{other % 12:02d}"],
+                    answers={("True", "False")[pair]: 1.0},
+                    source="nlvr2",
+                    split=split,
+                    details={"identifier": f"{split}-{number}-{pair}-0", "sentence_group": f"{split}-{number}-0"},
+                )
+            )
+        for label, guess in (("entailment", color), ("contradiction", other_color), ("neutral", "very here")):
+            said.append(
+                Spoken(
+                    text=f"the picture is {guess}",
+                    image_ids=[f"{number:02d}"],
+                    answers={label: 1.0},
+                    source="snli-ve",
+                    split=split,
+                    details={"pair_id": f"{number:02d}.jpg#0r1{label[0]}"},
+                )
+            )
+    for number, color in enumerate(COLORS, 8):
+        caption = f"a picture as {color} as can be"
+        said.append(Spoken(text=caption, image_ids=[f"{number:02d}"], source="coco-captions", split="val"))
+    return said

@@ -9,7 +9,7 @@ import torch
 from stores.errors import StoreError
 from stores.reading import open_store
 from tests.training.builders import SHAPE, TRUNK, VISUAL_PARSER
-from tests.training.pixel_stores import pixel_stores
+from tests.training.pixel_stores import of_other_tasks, pixel_stores
 from tests.training.test_loader import plain
 from training.batches import BatchMaker, BatchOptions
 from training.loader import Feed, PictureBatches
@@ -215,6 +215,17 @@ def test_a_broken_image_is_skipped_and_named_whoever_reads_it(tmp_path, tokenize
     for (batch,) in here:
         assert len(batch) == 24
         assert {"04", "09"}.isdisjoint(batch.image_ids)
+
+
+def test_a_statement_about_two_images_is_skipped_whichever_of_them_is_broken(tmp_path, tokenizer):
+    stores = pixel_stores(tmp_path / "stores", broken=(4,), more=of_other_tasks())
+    with JoinedShards(Pictures([str(stores.images)], TRUNK), stores.sentences) as shards:
+        numbers = shards.select(sources=["nlvr2"], num_images=2)
+        order = TrainingOrder(sentences=numbers, lengths=shards.lengths[numbers], batch_size=24, seed=0)
+        (batch,) = PictureBatches(BatchMaker(shards, tokenizer, BatchOptions()), order, [np.arange(24)])[0]
+    assert [each.split(":")[0] for each in batch.skipped_images] == ["04"]
+    assert (len(batch), len(set(batch.sentence_ids))) == (48, 20)  # two name it first, and two second
+    assert "04" not in batch.image_ids
 
 
 def test_a_step_of_broken_images_alone_is_refused(tmp_path, tokenizer):

@@ -1,5 +1,6 @@
 """Runs of a visual parser, from files and from stored cells: trained, gone on with, fine-tuned, measured, exported."""
 
+import csv
 import json
 import os
 from dataclasses import replace
@@ -14,7 +15,8 @@ from tests.stores.builders import make_grid, make_store
 from tests.training.builders import TRUNK
 from tests.training.joined_stores import Spoken, join_stores, make_image
 from tests.training.learnable_runs import curve
-from tests.training.pixel_stores import GRID, PixelStores, pixel_stores
+from tests.training.pixel_stores import GRID, PixelStores, of_other_tasks, pixel_stores
+from training.batches import BatchMaker, BatchOptions
 from training.evaluate_command import EvaluateCommand
 from training.export_command import ExportCommand
 from training.finetune import FinetuneOptions, prepare_finetuning
@@ -55,7 +57,7 @@ PRESET = replace(
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
-    return pixel_stores(tmp_path_factory.mktemp("pixels"))
+    return pixel_stores(tmp_path_factory.mktemp("pixels"), more=of_other_tasks())
 
 
 @pytest.fixture(scope="module")
@@ -169,51 +171,86 @@ def test_pixels_have_no_features_to_guess(stores, tmp_path):
         begin(stores, tmp_path / "run", preset)
 
 
-def test_a_task_is_learnt_and_scored_on_pixels(stores, pretrained, tmp_path):
-    images = (str(stores.images),)
-    options = FinetuneOptions(variant="visual-parsing", batch_size=4, num_steps=4)
-    run = prepare_finetuning(
-        "vqa-v2", pretrained, sentences=stores.sentences, images=images, out=tmp_path / "run", options=options
-    )
-    assert run.recipe.optimization.step_at == (0.65, 0.75)
-    assert run.recipe.optimization.trunk_scale == 0.3
+def of_task(stores, start, out, task, *, num_steps):
+    options = FinetuneOptions(variant="visual-parsing", batch_size=4, num_steps=num_steps)
+    given = {"sentences": stores.sentences, "images": (str(stores.images),)}
+    run = prepare_finetuning(task, start, out=out, options=options, **given)
+    train_run(TrainTask(run=run.folder, start_from=start, loader_workers=0, log_every=1, **given), Place())
+    return run
+
+
+def evaluate(stores, run, **changes):
+    given = {"sentences": stores.sentences, "images": (str(stores.images),), "device": "cpu"}
+    return EvaluateCommand(source=run.folder, **given | changes).run()
+
+
+def read_submission(path):
+    """Return the answers by the names that questions have for their servers."""
+    if path.suffix == ".csv":
+        return dict(csv.reader(path.open()))
+    rows = json.loads(path.read_text())
+    name, answer = ("pairID", "prediction") if "pairID" in rows[0] else ("question_id", "answer")
+    return {str(row[name]): row[answer] for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("task", "file", "named", "falls"),
+    [
+        ("vqa-v2", "json", "question_id", (0.65, 0.75)),
+        ("nlvr2", "csv", "identifier", (0.75, 0.8125, 0.875, 0.9375, 0.975, 0.9875)),
+        ("snli-ve", "json", "pair_id", (0.6, 0.8, 0.92)),
+    ],
+)
+def test_a_task_is_learnt_and_scored_on_pixels(stores, pretrained, tmp_path, task, file, named, falls):
+    """What goes to the task's server is the best answer of every sentence alone, with its image or its two."""
+    run = of_task(stores, pretrained, tmp_path / "run", task, num_steps=4)
+    assert (run.recipe.optimization.step_at, run.recipe.optimization.trunk_scale) == (falls, 0.3)
     assert run.recipe.batches.mask_tokens is None
-    task = TrainTask(run=run.folder, sentences=stores.sentences, images=images, start_from=pretrained, loader_workers=0)
-    train_run(task, Place())
-    scores = EvaluateCommand(source=run.folder, sentences=stores.sentences, images=images, device="cpu").run()
-    assert scores["accuracy"]["of"] == 3
+    (_, begun), (_, model) = load_model(pretrained), load_model(run.folder)
+    patches = "trunk.swin.embeddings.patch_embeddings.projection.weight"
+    assert not torch.equal(model.encoder.get_parameter(patches), begun.encoder.get_parameter(patches))
+    images = (str(stores.images),)
+    with open_shards(run.recipe.encoder, regions=None, images=images, sentences=stores.sentences) as shards:
+        numbers = shards.select(splits=["val"], sources=[task], num_images=2 if task == "nlvr2" else 1)
+        maker = BatchMaker(shards, run.tokenizer, BatchOptions(max_pieces=24))
+        with torch.inference_mode():
+            together, *alone = (
+                model.question_answering.scores(model.encode(maker.make(some))) for some in (numbers, *numbers[:, None])
+            )
+        asked = [shards.sentences.read(*shards.place(number)).sentence for number in numbers]
+    torch.testing.assert_close(together, torch.cat(alone))
+    assert len(together.unique(dim=0)) == len(asked) == {"vqa-v2": 3, "nlvr2": 8, "snli-ve": 12}[task]
+    assert evaluate(stores, run)["accuracy"]["of"] == len(asked)
+    best = [run.answers.answers[int(scores_1A.argmax())] for scores_1A in alone]
+    expected = {each.details[named]: answer for each, answer in zip(asked, best, strict=True)}
+    assert read_submission(run.folder / f"submission-{task}-val.{file}") == expected
     with pytest.raises(ValueError, match="the encoder takes pixels, expected --images"):
-        EvaluateCommand(source=run.folder, sentences=stores.sentences, regions=stores.regions, device="cpu").run()
+        evaluate(stores, run, images=(), regions=stores.regions)
 
 
 def test_retrieval_begins_with_matching_and_parses_each_image_once(stores, pretrained, tmp_path):
-    images = (str(stores.images),)
-    options = FinetuneOptions(variant="visual-parsing", batch_size=4, num_steps=1)
-    run = prepare_finetuning(
-        "retrieval", pretrained, sentences=stores.sentences, images=images, out=tmp_path / "run", options=options
-    )
+    run = of_task(stores, pretrained, tmp_path / "run", "retrieval", num_steps=1)
     assert (run.recipe.optimization.step_at, run.recipe.optimization.step_factor) == ((0.5,), 0.5)
-    task = TrainTask(run=run.folder, sentences=stores.sentences, images=images, start_from=pretrained, loader_workers=0)
-    _, before = load_model(pretrained)
-    heads = []
-    train_run(task, Place(), lambda report: heads.append(report.learning_rate))
-    _, model = load_model(run.folder)
-    assert heads == [0.0]  # the warm-up's first step
+    (_, before), (_, model) = load_model(pretrained), load_model(run.folder)
+    assert curve(run.folder)[0]["learning_rate"] == 0.0  # the warm-up's first step
     torch.testing.assert_close(model.matching.decoder.weight, before.matching.decoder.weight)
+    found = evaluate(stores, run)["coco-captions"]
+    assert (found["image_retrieval"]["mean_rank"]["of"], found["text_retrieval"]["mean_rank"]["of"]) == (4, 4)
+    images = (str(stores.images),)
     with open_shards(run.recipe.encoder, regions=None, images=images, sentences=stores.sentences) as shards:
-        numbers = shards.select(sources=["coco-captions"])[[0, 7, 31]]
+        numbers = shards.select(sources=["coco-captions"], splits=["val"])
         subject = Subject(
-            run=run, model=model, shards=shards, numbers=numbers, task_name="retrieval", split="train",
+            run=run, model=model, shards=shards, numbers=numbers, task_name="retrieval", split="val",
             out=tmp_path, device="cpu",
         )  # fmt: skip
-        texts = read_texts(shards, run.tokenizer, numbers, max_pieces=16)
+        texts = read_texts(shards, run.tokenizer, numbers, max_pieces=24)
         shown = read_images(shards, numbers)
-        of_text, of_image = torch.tensor([0, 1, 2, 0]), torch.tensor([0, 0, 1, 2])
+        of_text, of_image = (each.flatten() for each in torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij"))
         score = scorer_of(subject)
-        torch.testing.assert_close(
-            score(pair_up(texts, parsed(subject, shown), of_text, of_image)),
-            score(pair_up(texts, shown, of_text, of_image)),
-        )
+        scores = score(pair_up(texts, shown, of_text, of_image))
+        torch.testing.assert_close(score(pair_up(texts, parsed(subject, shown), of_text, of_image)), scores)
+    ranks = (scores.view(4, 4) >= scores.view(4, 4).diagonal()[:, None]).sum(1)
+    assert found["image_retrieval"]["mean_rank"]["value"] == pytest.approx(ranks.double().mean().item())
 
 
 def test_a_parser_goes_out_and_comes_back_as_it_was(stores, pretrained, tmp_path):
