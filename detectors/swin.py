@@ -168,6 +168,9 @@ def _random_model(weights: str, options: SwinOptions) -> tuple[SwinModel, dict[s
 def _published_model(weights: str) -> tuple[SwinModel, dict[str, str]]:
     folder = Path(weights)
     try:
+        kind = SwinConfig.get_config_dict(weights)[0].get("model_type", "swin")
+        if kind != "swin":
+            raise WeightsError(f"weights {weights!r}: config.json says model_type {kind!r}, expected 'swin'")
         loaded: Any = SwinModel.from_pretrained(
             weights,
             add_pooling_layer=False,

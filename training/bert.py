@@ -18,6 +18,7 @@ from training.model import Model
 from training.models.layers import NORM_EPSILON
 from training.models.single_stream import SingleStreamShape
 from training.models.two_stream import TwoStreamShape
+from training.models.visual_parser import VisualParserShape
 from training.published_weights import (
     BERT_LAYER,
     Published,
@@ -65,9 +66,9 @@ def begin_with_bert(bert: Published, model: Model, tokenizer: TextTokenizer) -> 
 def bert_state(bert: Published, model: Model, tokenizer: TextTokenizer) -> dict[str, Tensor]:
     """Return the weights of `model` that BERT has: tables of words, positions and segments, text layers, pooler.
 
-    A single-stream encoder's layers are all of BERT's, a two-stream encoder's text layers the first of them, as in
-    LXMERT's public code. BERT has two segments; a third, as VL-BERT has it, is a copy of the second. The head of masked
-    words is BERT's, too, where both have one.
+    A single-stream encoder's layers are all of BERT's. A two-stream encoder's text layers are the first of them, as in
+    LXMERT's public code; so are a visual parser's, of which its paper's ablations have three. BERT has two segments; a
+    third, as VL-BERT has it, is a copy of the second. The head of masked words is BERT's, too, where both have one.
 
     Args:
         model: may be without content, on the device "meta".
@@ -84,7 +85,7 @@ def bert_state(bert: Published, model: Model, tokenizer: TextTokenizer) -> dict[
     _require_heads(bert, found, shape.num_heads)
     layers = len({name.split(".")[2] for name in found if name.startswith("encoder.layer.")})
     wanted = shape.num_text_layers if isinstance(shape, TwoStreamShape) else shape.num_layers
-    if layers < wanted or (layers > wanted and isinstance(shape, SingleStreamShape)):
+    if layers < wanted or (layers > wanted and not isinstance(shape, TwoStreamShape | VisualParserShape)):
         raise DataError(f"{bert.path}: {layers} layers, expected {wanted} as the encoder has")
     if _SEGMENTS in found and found[_SEGMENTS].shape[:1] == (2,) and shape.num_segments > 2:
         found[_SEGMENTS] = found[_SEGMENTS][[0] + [1] * (shape.num_segments - 1)]

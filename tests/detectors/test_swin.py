@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import SwinConfig, SwinForImageClassification, SwinModel, ViTImageProcessorPil
+from transformers import BertConfig, SwinConfig, SwinForImageClassification, SwinModel, ViTImageProcessorPil
 
 from detectors.images import decode_image
 from detectors.precision import Precision
@@ -217,6 +217,12 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(WeightsError, match="incomplete metadata, file not fully covered"):
         load_swin(weights, SwinOptions(image_size=224), CPU)
+
+
+def test_a_folder_of_another_kind_of_model_is_refused(tmp_path: Path) -> None:
+    BertConfig().save_pretrained(tmp_path)
+    with pytest.raises(WeightsError, match=r"config\.json says model_type 'bert', expected 'swin'"):
+        load_swin(str(tmp_path), SwinOptions(image_size=224), CPU)
 
 
 @pytest.mark.parametrize("weights", ["random:", "random:x", "random:-1"])

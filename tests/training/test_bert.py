@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, BertConfig, BertForPreTraining, BertMode
 
 from annotations.drops import DataError
 from stores.errors import StoreError
-from tests.training.builders import SHAPE, SINGLE_STREAM, SIZES, make_batch
+from tests.training.builders import SHAPE, SINGLE_STREAM, SIZES, VISUAL_PARSER, make_batch
 from tests.training.learnable_runs import curve, learnable_stores, tiny_preset, train
 from tests.training.malice import Malice
 from training.bert import begin_with_bert, bert_state, export_bert
@@ -20,15 +20,16 @@ from training.checkpoints import latest_checkpoint, read_tensors
 from training.model import Model, build_new
 from training.objectives.catalog import NO_OBJECTIVES, Objectives
 from training.objectives.masked_words import MaskedWordsOptions
+from training.presets import find_preset
 from training.pretrain import Overrides, prepare
-from training.published_weights import read_published
+from training.published_weights import Published, read_published
 from training.runs import open_run
-from training.tokenizer import train_tokenizer
+from training.tokenizer import load_tokenizer, train_tokenizer
 from training.worker import TrainTask
 
 TOKENIZER = train_tokenizer(["a red cube", "a green ball"], vocab_size=30)
 PIECES = TOKENIZER.vocab_size
-SINGLE, TWO = (replace(shape, vocab_size=PIECES) for shape in (SINGLE_STREAM, SHAPE))
+SINGLE, TWO, PARSER = (replace(shape, vocab_size=PIECES) for shape in (SINGLE_STREAM, SHAPE, VISUAL_PARSER))
 WORDS = replace(NO_OBJECTIVES, masked_words=MaskedWordsOptions())
 
 
@@ -164,6 +165,22 @@ def test_it_is_known_on_a_model_without_content_whether_bert_fits(folder):
     assert all(torch.equal(tensor, begun(folder).state_dict()[name]) for name, tensor in state.items())
 
 
+@pytest.mark.parametrize("name", ["uniter", "visual-parsing", "visual-parsing-small"])
+def test_bert_base_fits_the_presets_that_are_to_begin_with_it(name, tmp_path):
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *map(str, range(30517))]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces))
+    shape = find_preset(name).encoder
+    with torch.device("meta"):
+        model = Model(shape, find_preset(name).objectives, replace(SIZES, **sizes_of(shape)))
+        base = Published(path=tmp_path / "file", config=None, tensors=BertModel(BertConfig()).state_dict())
+    found = bert_state(base, model, load_tokenizer(str(tmp_path / "vocab.txt")))
+    assert {name for name in model.state_dict() if name.startswith("encoder.layers.")} <= found.keys()
+
+
+def sizes_of(shape):
+    return {name: getattr(shape, name) for name in ("hidden_size", "vocab_size", "feature_dim")}
+
+
 # What does not fit
 
 
@@ -178,6 +195,8 @@ def test_it_is_known_on_a_model_without_content_whether_bert_fits(folder):
         (SINGLE, {"num_hidden_layers": 1}, "1 layers, expected 2 as the encoder has"),
         (SINGLE, {"num_hidden_layers": 3}, "3 layers, expected 2 as the encoder has"),
         (TWO, {"num_hidden_layers": 1}, "1 layers, expected 2 as the encoder has"),
+        (PARSER, {"num_hidden_layers": 1}, "1 layers, expected 2 as the encoder has"),
+        (PARSER, {"hidden_size": 16}, rf"of another shape: embeddings\.word_embeddings\.weight \[{PIECES}, 16\]"),
         (SINGLE, {"num_attention_heads": 4}, r"config\.json: 4 heads, expected 2 as the encoder has"),
         (SINGLE, {"hidden_act": "relu"}, r"config\.json: hidden_act 'relu', expected 'gelu'"),
         (SINGLE, {"layer_norm_eps": 1e-5}, r"config\.json: layer_norm_eps 1e-05, expected 1e-12"),

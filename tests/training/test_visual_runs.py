@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from annotations.drops import DataError
+from detectors.weights import WeightsError
 from stores.errors import StoreError
 from tests.stores.builders import make_grid, make_store
 from tests.training.builders import TRUNK
 from tests.training.joined_stores import Spoken, join_stores, make_image
 from tests.training.learnable_runs import curve
 from tests.training.pixel_stores import GRID, PixelStores, of_other_tasks, pixel_stores
+from tests.training.test_bert import bert_like
 from training.batches import BatchMaker, BatchOptions
 from training.evaluate_command import EvaluateCommand
 from training.export_command import ExportCommand
@@ -27,11 +30,12 @@ from training.optimizers import Optimization
 from training.presets import find_preset
 from training.pretrain import Overrides, prepare
 from training.progress import read_skipped
+from training.runs import open_run
 from training.shards import open_shards
 from training.targets import TargetOptions
 from training.tasks.measure import Subject
 from training.tasks.pairing import pair_up, parsed, read_images, read_texts, scorer_of
-from training.weights import load_model
+from training.weights import build_model, load_model
 from training.worker import Place, TrainTask, train_run
 
 COCO = Path(os.environ.get("VINCULUM_TEST_DATA", "../shared/data")) / "coco"
@@ -69,7 +73,8 @@ def pretrained(stores, tmp_path_factory):
 
 def begin(stores, out, preset=PRESET, **more):
     given = {"regions": stores.grids} if more.pop("grids", False) else {"images": (str(stores.images),)}
-    overrides = Overrides(sources=more.pop("sources", ("coco-captions",)), trunk=more.get("trunk"))
+    begins = {name: more.get(name) for name in ("init", "trunk")}
+    overrides = Overrides(sources=more.pop("sources", ("coco-captions",)), **begins)
     prepare(preset, sentences=stores.sentences, out=out, overrides=overrides, **given)
     options = {"loader_workers": 0, "log_every": 1, "checkpoint_every": 3, **more}
     return TrainTask(run=out, sentences=stores.sentences, **given, **options)
@@ -267,24 +272,114 @@ def test_a_parser_goes_out_and_comes_back_as_it_was(stores, pretrained, tmp_path
         assert torch.equal(model.encode(batch).regions, back.encode(batch).regions)
 
 
-def test_a_published_swin_begins_a_run_and_is_noted(stores, tmp_path):
-    shape = replace(
-        TRUNK, image_size=224, embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 2), window_size=7, drop_path=0.0
-    )
+SWIN = replace(
+    TRUNK, image_size=224, embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 2), window_size=7, drop_path=0.0
+)
+WITH_SWIN = replace(
+    PRESET,
+    encoder=replace(PRESET.encoder, feature_dim=32, trunk=replace(SWIN, embed_dim=4, num_heads=(1, 1, 1, 1))),
+)
+"""Its own trunk has other sizes."""
+
+BERT_LAYER = {
+    "self_attention.attention.query_key_value": [f"attention.self.{name}" for name in ("query", "key", "value")],
+    "self_attention.output.dense": ["attention.output.dense"],
+    "self_attention.output.norm": ["attention.output.LayerNorm"],
+    "feed_forward.dense": ["intermediate.dense"],
+    "feed_forward.output.dense": ["output.dense"],
+    "feed_forward.output.norm": ["output.LayerNorm"],
+}
+
+
+def save_swin(folder):
     torch.manual_seed(5)
-    Trunk(shape).swin.save_pretrained(tmp_path / "swin")
-    trunk = replace(shape, embed_dim=4, num_heads=(1, 1, 1, 1))
-    preset = replace(PRESET, encoder=replace(PRESET.encoder, feature_dim=32, trunk=trunk), num_steps=1)
-    task = begin(stores, tmp_path / "run", preset, trunk=str(tmp_path / "swin"))
+    swin = Trunk(SWIN).swin
+    swin.save_pretrained(folder)
+    return swin
+
+
+def same(found, expected):
+    return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_published_swin_begins_a_run_and_is_noted(stores, tmp_path):
+    swin = save_swin(tmp_path / "swin")
+    task = begin(stores, tmp_path / "run", replace(WITH_SWIN, num_steps=1), trunk=str(tmp_path / "swin"))
+    train_run(task, Place())  # the first step of a warm-up has a rate of 0
+    run, model = load_model(task.run)
+    assert run.recipe.encoder.trunk == SWIN  # sizes are the weights'
+    assert len(run.recipe.data["trunk"]) == 64
+    assert same(model.encoder.trunk.swin.state_dict(), swin.state_dict())
+    assert np.isfinite(curve(task.run)[0]["loss"])
+
+
+@pytest.mark.parametrize("beside_swin", [False, True])
+def test_a_published_bert_begins_layers_and_words_and_the_rest_is_as_it_was(stores, tmp_path, beside_swin):
+    """The first of its layers are taken; bit for bit, as are those of a Swin beside it."""
+    swin = save_swin(tmp_path / "swin")
+    preset = replace(WITH_SWIN if beside_swin else PRESET, num_steps=1)
+    trunk = {"trunk": str(tmp_path / "swin")} if beside_swin else {}
+    plain = open_run(begin(stores, tmp_path / "plain", preset, **trunk).run)
+    bert = bert_like(plain.recipe.encoder, num_hidden_layers=3)
+    bert.save_pretrained(tmp_path / "bert")
+    plain.tokenizer.save(tmp_path / "bert")
+    task = begin(stores, tmp_path / "run", preset, init=str(tmp_path / "bert"), **trunk)
     train_run(task, Place())
     run, model = load_model(task.run)
-    assert run.recipe.encoder.trunk == shape  # sizes are the weights'
-    assert len(run.recipe.data["trunk"]) == 64
-    torch.manual_seed(5)
-    expected = Trunk(shape).swin.embeddings.patch_embeddings.projection.weight
-    # The first step of a warm-up has a rate of 0.
-    assert torch.equal(model.encoder.trunk.swin.embeddings.patch_embeddings.projection.weight, expected)
-    assert np.isfinite(curve(task.run)[0]["loss"])
+    encoder, new = model.encoder, build_model(run).encoder
+    assert run.recipe.data.keys() == {"images", "sentences", "init", *trunk}
+    assert len(encoder.layers) == 2
+    for layer, theirs in zip(encoder.layers, bert.encoder.layer, strict=False):
+        expected = {
+            f"{name}.{kind}": torch.cat([theirs.get_parameter(f"{part}.{kind}") for part in parts])
+            for name, parts in BERT_LAYER.items()
+            for kind in ("weight", "bias")
+        }
+        assert same(layer.state_dict(), expected)
+    words, theirs = encoder.text_embedding, bert.embeddings
+    assert torch.equal(words.word.weight, theirs.word_embeddings.weight)
+    assert torch.equal(words.position.weight, theirs.position_embeddings.weight)
+    assert torch.equal(words.segment.weight, theirs.token_type_embeddings.weight)
+    assert same(words.norm.state_dict(), theirs.LayerNorm.state_dict())
+    assert same(encoder.pooler.state_dict(), bert.pooler.dense.state_dict())
+    assert same(encoder.trunk.state_dict(), new.trunk.state_dict()) != beside_swin
+    assert same(encoder.trunk.swin.state_dict(), swin.state_dict()) == beside_swin
+    assert same(encoder.token.state_dict(), new.token.state_dict())
+    assert torch.equal(encoder.blank, new.blank)
+
+
+@pytest.mark.parametrize(
+    ("preset", "begins", "error", "message"),
+    [
+        (PRESET, {"trunk": "swin"}, WeightsError, "are for images of 224 pixels, image_size is 48; expected the same"),
+        (WITH_SWIN, {"trunk": "bert"}, WeightsError, "config.json says model_type 'bert', expected 'swin'"),
+        (WITH_SWIN, {"init": "swin"}, DataError, "model_type 'swin', expected 'bert'"),
+        (
+            PRESET,
+            {"init": "wide"},
+            DataError,
+            r"not the BERT that this encoder could begin with; .*\[\d+, 32\] instead",
+        ),
+        (PRESET, {"init": "low"}, DataError, "1 layers, expected 2 as the encoder has"),
+        (
+            PRESET,
+            {"trunk": "swin", "grids": True},
+            ValueError,
+            "the encoder has none, expected a visual parser and --im",
+        ),
+    ],
+)
+def test_published_weights_that_do_not_fit_end_it_before_anything_begins(
+    stores, pretrained, tmp_path, preset, begins, error, message
+):
+    save_swin(tmp_path / "swin")
+    run = open_run(pretrained)
+    for name, changes in (("bert", {}), ("wide", {"hidden_size": 32}), ("low", {"num_hidden_layers": 1})):
+        bert_like(run.recipe.encoder, **changes).save_pretrained(tmp_path / name)
+    given = {name: each if each is True else str(tmp_path / each) for name, each in begins.items()}
+    with pytest.raises(error, match=message):
+        begin(stores, tmp_path / "run", preset, **given)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.skipif(not COCO.exists(), reason=f"no {COCO}; set VINCULUM_TEST_DATA")
