@@ -28,6 +28,18 @@ def pairwise_iou(boxes_xyxy: ArrayLike, other_boxes_xyxy: ArrayLike, *, plus_one
     return iou(boxes, others, plus_one=plus_one)
 
 
+def pairwise_share(boxes_xyxy: ArrayLike, other_boxes_xyxy: ArrayLike) -> NDArray[np.float64]:
+    """Return float64 [N, M]; intersection over the smaller of the two, of N boxes with M others, 0 where one is empty.
+
+    A box that lies within the other has 1, whatever the sizes of both.
+    """
+    boxes = _boxes("boxes_xyxy", boxes_xyxy)[:, None]  # [N, 1, 4]
+    others = _boxes("other_boxes_xyxy", other_boxes_xyxy)[None]  # [1, M, 4]
+    shared = _overlap(boxes, others, 0, 0.0) * _overlap(boxes, others, 1, 0.0)
+    smaller = np.minimum(_area(boxes, 0.0), _area(others, 0.0))
+    return np.divide(shared, smaller, out=np.zeros_like(shared), where=smaller > 0)
+
+
 def iou(boxes: NDArray[Real], others: NDArray[Real], *, plus_one: bool = False) -> NDArray[Real]:
     """Return [...]; intersection over union of boxes [..., 4] with others [..., 4], broadcast, in their precision."""
     last = 1.0 if plus_one else 0.0

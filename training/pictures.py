@@ -13,10 +13,12 @@ from PIL import Image, ImageEnhance
 from torch import Tensor
 
 from detectors.images import ImageError, decode_image
+from detectors.records import DecodedImage
 from detectors.square_input import squeezed
 from stores.errors import StoreError
 from stores.image_bytes import read_source
 from stores.image_listing import list_images
+from stores.image_sources import ImageSource
 from stores.manifest import fingerprint
 from training.models.trunk import TrunkShape
 
@@ -80,20 +82,27 @@ class Pictures:
         Raises:
             BrokenImageError: it gives no picture.
         """
-        source = self._sources[image_id]
-        try:
-            image = decode_image(image_id, read_source(source))
-        except (ImageError, OSError) as error:
-            raise BrokenImageError(image_id, source.location, str(error)) from error
+        image = self._decode(image_id)
         if augmentation is None or draw is None:
             pixels: Tensor = squeezed(image, self.trunk.image_size).model_input
             return pixels
         return augmented(image.pixels_rgb, self.trunk.image_size, augmentation, draw)
 
     def size(self, image_id: str) -> tuple[int, int]:
-        """Return width and height of the image, turned as its EXIF says."""
-        image = decode_image(image_id, read_source(self._sources[image_id]))
+        """Return width and height of the image, turned as its EXIF says; errors are those of `read`."""
+        image = self._decode(image_id)
         return image.width, image.height
+
+    def source(self, image_id: str) -> ImageSource:
+        """Return where the image is."""
+        return self._sources[image_id]
+
+    def _decode(self, image_id: str) -> DecodedImage:
+        source = self._sources[image_id]
+        try:
+            return decode_image(image_id, read_source(source))
+        except (ImageError, OSError) as error:
+            raise BrokenImageError(image_id, source.location, str(error)) from error
 
 
 def augmented(

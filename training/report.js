@@ -2,8 +2,11 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const ALIGNMENT = "alignment";
 const MEAN = 0; // where heads are chosen from, that of all together
 const NAMED = 2;
-const LEAST_SCALE = 0.1; // weights that are all alike stay pale
+const LEAST_SCALE = data.grid ? Math.min(0.1, 4 / (data.grid[0] * data.grid[1])) : 0.1; // weights that are all alike stay pale
 const WHOLE = 0.995; // of attention, from where on it is not told how much goes elsewhere
+
+// What words look at, and what of it is gold.
+const [THING, THINGS, SHOWING, OVERLAP] = data.grid ? ["cell", "cells", "gold cell", "overlap"] : ["region", "regions", "covering region", "IoU"];
 
 // What every run shows of all sentences: `layer` counts from 1 or is the alignment decoder's, `head` too, 0 is the mean.
 const choices = data.runs.map(() => ({ layer: 0, head: MEAN }));
@@ -93,7 +96,7 @@ function strongest(weights) {
 // Names.
 
 function called(region) {
-  return `${region.attribute} ${region.name}`.trim() || "region";
+  return `${region.attribute} ${region.name}`.trim() || THING;
 }
 
 // Return words as they stand in their sentence, phrase by phrase.
@@ -175,7 +178,7 @@ function spoken(card) {
 
 function regionChoice(card) {
   const { sentence } = card;
-  const label = make("label", "of-region", "or a region: ");
+  const label = make("label", "of-region", `or a ${THING}: `);
   const choice = make("select");
   const none = choice.appendChild(make("option", "", "–"));
   none.value = "";
@@ -287,7 +290,7 @@ function runBand(card, name, run) {
 
 function build(card) {
   const { sentence } = card;
-  const element = make("article", "sentence");
+  const element = make("article", data.grid ? "sentence on-cells" : "sentence");
   element.dataset.id = sentence.id;
   const meta = make("div", "meta");
   meta.append(make("span", "badge", sentence.source), make("span", "badge", sentence.split), make("span", "name", sentence.id), regionChoice(card));
@@ -364,9 +367,9 @@ function aim(card, region) {
   if (card.aimed === region) return;
   card.aimed = region;
   card.element.querySelectorAll(".aimed").forEach((each) => each.remove());
-  card.element.querySelectorAll("th.traced").forEach((each) => each.classList.remove("traced"));
+  card.element.querySelectorAll(".map .traced").forEach((each) => each.classList.remove("traced"));
   const outlined = [...new Set([region, card.region])].filter((each) => each !== null);
-  for (const each of outlined) card.element.querySelectorAll(`.map thead [data-region="${each}"]`).forEach((column) => column.classList.add("traced"));
+  for (const each of outlined) card.element.querySelectorAll(`.map :is(thead, .cells) [data-region="${each}"]`).forEach((column) => column.classList.add("traced"));
   if (region === null) return;
   for (const frame of card.element.querySelectorAll(".photo")) {
     const box = make("div", "box aimed");
@@ -382,13 +385,13 @@ function verdict(word, top) {
   return word.covers.length && top !== null ? word.covers.includes(top) : null;
 }
 
-function verdictCell(word, top) {
-  const cell = make("td", "verdict");
+function verdictCell(word, top, tag = "td") {
+  const cell = make(tag, "verdict");
   if (!word.points) return cell;
   const [mark, kind, told] = {
-    true: ["✓", "right", "the strongest region covers the gold box"],
-    false: ["✗", "wrong", "the strongest region does not cover the gold box"],
-    null: ["–", "nothing", top === null ? "cut off" : "no region covers the gold box"],
+    true: ["✓", "right", `the strongest ${THING} covers the gold box`],
+    false: ["✗", "wrong", `the strongest ${THING} does not cover the gold box`],
+    null: ["–", "nothing", top === null ? "cut off" : `no ${THING} covers the gold box`],
   }[verdict(word, top)];
   cell.textContent = mark;
   cell.classList.add(kind);
@@ -443,6 +446,42 @@ function mapTable(sentence, rows, largest) {
   return table;
 }
 
+// Of cells each word has a map of its own, in the shape of the picture.
+function cellMaps(sentence, rows, largest) {
+  const maps = make("div", "map of-cells");
+  sentence.words.forEach((word, number) => {
+    const figure = maps.appendChild(make("figure", word.points ? "points" : ""));
+    figure.dataset.word = number;
+    const [row, says] = [rows[number], figure.appendChild(make("figcaption", "", word.says))];
+    const top = row && strongest(row);
+    says.title = word.says;
+    says.append(" ", verdictCell(word, top, "span"));
+    const cells = figure.appendChild(make("div", "cells"));
+    cells.style.gridTemplateColumns = `repeat(${data.grid[1]}, 1fr)`;
+    cells.style.aspectRatio = sentence.size.join(" / ");
+    if (!row) cells.classList.add("cut");
+    for (const region of row ? sentence.order : []) {
+      const cell = cells.appendChild(make("div"));
+      cell.dataset.region = region;
+      cell.style.background = heat(row[region], largest);
+      cell.title = `${called(sentence.regions[region])}: ${row[region].toFixed(3)}`;
+      if (word.covers.includes(region)) outlineCell(cell, word.covers, region);
+      cell.classList.toggle("top", top === region);
+    }
+    if (!row) cells.title = "beyond the run's limit of word pieces";
+  });
+  return maps;
+}
+
+function outlineCell(cell, covers, region) {
+  const columns = data.grid[1];
+  const isFirst = region % columns === 0;
+  const isLast = region % columns === columns - 1;
+  const sides = [[2, 0, isFirst ? null : region - 1], [-2, 0, isLast ? null : region + 1], [0, 2, region - columns], [0, -2, region + columns]];
+  cell.classList.add("covers");
+  cell.style.boxShadow = sides.filter(([, , other]) => !covers.includes(other)).map(([x, y]) => `inset ${x}px ${y}px 0 var(--gold)`).join(", ");
+}
+
 function count(sentence, rows) {
   const found = sentence.words.map((word, number) => verdict(word, rows[number] && strongest(rows[number]))).filter((each) => each !== null);
   return [found.filter(Boolean).length, found.length];
@@ -468,9 +507,9 @@ function drawMaps(card) {
       found.textContent = "";
       return;
     }
-    panel.querySelector(".chart").replaceChildren(mapTable(sentence, rows, largest));
+    panel.querySelector(".chart").replaceChildren((data.grid ? cellMaps : mapTable)(sentence, rows, largest));
     const [right, all] = count(sentence, rows);
-    found.replaceChildren(all ? `${right} of ${plural(all, "word")} find a covering region` : "no word has a covering region", scaleBar(largest));
+    found.replaceChildren(all ? `${right} of ${plural(all, "word")} find a ${SHOWING}` : `no word has a ${SHOWING}`, scaleBar(largest));
   });
 }
 
@@ -488,7 +527,7 @@ function show(card) {
     button.classList.toggle("lit", isLit(Number(button.dataset.word)));
     button.setAttribute("aria-pressed", isLit(Number(button.dataset.word)));
   });
-  card.element.querySelectorAll(".map tbody tr").forEach((line) => line.classList.toggle("lit", isLit(Number(line.dataset.word))));
+  card.element.querySelectorAll(".map [data-word]").forEach((line) => line.classList.toggle("lit", isLit(Number(line.dataset.word))));
   card.aimed = undefined;
   aim(card, null);
   const gold = goldOf(card);
@@ -539,8 +578,10 @@ function drawLook(card, panel, found, { gold, largest, why }) {
   line.replaceChildren();
   panel.classList.toggle("absent", !found);
   if (region === null) {
-    const drawn = light(frame, sentence.regions, found?.weights ?? [], goldBoxes(card, gold), sentence.size, largest);
-    if (!isGold) putTags(frame, sentence.regions, drawn.slice(-NAMED).reverse(), found?.weights ?? [], sentence.size);
+    const weights = found?.weights ?? [];
+    if (data.grid) warm(frame, sentence, weights, { largest, isGold });
+    const drawn = light(frame, sentence.regions, data.grid ? [] : weights, goldBoxes(card, gold), sentence.size, largest);
+    if (!isGold) putTags(frame, sentence.regions, drawn.slice(-NAMED).reverse(), weights, sentence.size);
   } else {
     light(frame, sentence.regions, [], goldBoxes(card, gold), sentence.size);
     const box = frame.appendChild(make("div", "box asked"));
@@ -550,6 +591,19 @@ function drawLook(card, panel, found, { gold, largest, why }) {
   if (isGold) told.textContent = tellGold(card, gold);
   else if (found) told.replaceChildren(...tellLook(card, panel.dataset.reading, found, gold));
   else told.textContent = why;
+}
+
+// Draws the cells that have more than an even share of a look, the strongest with an edge; or those that are gold.
+function warm(frame, { regions, size }, weights, { largest, isGold }) {
+  const even = isGold ? 0 : 1 / regions.length;
+  const top = isGold ? null : strongest(weights);
+  weights.forEach((weight, region) => {
+    const box = frame.appendChild(make("div", region === top ? "box region top" : "box region"));
+    box.dataset.region = region;
+    box.dataset.weight = weight;
+    box.style.setProperty("--rank", Math.min(Math.max((weight - even) / (largest - even), 0), 1));
+    put(box, regions[region].box, size);
+  });
 }
 
 function colouredWords(sentence, weights, largest) {
@@ -573,7 +627,8 @@ function colouredWords(sentence, weights, largest) {
 function tellGold({ sentence, words, region }, gold) {
   if (region !== null) return gold.length ? `It shows ${said(sentence, gold)}.` : "No word of this sentence means it.";
   if (!words.some((word) => sentence.words[word].points)) return "These words point at nothing.";
-  return gold.length ? `${plural(gold.length, "region shows", "regions show")} it: IoU ≥ ${data.covering_iou} with a gold box.` : `No region shows it: none has an IoU ≥ ${data.covering_iou} with a gold box.`;
+  const how = `${OVERLAP} ≥ ${data.covering} with a gold box`;
+  return gold.length ? `${plural(gold.length, `${THING} shows`, `${THINGS} show`)} it: ${how}.` : `No ${THING} shows it: none has an ${how}.`;
 }
 
 // Return what a look finds: its strongest, how much of it is on gold, and how much of attention it is.
@@ -589,7 +644,7 @@ function tellLook({ sentence, region }, kind, { weights, total }, gold) {
   }
   parts.push(`${name} ${weights[top].toFixed(2)}`);
   if (gold.length) parts.push(` · ${onGold(weights, gold).toFixed(2)} on gold`);
-  if (total < WHOLE) parts.push(` · ${percent(total)} of the ${kind} goes to ${region === null ? "regions" : "words"}`);
+  if (total < WHOLE) parts.push(` · ${percent(total)} of the ${kind} goes to ${region === null ? THINGS : "words"}`);
   return parts;
 }
 
@@ -604,7 +659,7 @@ function onGold(weights, gold) {
 // Every cell tells how much of a head's look is on gold; where there is no gold, how much is on one thing alone.
 function showHeads(card, gold) {
   const { sentence, region } = card;
-  const [things, thing] = region === null ? ["regions", "region"] : ["words", "word"];
+  const [things, thing] = region === null ? [THINGS, THING] : ["words", "word"];
   const of = region === null ? sentence.regions.length : sentence.words.length;
   const values = card.bands.map(({ cells }, run) => cells.map(({ choice }) => {
     const found = look(card, run, chosen(card.maps[run], choice));
@@ -635,7 +690,7 @@ function tell() {
     const [right, all] = [0, 1].map((part) => sum(counts.map((each) => each[part])));
     const item = make("li");
     item.append(runKey(run), make("span", "name", name), make("span", "soft", ` ${calledChoice(choices[run])}: `));
-    if (counts.length) item.append(make("b", "", `${right} of ${all}`), " words on this page find a covering region");
+    if (counts.length) item.append(make("b", "", `${right} of ${all}`), ` words on this page find a ${SHOWING}`);
     else item.append("has no such map");
     return item;
   }));

@@ -2,8 +2,8 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from annotations.drops import DataError
@@ -15,14 +15,15 @@ from stores.pages.pictures import Picture, load_picture, planned_sources
 from training.checkpoints import latest_checkpoint
 from training.model import Model, num_parameters
 from training.models.two_stream import TwoStreamShape
+from training.models.visual_parser import VisualParserShape
 from training.probes.attention_maps import read_attention_maps
 from training.probes.modalities import MODALITIES
 from training.progress import read_metrics
 from training.report_curves import HEIGHT, WIDTH, plot_layers, plot_terms
-from training.report_sentences import choose_sentences, find_sentences, make_exhibit
+from training.report_sentences import COVERING_SHARE, choose_sentences, find_sentences, make_exhibit
 from training.report_tables import describe_encoder, figure_tables, read_figures, recipe_differences
 from training.runs import Run
-from training.shards import JoinedShards
+from training.shards import JoinedShards, open_shards
 from training.targets import COVERING_IOU
 from training.weights import load_model
 
@@ -34,7 +35,7 @@ class ReportOptions:
     """What is shown."""
 
     num_sentences: int = 12
-    """0 where runs are compared that learnt on different regions: no sentence shows them all."""
+    """0 where runs are compared that see different regions, or other cells: no sentence shows them all."""
     split: Split = "val"
     sentence_ids: tuple[str, ...] = ()
     """Instead of a choice."""
@@ -44,6 +45,21 @@ class ReportOptions:
     def __post_init__(self) -> None:
         if self.num_sentences < 0:
             raise ValueError(f"--sentences-shown is {self.num_sentences}, expected at least 0")
+
+    @property
+    def shows_sentences(self) -> bool:
+        return bool(self.sentence_ids or self.num_sentences)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shown:
+    """Sentences and their pictures, as the page's script takes them."""
+
+    sentences: Sequence[Mapping[str, Any]] = ()
+    pictures: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By the images' ids."""
+    grid: tuple[int, int] | None = None
+    """Rows and columns, where words look at cells; None: at regions."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,38 +92,41 @@ class LoadedRun:
 
 
 def write_report(
-    page: Path, runs: Mapping[str, Path], *, regions: Path, sentences: Path, options: ReportOptions
+    page: Path,
+    runs: Mapping[str, Path],
+    *,
+    options: ReportOptions,
+    sentences: Path | None = None,
+    regions: Path | None = None,
+    images: Sequence[str] = (),
 ) -> dict[str, Any]:
     """`page` is one self-contained HTML file about the runs; returns what it shows.
 
     Args:
         runs: folders of runs or of checkpoints, by the names that they have on the page.
+        sentences: with `regions` or `images`, of which the runs have learnt, where sentences are to be shown.
 
     Raises:
-        DataError: a run is none, or it learnt on other regions.
-        StoreError: the stores do not belong together, or lack what is to be shown.
-        ValueError: a layer that no run has.
+        DataError: a run is none, or it learnt on other regions, or takes other pixels.
+        StoreError: the stores do not belong together, or lack what is to be shown; an image gives no picture.
+        ValueError: a layer that no run has, or it is not told what the sentences are to be shown on.
     """
     loaded = [_load(name, folder) for name, folder in runs.items()]
     layer = _first_layer(loaded, options.layer)
     modalities = [read_figures(each.run.folder / MODALITIES) for each in loaded]
-    with JoinedShards(regions, sentences) as shards:
-        numbers = _numbers(shards, options)
-        for each in loaded if numbers else ():
-            _require_same_regions(each, shards)
-        data: dict[str, Any] = {
-            "runs": [each.name for each in loaded],
-            "covering_iou": COVERING_IOU,
-            "sentences": _exhibits(loaded, shards, numbers),
-            "pictures": _pictures(shards, numbers),
-        }
+    shown = Shown()
+    if options.shows_sentences:
+        with _open(loaded, sentences, regions=regions, images=images) as shards:
+            shown = _show(loaded, shards, options)
+    covering = COVERING_IOU if shown.grid is None else COVERING_SHARE
+    data = {"runs": [each.name for each in loaded], "covering": covering, **vars(shown)}
     html = (
         page_environment(Path(__file__).parent)
         .get_template(TEMPLATE)
         .render(
             nonce=secrets.token_hex(16),  # what a hostile caption could smuggle in has no right to run
             runs=loaded,
-            folders={"regions": regions.absolute().name, "sentences": sentences.absolute().name},
+            places=_places(sentences, regions, images) if options.shows_sentences else {},
             differences=recipe_differences([each.run.recipe for each in loaded]),
             plots=plot_terms([each.metrics for each in loaded]),
             plot_width=WIDTH,
@@ -119,15 +138,22 @@ def write_report(
             layers=range(1, max(each.num_layers for each in loaded) + 1),
             layer=layer,
             has_alignment=any(each.model.alignment is not None for each in loaded),
-            covering_iou=COVERING_IOU,
-            num_shown=len(numbers),
+            covering=covering,
+            has_cells=shown.grid is not None,
+            num_shown=len(shown.sentences),
             split="" if options.sentence_ids else options.split,
             data=as_script(data),
         )
     )
     with replacing(page) as temporary:
         temporary.write_text(html, encoding="utf-8", errors="backslashreplace")
-    return {"out": str(page), "runs": len(loaded), "sentences": len(numbers), "layer": layer, "bytes": len(html)}
+    return {
+        "out": str(page),
+        "runs": len(loaded),
+        "sentences": len(shown.sentences),
+        "layer": layer,
+        "bytes": len(html),
+    }
 
 
 def _load(name: str, folder: Path) -> LoadedRun:
@@ -152,6 +178,44 @@ def _lengths_differ(modalities: Sequence[Mapping[str, Any]]) -> bool:
     return any(max(each) > 1.02 * min(each) for each in lengths if each)
 
 
+def _open(
+    runs: Sequence[LoadedRun], sentences: Path | None, *, regions: Path | None, images: Sequence[str]
+) -> JoinedShards:
+    """Return the sentences joined with what the runs see, which is the same for all of them."""
+    if sentences is None:
+        raise ValueError("expected --sentences, the store that vinculum align wrote, or --sentences-shown 0")
+    first, *others = runs
+    shape = first.run.recipe.encoder
+    for each in others:
+        if (found := _seen(each)) != (expected := _seen(first)):
+            raise DataError(
+                f"{each.run.folder} sees {found}, {first.run.folder} {expected}; sentences are shown on what all runs "
+                "see, expected --sentences-shown 0 to compare them by their figures"
+            )
+    return open_shards(shape, regions=regions, images=images, sentences=sentences)
+
+
+def _seen(loaded: LoadedRun) -> str:
+    shape = loaded.run.recipe.encoder
+    if not isinstance(shape, VisualParserShape) or shape.trunk is None:
+        return "what is stored"
+    return f"images of {shape.trunk.image_size} pixels in {shape.trunk.side} x {shape.trunk.side} cells"
+
+
+def _show(runs: Sequence[LoadedRun], shards: JoinedShards, options: ReportOptions) -> Shown:
+    for each in runs if shards.pictures is None else ():
+        _require_same_regions(each, shards)
+    numbers = _numbers(shards, options)
+    return Shown(sentences=_exhibits(runs, shards, numbers), pictures=_pictures(shards, numbers), grid=shards.grid)
+
+
+def _places(sentences: Path | None, regions: Path | None, images: Sequence[str]) -> dict[str, str]:
+    """Return by what it is where the page's sentences are from, in names that say nothing of this machine."""
+    folders = {"sentences": sentences, "regions": regions}
+    named = {what: folder.absolute().name for what, folder in folders.items() if folder is not None}
+    return named | ({"images": ", ".join(PurePosixPath(each).name or each for each in images)} if images else {})
+
+
 def _require_same_regions(loaded: LoadedRun, shards: JoinedShards) -> None:
     found, expected = loaded.run.recipe.data.get("regions"), fingerprint(shards.regions.manifest.configuration)
     if found not in (None, expected):
@@ -170,7 +234,7 @@ def _require_same_regions(loaded: LoadedRun, shards: JoinedShards) -> None:
 def _numbers(shards: JoinedShards, options: ReportOptions) -> list[int]:
     if options.sentence_ids:
         return find_sentences(shards, options.sentence_ids)
-    return choose_sentences(shards, options.split, options.num_sentences) if options.num_sentences else []
+    return choose_sentences(shards, options.split, options.num_sentences)
 
 
 def _exhibits(runs: Sequence[LoadedRun], shards: JoinedShards, numbers: Sequence[int]) -> list[dict[str, Any]]:
@@ -179,8 +243,9 @@ def _exhibits(runs: Sequence[LoadedRun], shards: JoinedShards, numbers: Sequence
         make_exhibit(
             shards.sentences.read(*shards.place(number)),
             shards.read_regions(int(shards.images_of(number)[0])),
-            shards.regions.manifest.configuration,
+            shards.configuration,
             of_runs,
+            grid=shards.grid,
         )
         for number, *of_runs in zip(numbers, *maps, strict=True)
     ]
@@ -188,11 +253,11 @@ def _exhibits(runs: Sequence[LoadedRun], shards: JoinedShards, numbers: Sequence
 
 def _pictures(shards: JoinedShards, numbers: Sequence[int]) -> dict[str, dict[str, str]]:
     """Return every picture shown, once, or why there is none."""
-    sources = planned_sources(shards.regions.folder)
+    find = planned_sources(shards.regions.folder).find if shards.pictures is None else shards.pictures.source
     pictures = {}
     for image in dict.fromkeys(int(shards.images_of(number)[0]) for number in numbers):
         record = shards.read_regions(image)
-        source = sources.find(record.image_id)
+        source = find(record.image_id)
         picture = Picture(missing="the region store's plan does not tell where the picture is")
         if source is not None:
             picture = load_picture(source, width=record.image_width, height=record.image_height)

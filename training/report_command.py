@@ -9,7 +9,7 @@ import tyro
 from training.report import ReportOptions, write_report
 from training.runs import named_folders
 
-Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
+Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +21,17 @@ class ReportCommand:
 
     runs: tuple[str, ...]
     """NAME=RUN, any number: a run or one of its checkpoints, by the name that it has on the page."""
-    regions: Folder
-    """The store that vinculum extract wrote."""
-    sentences: Folder
-    """The store that vinculum align wrote, with these regions."""
     out: Path
     """The page: one HTML file that needs no other."""
+    regions: Folder = None
+    """The store that vinculum extract wrote."""
+    images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ()
+    """Instead, for visual parsers that take pixels: the images themselves."""
+    sentences: Folder = None
+    """The store that vinculum align wrote; with these regions, where there are regions."""
     sentences_shown: int = 12
-    """Chosen from the split, of all sources, always the same; none (0), where the runs learnt on different regions."""
+    """Chosen from the split, of all sources, always the same; none (0), where the runs learnt on different regions:
+    then no store is needed."""
     split: Literal["train", "val", "test"] = "val"
     """Whose sentences are shown."""
     sentence_ids: tuple[str, ...] = ()
@@ -45,6 +48,7 @@ class ReportCommand:
             self.out,
             named_folders("--runs", self.runs),
             regions=self.regions,
+            images=self.images,
             sentences=self.sentences,
             options=ReportOptions(
                 num_sentences=self.sentences_shown,

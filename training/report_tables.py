@@ -10,7 +10,9 @@ from typing import Any
 from annotations.drops import DataError
 from training.models.catalog import EncoderShape
 from training.models.single_stream import SingleStreamShape
+from training.models.trunk import TrunkShape
 from training.models.two_stream import TwoStreamShape
+from training.models.visual_parser import VisualParserShape
 from training.recipes import Recipe, as_json
 
 FIGURE_FILES = ("probe.json", "scores-*.json")
@@ -115,6 +117,9 @@ def read_figures(path: Path) -> Mapping[str, Any]:
 def describe_encoder(shape: EncoderShape) -> str:
     """Return an encoder's sizes in few words."""
     match shape:
+        case VisualParserShape():
+            cells = "stored cells" if shape.trunk is None else _trunk(shape.trunk)
+            layers = f"{cells}; one stream, {shape.num_layers} layers"
         case SingleStreamShape():
             layers = f"one stream, {shape.num_layers} layers"
         case TwoStreamShape():
@@ -123,6 +128,11 @@ def describe_encoder(shape: EncoderShape) -> str:
                 f"{shape.num_cross_layers} cross layers"
             )
     return f"{layers}; width {shape.hidden_size}, {shape.num_heads} heads"
+
+
+def _trunk(trunk: TrunkShape) -> str:
+    stages = "/".join(map(str, trunk.depths))
+    return f"Swin, {stages} layers, {trunk.image_size} pixels to {trunk.side} x {trunk.side} cells"
 
 
 def _different(path: tuple[str, ...], values: Sequence[Any]) -> Iterator[tuple[tuple[str, ...], Sequence[Any]]]:

@@ -6,6 +6,7 @@ means, and only those that its sentences were aligned with; cells of other store
 Axes: S sentences, I images of all sentences one after another, R regions or cells.
 """
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import repeat
@@ -73,7 +74,7 @@ class JoinedShards:
         if self.content == "regions":
             self._require_same_regions()
         self._image_ids = self.regions.image_ids if self.pictures is None else self.pictures.image_ids
-        self._num_cells = self._count_cells()
+        self.grid = self._find_grid()
         self._source_names: list[str] = []
         self.lost_images: tuple[str, ...] = ()
         self._table = self._read_table()
@@ -207,7 +208,7 @@ class JoinedShards:
     def num_regions_of(self, number: int) -> NDArray[np.int32]:
         """Return how many regions or cells each of a sentence's images has."""
         num_regions = self._table.num_regions[self._images_from_to(number)]
-        return num_regions if self._num_cells is None else np.full_like(num_regions, self._num_cells)
+        return num_regions if self.grid is None else np.full_like(num_regions, math.prod(self.grid))
 
     def read_regions(self, image: int) -> RegionFeatures:
         """Return the regions of an image by its number; of a grid its cells, of a file cells without features."""
@@ -281,11 +282,14 @@ class JoinedShards:
             **{each.name: np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(_Table)}
         )
 
-    def _count_cells(self) -> int | None:
-        """Return the cells of every image, the same of all; None of regions, which images have as many as they have."""
+    def _find_grid(self) -> tuple[int, int] | None:
+        """Return rows and columns of cells, the same of all images; None of regions, of which each has its number."""
         if self.content == "regions":
             return None
-        return len(self.pictures.cells) if self.pictures is not None else self.read_regions(0).num_boxes
+        if self.pictures is not None:
+            return self.pictures.trunk.side, self.pictures.trunk.side
+        rows, columns, _ = self.regions.get(self._image_ids[0]).features.shape
+        return rows, columns
 
     def _grouped(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Return the sentences by first image, source and split; see `_group`. Made when it is first asked for."""

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from annotations.boxes import pairwise_iou, xyxy_from_xywh
+from annotations.boxes import pairwise_iou, pairwise_share, xyxy_from_xywh
 
 GOLD = [[10, 10, 50, 50]]
 REGIONS = [[10, 10, 50, 50], [20, 20, 60, 60], [40, 10, 90, 50], [60, 60, 90, 90], [0, 0, 100, 100]]
@@ -27,6 +27,12 @@ def test_boxes_that_only_touch_share_nothing():
 
 def test_an_empty_box_shares_nothing_even_with_itself():
     assert pairwise_iou([[5, 5, 5, 5]], [[5, 5, 5, 5], [0, 0, 10, 10]]).tolist() == [[0.0, 0.0]]
+
+
+def test_the_share_of_the_smaller_box_is_one_where_it_lies_within_the_other():
+    assert pairwise_share(GOLD, REGIONS).tolist() == [[1, 900 / 1600, 400 / 1600, 0, 1]]
+    assert pairwise_share([[5, 5, 5, 5]], [[0, 0, 10, 10]]).tolist() == [[0.0]]
+    assert pairwise_share(REGIONS, []).shape == (5, 0)
 
 
 def test_no_boxes_give_an_empty_table():
