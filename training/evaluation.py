@@ -5,7 +5,9 @@ from typing import Any
 
 from annotations.drops import DataError
 from stores.atomic import write_json
+from stores.errors import StoreError
 from training.model import Model
+from training.pictures import BrokenImageError
 from training.runs import Run
 from training.shards import JoinedShards
 from training.tasks.catalog import find_task
@@ -30,7 +32,7 @@ def evaluate(
 
     Raises:
         DataError: the model can not be asked for this task, or sentences lack what the metric needs.
-        StoreError: there is no sentence of this split.
+        StoreError: there is no sentence of this split, or an image of one gives no picture.
     """
     try:
         task = find_task(task_name)
@@ -48,7 +50,12 @@ def evaluate(
         out=out,
         device=device,
     )
-    scores = task.measure(subject, **options)
+    try:
+        scores = task.measure(subject, **options)
+    except BrokenImageError as error:
+        raise StoreError(
+            f"{task_name}, {split}: {error}; once it is removed, its sentences have no answer and no score"
+        ) from error
     if scores:
         write_json(out / f"scores-{task_name}-{split}{part_name(options.get('max_images'))}.json", scores)
     return scores

@@ -70,7 +70,7 @@ class PictureBatches(StepBatches[Batch]):
             except BrokenImageError as error:
                 if error.image_id in skipped:  # it is there for another sentence's sake
                     raise
-                skipped[error.image_id] = f"{error.image_id}: {error.reason}"
+                skipped[error.image_id] = error.short
                 numbers = self._without(numbers, error)
             else:
                 return [replace(first, skipped_images=tuple(skipped.values())), *others]
@@ -81,10 +81,7 @@ class PictureBatches(StepBatches[Batch]):
         Raises:
             BrokenImageError: all are of this image.
         """
-        ids = [
-            {self._shards.image_id(int(image)) for image in self._shards.images_of(int(number))} for number in numbers
-        ]
-        is_whole = np.array([error.image_id not in each for each in ids])
+        is_whole = ~self._shards.are_about(numbers, error.image_id)
         if not is_whole.any():
             raise error
         whole = np.flatnonzero(is_whole)

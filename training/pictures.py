@@ -31,6 +31,11 @@ class BrokenImageError(StoreError):
         self.image_id = image_id
         self.reason = reason
 
+    @property
+    def short(self) -> str:
+        """The image and the reason, for lists of what was left out."""
+        return f"{self.image_id}: {self.reason}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:

@@ -18,7 +18,7 @@ from training.model import Model
 from training.models.visual_parser import VisualParserShape
 from training.probes.alignment import AlignmentAccuracy, measure_alignment
 from training.probes.linear_probe import ProbeOptions
-from training.probes.modalities import MODALITIES, Modalities, evaluation_pairs, measure_modalities
+from training.probes.modalities import MODALITIES, EvaluationPairs, Modalities, measure_modalities
 from training.probes.pointed_words import NothingPointedError
 from training.report_tables import as_markdown, figure_rows
 from training.runs import Run, named_folders
@@ -46,7 +46,8 @@ class ProbeCommand:
     regions: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR...")] = ()
     """The store that vinculum extract wrote; of several, each run of --all takes that which it learnt on."""
     images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ()
-    """For a visual parser that takes pixels: the images themselves."""
+    """For a visual parser that takes pixels: the images themselves. Sentences of those that give no picture are left
+    out, and the images are named."""
     sentences: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """The store that vinculum align wrote, with these regions; of its sources those that the run has learnt from, of
     several runs those that all have."""
@@ -92,16 +93,18 @@ class ProbeCommand:
             maker = BatchMaker(shards, run.tokenizer, BatchOptions(max_pieces=run.recipe.batches.max_pieces))
             chosen = [source for source in sources if source in shards.sources] or None
             if "modalities" in self.measure:
-                modalities = self._modalities(model, maker, chosen)
-                write_json(run.folder / MODALITIES, {"split": self.split, **asdict(modalities)})
-                figures["modalities"] = {**asdict(modalities), "summary": modalities.summary}
+                modalities, skipped = self._modalities(model, maker, chosen)
+                measured = asdict(modalities) | ({"skipped": skipped} if skipped else {})
+                write_json(run.folder / MODALITIES, {"split": self.split, **measured})
+                figures["modalities"] = {**measured, "summary": modalities.summary}
             if "alignment" in self.measure:
                 try:
                     accuracy = json.loads(json.dumps(asdict(self._alignment(model, maker, chosen))))
                 except NothingPointedError as error:
-                    if told_as is None:
+                    is_expected = not shards.is_aligned and "modalities" in self.measure
+                    if told_as is None and not is_expected:
                         raise
-                    print(f"{told_as}: no alignment to measure: {error}", file=sys.stderr)
+                    print(f"{told_as or folder}: no alignment to measure: {error}", file=sys.stderr)
                     accuracy = {}
                 else:
                     write_json(run.folder / PROBE, {"split": self.split, **accuracy})
@@ -126,11 +129,18 @@ class ProbeCommand:
             )
         return found.get(expected)
 
-    def _modalities(self, model: Model, maker: BatchMaker, sources: list[str] | None) -> Modalities:
+    def _modalities(self, model: Model, maker: BatchMaker, sources: list[str] | None) -> tuple[Modalities, list[str]]:
+        """Return what was measured, and the images that gave no picture, with the reasons."""
         numbers = maker.shards.select(splits=(self.split,), sources=sources)
-        return measure_modalities(model, evaluation_pairs(maker, numbers, self.modality_sentences), self._device)
+        pairs = EvaluationPairs(maker, numbers, self.modality_sentences)
+        return measure_modalities(model, pairs, self._device), sorted(pairs.skipped.values())
 
     def _alignment(self, model: Model, maker: BatchMaker, sources: list[str] | None) -> AlignmentAccuracy:
+        if not maker.shards.is_aligned:
+            raise NothingPointedError(
+                f"{maker.shards.sentences.folder}: its words point at what it was aligned with, not at these "
+                f"{maker.shards.content}; expected those regions, or --measure modalities"
+            )
         return measure_alignment(
             model,
             maker,

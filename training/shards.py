@@ -205,6 +205,11 @@ class JoinedShards:
         """Return the number of the image of each of these sentences, which are about one image."""
         return self._table.images[self._image_offsets[numbers]]
 
+    def are_about(self, numbers: NDArray[np.int64], image_id: str) -> NDArray[np.bool_]:
+        """Return which of these sentences are about an image, be it one of several, bool [S]."""
+        about = ({self._image_ids[image] for image in self.images_of(int(number))} for number in numbers)
+        return np.array([image_id in images for images in about], bool)
+
     def num_regions_of(self, number: int) -> NDArray[np.int32]:
         """Return how many regions or cells each of a sentence's images has."""
         num_regions = self._table.num_regions[self._images_from_to(number)]

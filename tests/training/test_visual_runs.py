@@ -233,6 +233,19 @@ def test_a_task_is_learnt_and_scored_on_pixels(stores, pretrained, tmp_path, tas
         evaluate(stores, run, images=(), regions=stores.regions)
 
 
+@pytest.mark.parametrize("task", ["nlvr2", "retrieval"])
+def test_an_evaluation_stops_at_a_broken_image_and_says_what_to_do(stores, pretrained, tmp_path, task):
+    run = of_task(stores, pretrained, tmp_path / "run", task, num_steps=1)
+    damaged = pixel_stores(tmp_path / "damaged", broken=(10,), more=of_other_tasks())
+    message = (
+        rf"^{task}, val: image '10' \({damaged.images}/10\.png\): truncated PNG: .*; expected a whole picture\. "
+        r"Repair or remove it; once it is removed, its sentences have no answer and no score$"
+    )
+    with pytest.raises(StoreError, match=message):
+        evaluate(damaged, run, out=tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_retrieval_begins_with_matching_and_parses_each_image_once(stores, pretrained, tmp_path):
     run = of_task(stores, pretrained, tmp_path / "run", "retrieval", num_steps=1)
     assert (run.recipe.optimization.step_at, run.recipe.optimization.step_factor) == ((0.5,), 0.5)

@@ -24,7 +24,7 @@ from training.models.visual_parser import VisualParserShape
 from training.order import evaluation_batches
 from training.presets import find_preset
 from training.pretrain import Overrides, prepare
-from training.probes.modalities import BATCH_SIZE, evaluation_pairs, measure_modalities
+from training.probes.modalities import BATCH_SIZE, EvaluationPairs, measure_modalities
 from training.probes.reliance import reliance_on_text
 from training.progress import read_metrics
 from training.records import Batch
@@ -127,7 +127,7 @@ def _looked_at(trial: Trial) -> Mapping[str, float]:
     with trial.shards(run) as shards:
         numbers = shards.select(splits=("val",), sources=(CAPTIONS,))
         seen = BatchMaker(shards, run.tokenizer, BatchOptions(max_pieces=batches.max_pieces), seed=0)
-        flows = measure_modalities(model, evaluation_pairs(seen, numbers, MAX_PAIRS)).summary
+        flows = measure_modalities(model, EvaluationPairs(seen, numbers, MAX_PAIRS)).summary
         figures = {
             "flow within": flows["flow_within"],
             "flow within over uniform": flows["flow_within_over_uniform"],

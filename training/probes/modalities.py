@@ -12,6 +12,7 @@ from stores.errors import StoreError
 from training.batches import BatchMaker
 from training.model import Model
 from training.order import evaluation_batches
+from training.pictures import BrokenImageError
 from training.probes.modality_clusters import mutual_information, two_clusters
 from training.probes.modality_flow import modality_flow
 from training.records import Batch
@@ -68,13 +69,46 @@ class Modalities:
         }
 
 
-def evaluation_pairs(maker: BatchMaker, numbers: NDArray[np.int64], max_sentences: int) -> Iterator[Batch]:
-    """Yield batches of so many of these sentences, spread evenly, with nothing hidden; the same for every model."""
-    places = np.linspace(0, len(numbers) - 1, min(max_sentences, len(numbers))).round().astype(np.int64)
-    chosen = numbers[places]
-    maker = maker.for_evaluation()
-    for part in evaluation_batches(chosen, maker.shards.lengths[chosen], BATCH_SIZE):
-        yield maker.make(part)
+class EvaluationPairs:
+    """Batches of so many of some sentences, spread evenly, with nothing hidden; the same for every model.
+
+    Sentences about an image that gives no picture are left out.
+    """
+
+    def __init__(self, maker: BatchMaker, numbers: NDArray[np.int64], max_sentences: int) -> None:
+        places = np.linspace(0, len(numbers) - 1, min(max_sentences, len(numbers))).round().astype(np.int64)
+        self._maker = maker.for_evaluation()
+        self._chosen = numbers[places]
+        self.skipped: dict[str, str] = {}
+        """The images that were left out on the way, by their ids, with the reasons."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches.
+
+        Raises:
+            StoreError: no image gives a picture.
+        """
+        is_any = False
+        for part in evaluation_batches(self._chosen, self._maker.shards.lengths[self._chosen], BATCH_SIZE):
+            batch = self._make(part)
+            if batch is not None:
+                is_any = True
+                yield batch
+        if self.skipped and not is_any:
+            raise StoreError(
+                f"modalities: no image of {len(self._chosen)} sentences gives a picture, expected one at least "
+                f"({next(iter(self.skipped.values()))})"
+            )
+
+    def _make(self, part: NDArray[np.int64]) -> Batch | None:
+        """Return the batch of these sentences but those of broken images; None where that leaves none."""
+        while len(part):
+            try:
+                return self._maker.make(part)
+            except BrokenImageError as error:
+                self.skipped[error.image_id] = error.short
+                part = part[~self._maker.shards.are_about(part, error.image_id)]
+        return None
 
 
 def measure_modalities(model: Model, batches: Iterable[Batch], device: str = "cpu") -> Modalities:

@@ -10,15 +10,18 @@ from PIL import Image
 from stores.catalog import STORES
 from stores.manifest import Manifest, describe_shard, fingerprint, read_manifest, write_manifest
 from tests.stores.builders import make_grid
-from tests.training.builders import SINGLE_STREAM
+from tests.training.builders import SINGLE_STREAM, VISUAL_PARSER
 from tests.training.joined_stores import Spoken, join_stores, make_image
+from tests.training.pixel_stores import of_other_tasks, pixel_stores
 from tests.training.probes.pointed_stores import KNOWN, load_pointed_run, plain_maker, pointed_stores
 from tests.training.small_runs import make_run
 from training.cli import main
 from training.models.trunk import TrunkShape
 from training.models.visual_parser import VisualParserShape
-from training.probes.modalities import evaluation_pairs, measure_modalities
-from training.shards import JoinedShards
+from training.probes import modalities
+from training.probes.modalities import EvaluationPairs, measure_modalities
+from training.shards import JoinedShards, open_shards
+from training.weights import load_model
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def test_one_run_has_its_modalities_beside_its_recipe(stores, tmp_path, capsys):
         chosen = numbers[[round(place * (len(numbers) - 1) / 6) for place in range(7)]]
         batches = [plain_maker(shards, run).make(chosen)]
         expected = measure_modalities(model, batches)
-        assert len(list(evaluation_pairs(plain_maker(shards, run), numbers, 10**6))) == 1
+        assert len(list(EvaluationPairs(plain_maker(shards, run), numbers, 10**6))) == 1
     assert expected.num_pairs == 7
     written = json.loads((run.folder / "modalities.json").read_text())
     assert written.pop("split") == "val"
@@ -156,6 +159,56 @@ def _grids(folder):
     )
     write_manifest(folder, Manifest(content="grid", store="arrow", configuration=configuration, shards=(entry,)))
     return folder
+
+
+def probe_pixels(stores, run, *arguments):
+    given = ("--images", str(stores.images), "--sentences", str(stores.sentences), "--device", "cpu", "--json")
+    return main(["probe", *(arguments or ("--run", str(run))), *given])
+
+
+def pixel_run(folder):
+    texts = ["a picture as red green blue gray as can be"]
+    return make_run(folder, texts, shape=VISUAL_PARSER, alignment=False, sources=("coco-captions",))
+
+
+def test_pairs_whose_image_is_broken_are_left_out_and_it_is_named(tmp_path, capsys, monkeypatch):
+    """Of four sentences two are left; of two batches, both are left out of the second."""
+    monkeypatch.setattr(modalities, "BATCH_SIZE", 2)
+    stores, run = pixel_stores(tmp_path / "stores", broken=(8, 10), more=of_other_tasks()), pixel_run(tmp_path / "run")
+    assert probe_pixels(stores, run) == 0
+    told = last_line(capsys)["modalities"]
+    assert [each.split(": ")[:2] for each in told["skipped"]] == [["08", "truncated PNG"], ["10", "truncated PNG"]]
+    assert told["num_pairs"] == 2
+    written = json.loads((run / "modalities.json").read_text())
+    assert written["skipped"] == told["skipped"]
+    loaded, model = load_model(run)
+    with open_shards(VISUAL_PARSER, regions=None, images=[str(stores.images)], sentences=stores.sentences) as shards:
+        whole = shards.select(splits=("val",), sources=("coco-captions",))[[1, 3]]
+        expected = measure_modalities(model, [plain_maker(shards, loaded).make(each[None]) for each in whole])
+    for layer, figures in asdict(expected)["layers"].items():
+        assert written["layers"][layer] == pytest.approx(figures, abs=1e-6)
+    assert probe_pixels(stores, run, "--all", f"a={run}", "--measure", "modalities") == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| skipped")]
+    assert "2 entries" in row
+
+
+def test_where_no_image_gives_a_picture_that_is_said(tmp_path, capsys):
+    stores = pixel_stores(tmp_path / "stores", broken=range(12), more=of_other_tasks())
+    assert probe_pixels(stores, pixel_run(tmp_path / "run")) == 1
+    told = capsys.readouterr().err
+    assert "modalities: no image of 4 sentences gives a picture, expected one at least (" in told
+    assert "truncated PNG" in told
+
+
+def test_words_do_not_point_at_pixels_and_modalities_are_measured_all_the_same(tmp_path, capsys):
+    stores, run = pixel_stores(tmp_path / "stores", more=of_other_tasks()), pixel_run(tmp_path / "run")
+    assert probe_pixels(stores, run) == 0
+    told = capsys.readouterr()
+    assert "not at these images; expected those regions, or --measure modalities" in told.err
+    figures = json.loads(told.out.splitlines()[-1])
+    assert figures["modalities"]["num_pairs"] == 4
+    assert "skipped" not in figures["modalities"]
+    assert probe_pixels(stores, run, "--run", str(run), "--measure", "alignment") == 1
 
 
 @pytest.mark.parametrize(
