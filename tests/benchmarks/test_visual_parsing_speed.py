@@ -36,8 +36,8 @@ def test_a_step_from_files_and_what_recomputation_saves(tmp_path):
     for name, each in found.items():
         print(
             f"\n{name}: {each['seconds']:.2f} s a step, waiting for images {each['waiting']:.1%}; peak memory "
-            f"{each['peak']:.0f} MB, {each['run']:.0f} MB of it beyond the libraries', {each['step']:.0f} MB beyond what "
-            "stays between steps",
+            f"{each['peak']:.0f} MB, {each['run']:.0f} MB of it beyond the libraries', {each['step']:.0f} MB beyond "
+            "what stays between steps",
             end="",
         )
     ratios = {name: found["again"][name] / found["kept"][name] for name in ("peak", "run", "step", "seconds")}
