@@ -82,14 +82,15 @@ def plot_layers(measured: Sequence[Mapping[str, Any]]) -> tuple[CurvePlot, ...]:
 def _plot_of_layers(name: str, layers: Sequence[Sequence[Mapping[str, float]]], last_layer: int) -> CurvePlot:
     uniform = f"{name}_uniform"
     values = [each[key] for of_run in layers for each in of_run for key in (name, uniform) if key in each]
-    low, high, value_marks = _round_scale(0, max(values))
+    title, value = MODALITY_FIGURES[name]
+    is_ratio = value == "ratio"
+    low, high, value_marks = _round_scale(0, max([*values, 1.0] if is_ratio else values))
 
     def points(of_run: Sequence[Mapping[str, float]], key: str) -> str:
         told = [(_x(number, last_layer), each[key]) for number, each in enumerate(of_run, 1) if key in each]
         return _points(told, low, high)
 
     marks = range(1, last_layer + 1, -(-last_layer // 12))
-    title, value = MODALITY_FIGURES[name]
     return CurvePlot(
         term=name,
         title=title,
@@ -101,7 +102,7 @@ def _plot_of_layers(name: str, layers: Sequence[Sequence[Mapping[str, float]]], 
         ),
         ticks=tuple((_x(mark, last_layer), str(mark)) for mark in marks),
         value_ticks=tuple((_y(mark, low, high), f"{mark:g}") for mark in value_marks),
-        even=_y(1, low, high) if value == "ratio" else None,
+        even=_y(1, low, high) if is_ratio else None,
     )
 
 

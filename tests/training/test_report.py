@@ -553,6 +553,8 @@ def test_curves_by_layer_begin_at_zero_and_end_where_the_deepest_run_does():
     assert plot_layers([{}, {}]) == ()
     twelve = plot_layers([modalities("joint", *[0.1] * 12)])[0]
     assert [text for _, text in twelve.ticks] == [str(layer) for layer in range(1, 13)]
+    below = plot_layers([modalities("joint", 0.1)])[-1]
+    assert (below.title, below.even) == ("flow from the input, over uniform", 0)  # at the upper edge, not above it
     deep = plot_layers([modalities("joint", *[0.1] * 24)])[0]
     assert [text for _, text in deep.ticks] == [str(layer) for layer in range(1, 24, 2)]
 
