@@ -113,7 +113,7 @@ def align(job: AlignmentJob) -> AlignmentSummary:
     """Make every sentence shard that is missing; run again after any interruption, it does only what is left."""
     check_sources(job.annotations)
     vector_drops = Drops(strict=job.strict)
-    given = _open_regions(job, vector_drops) if job.images == () else _list_files(job)
+    given = _list_files(job) if job.images else _open_regions(job, vector_drops)
     splits = _split_rules(job, Drops())
     wanted = Manifest(content="sentences", store=job.store, configuration=_configuration(job, given))
     job.out.mkdir(parents=True, exist_ok=True)

@@ -9,9 +9,12 @@ from stores.image_bytes import read_source
 from stores.image_sources import ImageSources
 from stores.layouts import possible_ids
 
+MAX_KEPT = 1 << 16
+"""Images whose sizes are remembered, half a kilobyte each, before all are forgotten."""
+
 
 class PictureLayouts:
-    """Looks up images among files; of a file that is asked for the first bytes are decoded, once."""
+    """Looks up images among files; of a file that is asked for the first bytes are decoded."""
 
     def __init__(self, sources: ImageSources) -> None:
         self.sources = sources
@@ -26,6 +29,8 @@ class PictureLayouts:
         if image_id not in self._rows:
             return None
         if image_id not in self._found:
+            if len(self._found) >= MAX_KEPT:
+                self._found.clear()
             self._found[image_id] = self._read(image_id)
         return self._found[image_id]
 
