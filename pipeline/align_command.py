@@ -16,7 +16,6 @@ from pipeline.align_worker import BakeOptions, MergeOptions
 from pipeline.commands import Out, Result
 from stores.manifest import StoreName
 
-Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 File = Annotated[Path, tyro.conf.arg(metavar="FILE")]
 
 
@@ -25,17 +24,18 @@ class AlignCommand:
     """Turn annotations into shards of sentences whose words know which regions they mean.
 
     vinculum align --regions regions --annotations gqa=gqa coco-captions=coco --vectors glove.txt --out sentences
-    vinculum align --images photos --annotations gqa=gqa coco-captions=coco --out sentences
+
+    For training on pixels or grids, --images alone are enough, without --regions and --vectors: words know their boxes.
     """
 
-    regions: Folder | None = None
-    """The region store that extract wrote; or instead:"""
-    images: tuple[str, ...] = ()
-    """Files of images, as extract takes them, for training on pixels or grids: words point at boxes, at no region."""
+    regions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """The region store that extract wrote."""
+    images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ()
+    """Instead of regions: files of images, as extract takes them."""
     annotations: tuple[str, ...]
     """NAME=PATH, any number; names and what each path must be are told where one is wrong."""
-    vectors: File | None = None
-    """With --regions. GloVe or word2vec: text, gzip, binary, or gensim's own."""
+    vectors: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """With regions: GloVe or word2vec, as text, gzip, binary, or gensim's own."""
     out: Out
     """The store: shards, manifest.json, run.jsonl."""
     store: StoreName = "arrow"
