@@ -93,16 +93,17 @@ class SwinDetector:
         if not images:
             return []
         pixels_B3HW = normalised(images, IMAGENET_MEANS, IMAGENET_STDS, self.device)
-        states_BTD, attention_BNTT = self._run(pixels_B3HW.to(self.model.dtype))
+        states_BTD, attention = self._run(pixels_B3HW.to(self.model.dtype))
         side = _grid_side(self.model.config)
         features_BHWD = states_BTD.unflatten(1, (side, side)).float().cpu().numpy()
+        attention_BNTT = None if attention is None else attention.to(torch.float16).cpu().numpy()
         return [
             GridFeatures(
                 image_id=image.image_id,
                 image_width=image.image_width,
                 image_height=image.image_height,
                 features=as_float16(image.image_id, features_BHWD[index]),
-                attention=None if attention_BNTT is None else attention_BNTT[index].to(torch.float16).cpu().numpy(),
+                attention=None if attention_BNTT is None else attention_BNTT[index],
             )
             for index, image in enumerate(images)
         ]
