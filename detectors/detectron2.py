@@ -8,6 +8,7 @@ Axes: B images, H W pixels of the model's input, R regions, D feature_dim, C cla
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from detectors.published import LayoutError, load_under_their_names
 from detectors.records import DecodedImage, RecordError
 from detectors.roi_pooling import Pooling
 from detectors.vocabulary import COCO_CLASSES, Vocabulary
-from detectors.weights import WeightsError, sha256_of
+from detectors.weights import WeightsError, digest_while_read
 
 ROIS_AT_ONCE = 100  # bounds the pooled tensor
 PUBLIC_REPOSITORY = "https://github.com/facebookresearch/detectron2"
@@ -145,19 +146,20 @@ def load_detectron2(
     """
     settings = _read_config(config)
     settings.MODEL.DEVICE = str(device)
-    network = _build(weights, settings)
+    path = Path(weights)
+    with digest_while_read(path) if path.is_file() else nullcontext() as sha256:
+        network = _build(weights, settings)
     names = vocabulary or _coco(network)
     num_classes = network.model.roi_heads.num_classes
     if names is None or len(names.classes) != num_classes or names.attributes:
         found = "none" if names is None else f"{len(names.classes)} classes and {len(names.attributes)} attributes"
         raise WeightsError(f"vocabulary: {found}, expected names of {num_classes} classes; give --vocabulary")
     network.optimise(resolve_precision(precision, device), device)
-    path = Path(weights)
     detector = FasterRCNNDetector(
         network=network,
         conventions=override(_conventions(settings), overrides, fixed=OF_ITS_OWN),
         vocabulary=names,
-        weights={"name": path.name, "sha256": sha256_of(path)} if path.is_file() else {"name": weights},
+        weights={"name": path.name, "sha256": sha256} if sha256 else {"name": weights},
         min_boxes=min_boxes,
         max_boxes=max_boxes,
         device=device,

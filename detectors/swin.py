@@ -16,12 +16,11 @@ from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 from transformers import SwinConfig, SwinModel
-from transformers.utils import cached_file
 
 from detectors.precision import Precision, resolve_precision
 from detectors.records import DecodedImage, GridFeatures, PreparedImage, as_float16
 from detectors.square_input import normalised, squeezed
-from detectors.weights import WeightsError
+from detectors.weights import WeightsError, digest_while_read, published_folder
 
 IMAGENET_MEANS = (0.485, 0.456, 0.406)
 IMAGENET_STDS = (0.229, 0.224, 0.225)
@@ -54,7 +53,7 @@ class SwinDetector:
     model: SwinModel
     options: SwinOptions
     weights: dict[str, str]
-    """`name` and `sha256`."""
+    """`name`, `sha256` and, of published ones, `config_sha256`."""
     device: torch.device
 
     def describe(self) -> dict[str, Any]:
@@ -169,18 +168,23 @@ def _random_model(weights: str, options: SwinOptions) -> tuple[SwinModel, dict[s
 def _published_model(weights: str) -> tuple[SwinModel, dict[str, str]]:
     folder = Path(weights)
     try:
-        kind = SwinConfig.get_config_dict(weights)[0].get("model_type", "swin")
+        files = published_folder(weights, ("config.json",))
+        kind = SwinConfig.get_config_dict(files)[0].get("model_type", "swin")
         if kind != "swin":
             raise WeightsError(f"weights {weights!r}: config.json says model_type {kind!r}, expected 'swin'")
-        loaded: Any = SwinModel.from_pretrained(
-            weights,
-            add_pooling_layer=False,
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are in the report, which _check_keys reads
-        )
-        file: Any = cached_file(weights, "model.safetensors")
+        files = published_folder(weights, ("config.json", "model.safetensors"))
+        with (
+            digest_while_read(files / "model.safetensors") as sha256,
+            digest_while_read(files / "config.json") as config_sha256,
+        ):
+            loaded: Any = SwinModel.from_pretrained(
+                files,
+                add_pooling_layer=False,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are in the report, which _check_keys reads
+            )
     except (OSError, SafetensorError) as cause:
         raise WeightsError(
             f"weights {weights!r}: {cause}; expected a folder with config.json and model.safetensors, "
@@ -188,9 +192,8 @@ def _published_model(weights: str) -> tuple[SwinModel, dict[str, str]]:
         ) from cause
     model, report = loaded
     _check_keys(weights, report)
-    with Path(file).open("rb") as opened:
-        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
-    return model, {"name": folder.resolve().name if folder.is_dir() else weights, "sha256": sha256}
+    name = folder.resolve().name if folder.is_dir() else weights
+    return model, {"name": name, "sha256": sha256, "config_sha256": config_sha256}
 
 
 def _check_keys(weights: str, report: Mapping[str, Any]) -> None:

@@ -19,12 +19,11 @@ from transformers import (
     SiglipVisionModel,
     ViTModel,
 )
-from transformers.utils import cached_file
 
 from detectors.precision import Precision, resolve_precision
 from detectors.records import DecodedImage, GridFeatures, PreparedImage, as_float16
 from detectors.square_input import normalised, squeezed
-from detectors.weights import WeightsError, sha256_of
+from detectors.weights import WeightsError, digest_while_read, published_folder
 
 TOWERS: Mapping[str, Callable[..., Any]] = {
     "clip": CLIPVisionModel,
@@ -49,7 +48,7 @@ class VisionTower:
     """Of 0 to 1."""
     pixel_stds: tuple[float, ...]
     weights: dict[str, str]
-    """`name` and `sha256`."""
+    """`name`, `sha256` and `config_sha256`."""
     device: torch.device
 
     @property
@@ -114,14 +113,19 @@ def load_vision_tower(weights: str, precision: Precision, device: torch.device) 
         WeightsError: there is none, it is of a kind that is not known here, or tensors are missing or left over.
     """
     try:
-        kind = AutoConfig.from_pretrained(weights, trust_remote_code=False).model_type
+        files = published_folder(weights, ("config.json",))
+        kind = AutoConfig.from_pretrained(files, trust_remote_code=False).model_type
         if kind not in TOWERS:
             raise WeightsError(f"weights {weights!r} are a {kind}, expected one of {', '.join(sorted(TOWERS))}")
-        processor = AutoImageProcessor.from_pretrained(weights, trust_remote_code=False)
-        model, report = TOWERS[kind].from_pretrained(  # type: ignore[attr-defined]  # classes of transformers
-            weights, dtype=torch.float32, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
-        )
-        file: Any = cached_file(weights, "model.safetensors")
+        files = published_folder(weights, ("config.json", "preprocessor_config.json", "model.safetensors"))
+        processor = AutoImageProcessor.from_pretrained(files, trust_remote_code=False)
+        with (
+            digest_while_read(files / "model.safetensors") as sha256,
+            digest_while_read(files / "config.json") as config_sha256,
+        ):
+            model, report = TOWERS[kind].from_pretrained(  # type: ignore[attr-defined]  # classes of transformers
+                files, dtype=torch.float32, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
+            )
     except WeightsError:
         raise
     except (OSError, SafetensorError, KeyError, ValueError) as error:
@@ -132,11 +136,12 @@ def load_vision_tower(weights: str, precision: Precision, device: torch.device) 
     _check(weights, model, report)
     model.to(device=device, dtype=resolve_precision(precision, device)).eval()
     folder = Path(weights)
+    name = folder.resolve().name if folder.is_dir() else weights
     return VisionTower(
         model=model,
         pixel_means=tuple(processor.image_mean),
         pixel_stds=tuple(processor.image_std),
-        weights={"name": folder.resolve().name if folder.is_dir() else weights, "sha256": sha256_of(Path(file))},
+        weights={"name": name, "sha256": sha256, "config_sha256": config_sha256},
         device=device,
     )
 

@@ -8,7 +8,8 @@ Nothing a file contains is executed.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -113,10 +114,11 @@ def read_weights(weights: str, overrides: Mapping[str, str]) -> Weights:
         return random_weights(weights, overrides)
     path, config = _find_files(weights)
     try:
-        header = _own_header(path)
-        if header is not None:
-            return _read_own(weights, path, header, overrides)
-        return _read_published(weights, path, read_settings(config) if config else {}, overrides)
+        with digest_while_read(path) as sha256:
+            header = _own_header(path)
+            if header is not None:
+                return _read_own(weights, path, sha256, header, overrides)
+            return _read_published(weights, path, sha256, read_settings(config) if config else {}, overrides)
     except (CheckpointError, LayoutError, ConfigError) as error:
         raise WeightsError(f"weights {weights!r}: {error}") from error
 
@@ -182,7 +184,7 @@ def _own_header(path: Path) -> str | None:
         return None
 
 
-def _read_own(weights: str, path: Path, header: str, overrides: Mapping[str, str]) -> Weights:
+def _read_own(weights: str, path: Path, sha256: str, header: str, overrides: Mapping[str, str]) -> Weights:
     try:
         described = json.loads(header)
         architecture = Architecture(**_with_tuples(described["architecture"]))
@@ -196,7 +198,7 @@ def _read_own(weights: str, path: Path, header: str, overrides: Mapping[str, str
     network = FasterRCNNNetwork(architecture, conventions)
     load_under_their_names(network, read_tensors(path))
     return Weights(
-        identity={"name": weights if weights in SHIPPED else path.name, "sha256": sha256_of(path)},
+        identity={"name": weights if weights in SHIPPED else path.name, "sha256": sha256},
         network=network,
         conventions=conventions,
         vocabulary=vocabulary,
@@ -205,13 +207,13 @@ def _read_own(weights: str, path: Path, header: str, overrides: Mapping[str, str
     )
 
 
-def _read_published(weights: str, path: Path, settings: Settings, overrides: Mapping[str, str]) -> Weights:
+def _read_published(weights: str, path: Path, sha256: str, settings: Settings, overrides: Mapping[str, str]) -> Weights:
     tensors = read_tensors(path)
     read = read_torchvision_pyramid if is_torchvision_pyramid(tensors) else read_published
     published = read(tensors, settings, overrides)
     name = path.name if Path(weights).exists() else weights
     return Weights(
-        identity={"name": name, "sha256": sha256_of(path), "layout": published.layout},
+        identity={"name": name, "sha256": sha256, "layout": published.layout},
         network=published.network,
         conventions=published.conventions,
         vocabulary=published.vocabulary,
@@ -270,6 +272,36 @@ def _as_tuple(value: Any) -> Any:
     return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
+def published_folder(weights: str, names: Sequence[str]) -> Path:
+    """Return the folder with these files of a model; of one on Hugging Face they are fetched, in one revision.
+
+    Raises:
+        OSError: a file is not to be had.
+        WeightsError: a new revision appeared while they were fetched.
+    """
+    folders = {Path(str(cached_file(weights, name))).parent for name in names}
+    if len(folders) > 1:
+        raise WeightsError(f"weights {weights!r}: {' and '.join(names)} are of two revisions, expected one; run again")
+    return folders.pop()
+
+
+@contextmanager
+def digest_while_read(path: Path) -> Iterator[str]:
+    """Yield the SHA-256 of a file that the block reads; it is the digest of what was read.
+
+    Raises:
+        WeightsError: the file changed meanwhile.
+    """
+    before = sha256_of(path)
+    yield before
+    if (after := sha256_of(path)) != before:
+        raise WeightsError(
+            f"{path}: its SHA-256 was {before} before it was read and {after} after; expected a file that nobody "
+            "writes to meanwhile; run again when it is whole"
+        )
+
+
 def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

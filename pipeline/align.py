@@ -125,6 +125,7 @@ def align(job: AlignmentJob) -> AlignmentSummary:
             vectors=given.vectors,
             classes=given.classes,
             attributes=given.attributes,
+            inputs=given.identity,
             configuration=manifest.configuration,
             store=job.store,
             out=job.out.absolute(),

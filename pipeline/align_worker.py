@@ -23,6 +23,8 @@ from annotations.records import Sentence, SentenceImage
 from annotations.similarity_table import SimilarityTable
 from annotations.splits import SplitRules
 from annotations.word_vectors import Aliases, WordVectors
+from pipeline.identity import identity_of_store
+from pipeline.inputs import require_same_inputs
 from stores.catalog import STORES
 from stores.image_sources import ImageSources
 from stores.layouts import RegionLayouts
@@ -71,6 +73,8 @@ class AlignSettings:
     vectors: WordVectors
     classes: Sequence[str] = ()
     attributes: Sequence[str] = ()
+    inputs: Mapping[str, Any]
+    """What tells the regions from others, as the driver read them; a worker that reads others does not begin."""
     configuration: Mapping[str, Any]
     """The manifest's; written into every shard."""
     store: StoreName
@@ -122,6 +126,8 @@ class AlignWorker:
         self._settings = settings
         images = settings.images
         self._layouts = RegionLayouts(images) if isinstance(images, Path) else PictureLayouts(images)
+        if isinstance(self._layouts, RegionLayouts):
+            require_same_inputs(settings.inputs, {"regions": identity_of_store(self._layouts.manifest)})
         self._table = SimilarityTable(
             settings.vectors, classes=settings.classes, attributes=settings.attributes, aliases=settings.aliases
         )

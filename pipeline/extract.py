@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from detectors.catalog import DetectorRequest, content_of, describe_detector, settle_precision
 from pipeline.cluster import connected
 from pipeline.crew import Crew
 from pipeline.event_log import RUN_LOG_NAME
 from pipeline.given_boxes import read_given_boxes
+from pipeline.inputs import described_inputs
 from pipeline.planning import plan_shards
 from pipeline.progress import RunLog
 from pipeline.remaining import Remaining
@@ -72,12 +73,9 @@ def extract(job: ExtractionJob) -> ExtractionSummary:
     detector_request = settle_precision(replace(job.detector, at_given_boxes=job.given_boxes is not None))
     job = replace(job, detector=detector_request)
     # A bad setting ends the run here, before anything starts; the driver may be on a node without a GPU.
-    detector = describe_detector(job.detector)
-    wanted = Manifest(
-        content=content_of(job.detector),
-        store=job.store,
-        configuration={"detector": {"name": job.detector.name, **detector}, "given_boxes": _boxes_identity(job)},
-    )
+    boxes = read_given_boxes(job.given_boxes).sha256 if job.given_boxes else None
+    inputs = described_inputs(job.detector.name, describe_detector(job.detector), boxes)
+    wanted = Manifest(content=content_of(job.detector), store=job.store, configuration=inputs)
     listing = list_images(job.images, job.image_id)
     place = place_of(job.out)
     with place.owned((MANIFEST_NAME, PLAN_NAME, INDEX_NAME, RUN_LOG_NAME)) as folder:
@@ -95,7 +93,7 @@ def extract(job: ExtractionJob) -> ExtractionSummary:
             ) as log:
                 with growing:
                     if left:
-                        _make_shards(job, growing, left.tasks(), log)
+                        _make_shards(job, inputs, growing, left.tasks(), log)
                 if require_index(folder, plan, growing.manifest):
                     place.publish(folder / INDEX_NAME)
                 summary = _summary(str(job.out), growing.manifest, log)
@@ -105,12 +103,19 @@ def extract(job: ExtractionJob) -> ExtractionSummary:
     return summary
 
 
-def _make_shards(job: ExtractionJob, growing: GrowingManifest, tasks: Iterable[ShardTask], log: RunLog) -> None:
+def _make_shards(
+    job: ExtractionJob,
+    inputs: Mapping[str, Any],
+    growing: GrowingManifest,
+    tasks: Iterable[ShardTask],
+    log: RunLog,
+) -> None:
     """Run the tasks on Ray; the manifest has each shard when it is finished."""
     with connected(job.address) as cluster:
         size = cluster.crew_size(job.detector.device, job.workers, job.cpus_per_worker)
         settings = WorkerSettings(
             detector=job.detector,
+            inputs=inputs,
             configuration=growing.manifest.configuration,
             store=job.store,
             out=str(job.out if "://" in str(job.out) else Path(job.out).absolute()),
@@ -139,16 +144,18 @@ def open_manifest(out: Path, wanted: Manifest, sizes: Mapping[str, int]) -> Mani
             raise StoreError(f"{out} has {len(strangers)} shards and no {MANIFEST_NAME}; run vinculum repair {out}")
         return wanted
     manifest = read_manifest(out)
-    require_same_configuration(manifest, wanted, out)
+    require_same_configuration(manifest, _as_far_as_known(wanted, manifest), out)
     return without_lost_shards(manifest, sizes)
 
 
-def _boxes_identity(job: ExtractionJob) -> dict[str, str] | None:
-    """Return what tells one boxes file from another; raises GivenBoxesError if it is not one."""
-    if job.given_boxes is None:
-        return None
-    read_given_boxes(job.given_boxes)
-    return {"sha256": sha256(job.given_boxes.read_bytes()).hexdigest()}
+def _as_far_as_known(wanted: Manifest, existing: Manifest) -> Manifest:
+    """Return the manifest without what was not yet kept of a model's files when the existing one was written."""
+    detector, known = (each.configuration.get("detector", {}) for each in (wanted, existing))
+    weights, known_weights = (each.get("weights", {}) for each in (detector, known))
+    if "config_sha256" in known_weights or "config_sha256" not in weights:
+        return wanted
+    weights = {name: value for name, value in weights.items() if name != "config_sha256"}
+    return replace(wanted, configuration=wanted.configuration | {"detector": detector | {"weights": weights}})
 
 
 def _summary(out: str, manifest: Manifest, log: RunLog) -> ExtractionSummary:

@@ -1,6 +1,9 @@
 """Boxes a user wants features for: a JSON object of image id to a list of x1, y1, x2, y2 in pixels."""
 
+import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +14,33 @@ class GivenBoxesError(ValueError):
     """The boxes file is not what it should be; the message names the file and the image."""
 
 
-def read_given_boxes(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Return float32 [R, 4] for each image id of the file; R may be 0."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GivenBoxes:
+    """A boxes file in memory."""
+
+    boxes_of: Mapping[str, NDArray[np.float32]]
+    """float32 [R, 4] for each image id; R may be 0."""
+    sha256: str
+    """Digest of the bytes that were read."""
+
+
+def read_given_boxes(path: Path) -> GivenBoxes:
+    """Return the boxes of a file, which is read once.
+
+    Raises:
+        GivenBoxesError: it is no boxes file.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        content = json.loads(data.decode())
     except OSError as error:
         raise GivenBoxesError(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise GivenBoxesError(f"{path} is not JSON ({error})") from error
     if not isinstance(content, dict):
         raise GivenBoxesError(f"{path} holds a JSON {type(content).__name__}, expected an object of id to boxes")
-    return {image_id: _boxes(path, image_id, rows) for image_id, rows in content.items()}
+    boxes_of = {image_id: _boxes(path, image_id, rows) for image_id, rows in content.items()}
+    return GivenBoxes(boxes_of=boxes_of, sha256=hashlib.sha256(data).hexdigest())
 
 
 def _boxes(path: Path, image_id: str, rows: object) -> NDArray[np.float32]:

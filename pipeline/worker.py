@@ -19,6 +19,7 @@ import torch
 from detectors.catalog import DetectorRequest, build_detector, content_of
 from detectors.records import Features, PreparedImage
 from pipeline.given_boxes import read_given_boxes
+from pipeline.inputs import described_inputs, require_same_inputs
 from pipeline.loading import IMAGE_FAULTS, LoadedImage, failed, load_ahead, load_image
 from pipeline.metrics import WorkerMetrics
 from stores.catalog import STORES
@@ -39,6 +40,8 @@ class WorkerSettings:
     """What every worker of a run is given once."""
 
     detector: DetectorRequest
+    inputs: Mapping[str, Any]
+    """As the driver read them; a worker that reads others does not begin."""
     configuration: Mapping[str, Any]
     """The manifest's; written into every shard."""
     store: StoreName
@@ -104,7 +107,10 @@ class ShardWorker:
             self._detector = build_detector(settings.detector)
         except (ValueError, OSError) as error:  # the driver's node could build it
             raise RuntimeError(f"node {platform.node()}: {error}") from error
-        self._given_boxes = read_given_boxes(settings.given_boxes) if settings.given_boxes else None
+        boxes = read_given_boxes(settings.given_boxes) if settings.given_boxes else None
+        self._given_boxes = boxes.boxes_of if boxes else None
+        read = described_inputs(settings.detector.name, self._detector.describe(), boxes.sha256 if boxes else None)
+        require_same_inputs(settings.inputs, read)
         self._model = threading.Lock()
         self._metrics = WorkerMetrics()
         self._place = place_of(settings.out)

@@ -7,9 +7,9 @@ from pathlib import Path
 from annotations.aligned import ImageRegions
 from annotations.records import SentenceImage
 from stores.catalog import STORES
-from stores.errors import StoreError
+from stores.errors import DamagedFileError, StoreError
 from stores.image_index import open_index
-from stores.manifest import Manifest, read_manifest
+from stores.manifest import Manifest, ShardEntry, read_manifest
 
 MAX_LOADED_SHARDS = 128
 """Each takes 0.9 kB an image in memory."""
@@ -45,10 +45,16 @@ class RegionLayouts:
         if layouts is None:
             if len(self._loaded) >= MAX_LOADED_SHARDS:
                 self._loaded.popitem(last=False)
-            with STORES[self.manifest.store].open_shard(self.folder / self.manifest.shards[number].name) as shard:
-                layouts = {layout.image_id: layout for layout in shard.read_layouts()}
+            layouts = self._read(self.manifest.shards[number])
             self._loaded[number] = layouts
         return layouts[image_id]
+
+    def _read(self, entry: ShardEntry) -> dict[str, ImageRegions]:
+        path = self.folder / entry.name
+        if (size := path.stat().st_size) != entry.bytes:  # made again since the manifest was read
+            raise DamagedFileError(path, found=f"{size} bytes", expected=f"{entry.bytes}, as the manifest has it")
+        with STORES[self.manifest.store].open_shard(path) as shard:
+            return {layout.image_id: layout for layout in shard.read_layouts()}
 
 
 def possible_ids(image: SentenceImage) -> Iterator[str]:

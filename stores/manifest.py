@@ -181,20 +181,26 @@ def _entry(fields: dict[str, Any], path: Path) -> ShardEntry:
     return ShardEntry(**fields | {"failures": failures, "drops": drops})
 
 
-def differences(path: str, found: Any, expected: Any) -> Iterator[str]:
-    """Yield what differs between two JSON values, each with both; `path` is where they stand."""
+def differences(path: str, found: Any, expected: Any, *, told: str = "this run has") -> Iterator[str]:
+    """Yield what differs between two JSON values, each with both.
+
+    Args:
+        path: where the two stand.
+        told: who has the second.
+    """
     if isinstance(found, dict) and isinstance(expected, dict):
         for key in sorted(found.keys() | expected.keys()):
             below = f"{path}.{key}" if path else key
-            yield from differences(below, found.get(key, _ABSENT), expected.get(key, _ABSENT))
+            yield from differences(below, found.get(key, _ABSENT), expected.get(key, _ABSENT), told=told)
     elif isinstance(found, list) and isinstance(expected, list):
         # At most two lines for a list: a vocabulary with one word more would otherwise differ at every later word.
         if len(found) != len(expected):
-            yield f"{path} had {len(found)} entries, this run has {len(expected)}"
+            yield f"{path} had {len(found)} entries, {told} {len(expected)}"
         pairs = enumerate(zip(found, expected, strict=False))
-        yield from next((lines for i, (a, b) in pairs if (lines := list(differences(f"{path}[{i}]", a, b)))), [])
+        of_pairs = (list(differences(f"{path}[{i}]", a, b, told=told)) for i, (a, b) in pairs)
+        yield from next(filter(None, of_pairs), [])
     elif found is not expected and (_ABSENT in (found, expected) or canonical_json(found) != canonical_json(expected)):
-        yield f"{path} was {_shown(found)}, this run has {_shown(expected)}"
+        yield f"{path} was {_shown(found)}, {told} {_shown(expected)}"
 
 
 def _shown(value: Any) -> str:

@@ -31,6 +31,7 @@ from detectors.records import RegionFeatures
 from detectors.vocabulary import read_vocabulary
 from pipeline.align import AlignmentJob, AnnotationSource, align
 from pipeline.align_worker import AlignSettings, AlignTask, AlignWorker
+from pipeline.identity import identity_of_store
 from stores.layouts import RegionLayouts
 from tests.stores.builders import make_store
 
@@ -99,6 +100,7 @@ def _align_in_one_process(place, share, times):
             vectors=read_word_vectors(VECTORS),
             classes=names["classes"],
             attributes=names["attributes"],
+            inputs={"regions": identity_of_store(RegionLayouts(regions).manifest)},
             configuration={},
             store="arrow",
             out=out,

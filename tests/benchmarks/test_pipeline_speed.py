@@ -32,13 +32,15 @@ MEMORY = """
 import sys
 from pathlib import Path
 import psutil
-from detectors.catalog import DetectorRequest
+from detectors.catalog import DetectorRequest, describe_detector
+from pipeline.inputs import described_inputs
 from pipeline.planning import plan_shards
 from stores.image_listing import list_images
 from pipeline.worker import ShardTask, ShardWorker, WorkerSettings
 folder, out = sys.argv[1:]
 request = DetectorRequest(name="faster-rcnn", weights="toyworld")
-settings = {"configuration": {}, "store": "arrow", "out": Path(out), "batch_size": 1, "threads": 2}
+inputs = described_inputs(request.name, describe_detector(request), None)
+settings = {"inputs": inputs, "configuration": {}, "store": "arrow", "out": Path(out), "batch_size": 1, "threads": 2}
 worker = ShardWorker(WorkerSettings(detector=request, **settings))
 images = list_images([folder]).images
 for number, shard in enumerate(plan_shards(images, 8), start=1):

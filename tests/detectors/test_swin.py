@@ -165,7 +165,12 @@ def test_random_weights_follow_from_their_seed_alone() -> None:
 def test_weights_are_known_by_the_hash_of_their_file(tmp_path: Path) -> None:
     detector = tiny_detector(tmp_path / "tiny-swin")
     file = tmp_path / "tiny-swin/model.safetensors"
-    assert detector.weights == {"name": "tiny-swin", "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    config = tmp_path / "tiny-swin/config.json"
+    assert detector.weights == {
+        "name": "tiny-swin",
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "config_sha256": hashlib.sha256(config.read_bytes()).hexdigest(),
+    }
 
 
 def test_the_description_is_plain_json(tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ from detectors.vocabulary import numbered_vocabulary
 from detectors.weights import (
     SHIPPED,
     WeightsError,
+    digest_while_read,
     load_faster_rcnn,
     random_weights,
     read_weights,
     save_weights,
+    sha256_of,
 )
 
 TINY = Architecture(blocks=(1, 1, 1, 1), width_per_group=8, num_classes=3, num_attributes=2, rpn_channels=8)
@@ -144,3 +146,12 @@ def test_the_shipped_detector_is_small_and_knows_the_toy_world():
     assert {"ball", "house", "umbrella"} <= set(weights.vocabulary.classes)
     assert {"red", "striped", "small"} <= set(weights.vocabulary.attributes)
     assert replace(weights.conventions, short_side=600) != weights.conventions
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_refused(tmp_path):
+    path = tmp_path / "weights"
+    path.write_bytes(b"before")
+    with digest_while_read(path) as digest:
+        assert digest == sha256_of(path)
+    with pytest.raises(WeightsError, match=f"its SHA-256 was {digest} before it was read and"), digest_while_read(path):
+        path.write_bytes(b"after")

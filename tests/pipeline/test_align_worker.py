@@ -9,7 +9,10 @@ from annotations.splits import SplitRules
 from annotations.word_vectors import read_word_vectors
 from detectors.records import RegionFeatures
 from pipeline.align_worker import AlignSettings, AlignTask, AlignWorker
-from stores.manifest import DropCount
+from pipeline.identity import identity_of_store
+from pipeline.inputs import OtherInputsError
+from stores.errors import DamagedFileError
+from stores.manifest import DropCount, read_manifest
 from stores.sentence_schema import MAX_ID_BYTES
 from tests.stores.builders import make_store
 
@@ -44,13 +47,16 @@ def worker(tmp_path):
     (tmp_path / "vectors.txt").write_text("dog 1 0\ncat 0 1\n")
     (tmp_path / "out").mkdir()
 
-    def worker(**options):
+    def worker(inputs=None, **options):
         return AlignWorker(
             AlignSettings(
                 images=tmp_path / "regions",
                 vectors=read_word_vectors(tmp_path / "vectors.txt"),
                 classes=["dog"],
                 attributes=["brown"],
+                inputs={"regions": identity_of_store(read_manifest(tmp_path / "regions"))}
+                if inputs is None
+                else inputs,
                 configuration={},
                 store="arrow",
                 out=tmp_path / "out",
@@ -106,3 +112,17 @@ def test_a_strict_worker_ends_at_the_first_drop(worker):
         make(worker(strict=True), caption(annotation={"id": 1}))
     with pytest.raises(DataError, match="TypeError"):
         make(worker(strict=True), None)
+
+
+def test_a_worker_that_opens_other_regions_than_the_run_does_not_begin(worker):
+    found = identity_of_store(read_manifest(worker()._settings.images))["sha256"]
+    with pytest.raises(OtherInputsError, match=f"regions.sha256 was 'of others', this worker read '{found}'"):
+        worker({"regions": identity_of_store(read_manifest(worker()._settings.images)) | {"sha256": "of others"}})
+
+
+def test_regions_that_are_replaced_after_a_worker_opened_them_are_not_read(worker):
+    begun = worker()
+    (shard,) = begun._settings.images.glob("shard-*.arrow")
+    shard.write_bytes(shard.read_bytes() + bytes(64))
+    with pytest.raises(DamagedFileError, match="as the manifest has it"):
+        make(begun, caption())

@@ -20,7 +20,7 @@ def refusal(path, content):
 
 def test_each_image_has_its_boxes_as_float32_rows(path):
     path.write_text('{"7": [[0, 1.5, 20, 30], [3, 3, 3, 3]], "café": []}', encoding="utf-8")
-    boxes = read_given_boxes(path)
+    boxes = read_given_boxes(path).boxes_of
     np.testing.assert_array_equal(boxes["7"], np.array([[0, 1.5, 20, 30], [3, 3, 3, 3]], np.float32))
     assert boxes["café"].shape == (0, 4)
     assert {each.dtype for each in boxes.values()} == {np.dtype(np.float32)}

@@ -44,7 +44,7 @@ def test_every_box_that_a_sentence_points_at_is_there_once(world, tmp_path):
 def test_extract_reads_what_was_written_and_the_whole_image_comes_first(world, tmp_path):
     out = tmp_path / "boxes.json"
     write(world, out, "flickr30k-entities", "refcoco", whole_image=True)
-    for boxes in read_given_boxes(out).values():
+    for boxes in read_given_boxes(out).boxes_of.values():
         assert boxes[0].tolist()[:2] == [0, 0]
         assert (boxes[1:, 2:] <= boxes[0, 2:]).all()
 

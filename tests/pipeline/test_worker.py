@@ -1,14 +1,26 @@
-"""A worker whose device's memory holds fewer images than were asked for."""
+"""A worker whose device's memory holds fewer images than were asked for, or that reads other files than the run."""
+
+import json
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from annotations.toyworld.composition import compose
-from detectors.catalog import DetectorRequest
+from detectors.catalog import DetectorRequest, describe_detector
+from detectors.weights import SHIPPED, sha256_of
+from pipeline.given_boxes import read_given_boxes
+from pipeline.inputs import OtherInputsError, described_inputs
 from pipeline.planning import plan_shards
 from pipeline.worker import ShardTask, ShardWorker, WorkerSettings
 from stores.image_listing import list_images
+
+TOY = DetectorRequest(name="faster-rcnn", weights="toyworld", precision="float32")
+INPUTS = described_inputs(TOY.name, describe_detector(TOY), None)
 
 
 class SmallMemory:
@@ -41,7 +53,8 @@ def make(tmp_path, shard, batch_size, limit):
     out.mkdir()
     worker = ShardWorker(
         WorkerSettings(
-            detector=DetectorRequest(name="faster-rcnn", weights="toyworld", precision="float32"),
+            detector=TOY,
+            inputs=INPUTS,
             configuration={"a": 1},
             store="arrow",
             out=out,
@@ -72,3 +85,60 @@ def test_one_image_that_does_not_fit_is_put_aside_with_the_reason(tmp_path, shar
     assert report.entry.rows == 0 and len(report.entry.failures) == 12
     assert {each.reason for each in report.entry.failures} == {"out of device memory with this image alone"}
     assert progress.notices == ("out of device memory: batches of 1 instead of 2 from here on",)
+
+
+def settings_of(tmp_path, detector, boxes=None):
+    """As a driver makes them: it reads the files that its workers read later."""
+    sha256 = read_given_boxes(boxes).sha256 if boxes else None
+    return WorkerSettings(
+        detector=detector,
+        inputs=described_inputs(detector.name, describe_detector(detector), sha256),
+        configuration={},
+        store="arrow",
+        out=tmp_path,
+        batch_size=1,
+        threads=1,
+        given_boxes=boxes,
+    )
+
+
+def change_one_weight(path):
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    tensors = load_file(path)
+    tensors["cls_score.bias"][0] += 1
+    save_file(tensors, path, metadata=header)
+
+
+def test_a_worker_that_reads_other_weights_than_the_run_does_not_begin(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    shutil.copy(SHIPPED["toyworld"], path)
+    settings = settings_of(tmp_path, replace(TOY, weights=str(path)))
+    ShardWorker(settings)
+    before = sha256_of(path)
+    change_one_weight(path)
+    with pytest.raises(OtherInputsError) as caught:
+        ShardWorker(settings)
+    assert f"detector.weights.sha256 was {before!r}, this worker read {sha256_of(path)!r}" in str(caught.value)
+
+
+def test_a_worker_that_reads_other_boxes_than_the_run_does_not_begin(tmp_path):
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps({"00": [[0, 0, 9, 9]]}))
+    settings = settings_of(tmp_path, TOY, boxes)
+    ShardWorker(settings)
+    before = sha256_of(boxes)
+    boxes.write_text(json.dumps({"00": [[0, 0, 9, 8]]}))
+    with pytest.raises(OtherInputsError) as caught:
+        ShardWorker(settings)
+    assert f"given_boxes.sha256 was {before!r}, this worker read {sha256_of(boxes)!r}" in str(caught.value)
+
+
+def test_a_worker_that_reads_another_vocabulary_than_the_run_does_not_begin(tmp_path):
+    names = describe_detector(TOY)["vocabulary"]
+    (tmp_path / "objects_vocab.txt").write_text("\n".join(names["classes"]))
+    (tmp_path / "attributes_vocab.txt").write_text("\n".join(names["attributes"]))
+    settings = settings_of(tmp_path, replace(TOY, vocabulary=tmp_path))
+    (tmp_path / "objects_vocab.txt").write_text("\n".join(reversed(names["classes"])))
+    with pytest.raises(OtherInputsError, match=r"detector\.vocabulary\.classes\[0\] was"):
+        ShardWorker(settings)
