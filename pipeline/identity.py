@@ -6,6 +6,7 @@ from typing import Any
 
 from stores.image_sources import ImageSources
 from stores.manifest import Manifest, fingerprint
+from stores.store_content import content_sha256
 
 MAX_HASHED_FILES = 64
 """A folder of more files is known by their names and sizes."""
@@ -36,11 +37,7 @@ def identity_of(path: Path) -> dict[str, Any]:
 
 def identity_of_store(manifest: Manifest) -> dict[str, str]:
     """Return `fingerprint`, of the store's settings, and `sha256`, of all its shards."""
-    shards = "".join(entry.sha256 for entry in manifest.shards)
-    return {
-        "fingerprint": fingerprint(manifest.configuration),
-        "sha256": hashlib.sha256(shards.encode()).hexdigest(),
-    }
+    return {"fingerprint": fingerprint(manifest.configuration), "sha256": content_sha256(manifest)}
 
 
 def identity_of_files(images: ImageSources) -> dict[str, Any]:

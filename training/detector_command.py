@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -111,7 +112,8 @@ class DetectorCommand:
             keep=self.execution.keep,
             log_every=self.execution.log_every,
         )
-        begin_detector_run(self.out, recipe, lambda: self._read_gold(recipe))
+        files = image_files(self.images)
+        begin_detector_run(self.out, recipe, lambda: self._read_gold(recipe, files), files)
         if self._scores() is None:
             self.execution.launch(train_detector, task, num_steps=recipe.num_steps)
         weights = self.out / WEIGHTS
@@ -158,10 +160,9 @@ class DetectorCommand:
         format_ = resolve_precision(self.precision, torch.device("cuda" if gpu else "cpu"))
         return "bfloat16" if format_ == torch.bfloat16 else "float32"
 
-    def _read_gold(self, recipe: DetectorRecipe) -> GoldBoxes:
+    def _read_gold(self, recipe: DetectorRecipe, files: Mapping[str, str]) -> GoldBoxes:
         drops = Drops()
         train, val = (read_split(self.annotations / name) for name in ("train.txt", "val.txt"))
-        files = image_files(self.images)
         annotated = read_objects(self.annotations, drops=drops)
         gold = collect_gold(annotated, files, recipe.vocabulary, train=train, val=val, drops=drops)
         for reason, count in drops.counts.items():

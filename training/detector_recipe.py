@@ -4,7 +4,8 @@ RUN/recipe.json  gold.npz  checkpoints/  metrics.jsonl  tensorboard/  scores.jso
 RUN/detector.safetensors  scores.json  classes.tsv  attributes.tsv   once it is finished
 """
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,10 +20,13 @@ from detectors.vocabulary import Vocabulary
 from stores.atomic import replacing
 from stores.errors import StoreError
 from stores.manifest import differences
+from training.gold_images import images_sha256
 from training.optimizers import Optimization
 from training.recipes import FILE_NAME, Precision, as_json_of, read_recipe_of, write_recipe_of
 
 GOLD = "gold.npz"
+IMAGES = "images"
+"""Where `data` has the digest of the files; see `images_sha256`."""
 
 PresetName = Literal["adamw", "bottom-up-attention", "detectron2"]
 
@@ -86,7 +90,7 @@ class DetectorRecipe:
     """Of the ResNet; all else is float32."""
     seed: int
     data: dict[str, str]
-    """SHA-256 of the annotation files, and of what was started from."""
+    """SHA-256 of the annotation files, of the images and of what was started from."""
 
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("num_steps", 0), ("seed", 0)):
@@ -106,23 +110,53 @@ class DetectorRun:
     gold: GoldBoxes
 
 
-def begin_detector_run(folder: Path, recipe: DetectorRecipe, read_gold: Callable[[], GoldBoxes]) -> DetectorRun:
+def begin_detector_run(
+    folder: Path, recipe: DetectorRecipe, read_gold: Callable[[], GoldBoxes], files: Mapping[str, str]
+) -> DetectorRun:
     """`folder` is the folder of this run, new or begun before; the gold boxes are read when it is new.
 
+    Args:
+        files: the images' files, by id.
+
     Raises:
-        StoreError: another recipe began it; names every option that differs, with both values.
+        StoreError: another recipe began it, all of whose differences are named; or its images were others.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / FILE_NAME).exists():
-        begun = read_recipe_of(_RECIPES, folder)
-        if found := list(differences("", as_json_of(_RECIPES, begun), as_json_of(_RECIPES, recipe))):
+        run = open_detector_run(folder)
+        images = {IMAGES: run.recipe.data[IMAGES]} if IMAGES in run.recipe.data else {}
+        asked = replace(recipe, data=recipe.data | images)
+        if found := list(differences("", as_json_of(_RECIPES, run.recipe), as_json_of(_RECIPES, asked))):
             raise StoreError(f"{folder}: {'; '.join(found)}; use a new --out, or the options that the run has")
-        return open_detector_run(folder)
+        if IMAGES not in run.recipe.data:
+            print(
+                f"{folder}: an older version began it and recorded nothing of its images; whether these are the same "
+                "cannot be checked beyond their names",
+                file=sys.stderr,
+            )
+        require_same_images(run, files)
+        return run
     gold = read_gold()
+    recipe = replace(recipe, data=recipe.data | {IMAGES: images_sha256(gold.image_ids.tolist(), files)})
     with replacing(folder / GOLD) as temporary:
         gold.save(temporary)
     write_recipe_of(_RECIPES, folder, recipe)  # last: a folder with a recipe has everything
     return DetectorRun(folder=folder, recipe=recipe, gold=gold)
+
+
+def require_same_images(run: DetectorRun, files: Mapping[str, str]) -> None:
+    """The files, by the images' ids, are those that the run began with, as far as its recipe records that.
+
+    Raises:
+        StoreError: they are not.
+        DataError: one is gone.
+    """
+    expected = run.recipe.data.get(IMAGES)
+    if expected is not None and (found := images_sha256(run.gold.image_ids.tolist(), files)) != expected:
+        raise StoreError(
+            f"{run.folder}: its images have SHA-256 {found}, expected {expected}: files of the same names with "
+            "other pictures. Use those that it began with, or a new --out"
+        )
 
 
 def open_detector_run(folder: Path) -> DetectorRun:

@@ -35,7 +35,7 @@ from detectors.weights import read_trainable, save_weights
 from stores.atomic import replacing, write_json
 from training.checkpoints import load_optimizer, load_weights, save_checkpoint
 from training.detector_batches import DetectorBatch, DetectorBatchMaker, image_order
-from training.detector_recipe import DetectorRecipe, DetectorRun, open_detector_run
+from training.detector_recipe import DetectorRecipe, DetectorRun, open_detector_run, require_same_images
 from training.gold_images import image_files, read_image
 from training.loader import Feed, StepBatches
 from training.loop import Loop, StepReport
@@ -96,6 +96,7 @@ def train_detector(task: DetectorTask, place: Place) -> None:
     """
     run, device = open_detector_run(task.run), torch.device(place.device)
     files = image_files(task.images)
+    require_same_images(run, files)
     network, first = begin_network(run, place, task.init)
     if first < run.recipe.num_steps:
         _learn(task, run, files, network, first, place)

@@ -8,6 +8,7 @@ import tyro
 
 from annotations.answers import read_answer_vocabulary
 from annotations.drops import DataError
+from training.data_identity import compare_with_learnt
 from training.evaluation import evaluate
 from training.launch import has_gpu
 from training.pretrain import tell_left_out
@@ -65,6 +66,7 @@ class EvaluateCommand:
             run.recipe.encoder, regions=self.regions, images=self.images, sentences=self.sentences
         ) as shards:
             tell_left_out(shards)
+            compare_with_learnt(shards, run.recipe.data, run.folder)
             scores = evaluate(
                 run,
                 model,

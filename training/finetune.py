@@ -9,13 +9,14 @@ from annotations.answers import AnswerVocabulary, read_answer_vocabulary
 from annotations.drops import DataError
 from stores.manifest import fingerprint
 from training.checkpoints import latest_checkpoint, require_whole
+from training.data_identity import data_as_begun
 from training.models.catalog import EncoderShape
 from training.models.single_stream import SingleStreamShape
 from training.objectives.catalog import NO_OBJECTIVES
 from training.order import TrainingOrder
-from training.pretrain import data_of, most_frequent_answers, require_known, sizes_of, tell_left_out
+from training.pretrain import most_frequent_answers, require_known, sizes_of, tell_left_out
 from training.recipes import Precision, Recipe, as_json
-from training.runs import Run, begin_run
+from training.runs import Run, begin_run, is_begun, open_run
 from training.shards import JoinedShards, open_shards
 from training.tasks.catalog import Task, find_task
 from training.tasks.ranking_batches import require_candidates
@@ -74,6 +75,7 @@ def prepare_finetuning(
         ValueError: an option is out of its range.
     """
     task, pretrained, first = _task(task_name, options), load_run(start), latest_checkpoint(start)
+    begun = open_run(out).recipe.data if is_begun(out) else None
     require_whole(first)  # before a folder is begun, and workers are waited for
     with open_shards(pretrained.recipe.encoder, regions=regions, images=images, sentences=sentences) as shards:
         tell_left_out(shards)
@@ -111,7 +113,8 @@ def prepare_finetuning(
             num_steps=_num_steps(task, options, order.batches_per_epoch),
             precision=options.precision or pretrained.recipe.precision,
             seed=options.seed,
-            data=data_of(shards) | {"start": f"{fingerprint(as_json(pretrained.recipe))} at step {first.step}"},
+            data=data_as_begun(shards, begun, out)
+            | {"start": f"{fingerprint(as_json(pretrained.recipe))} at step {first.step}"},
         )
         require_known(recipe, shards)
     return begin_run(out, recipe, pretrained.tokenizer, answers)

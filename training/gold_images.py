@@ -12,6 +12,8 @@ from detectors.gold_boxes import GoldBoxes
 from detectors.images import ImageError, decode_image
 from detectors.records import DecodedImage
 from detectors.vocabulary import Vocabulary
+from stores.image_bytes import files_sha256
+from stores.image_sources import ImageSource
 
 
 def collect_gold(
@@ -88,19 +90,34 @@ def image_files(folders: Sequence[Path]) -> dict[str, str]:
     return paths
 
 
+def images_sha256(image_ids: Iterable[str], files: Mapping[str, str]) -> str:
+    """Return what changes with the files of these images; see `files_sha256`."""
+    return files_sha256([ImageSource(each, file_of(each, files)) for each in sorted(image_ids)])
+
+
+def file_of(image_id: str, files: Mapping[str, str]) -> str:
+    """Return the file of an image.
+
+    Raises:
+        DataError: there is none.
+    """
+    if image_id not in files:
+        raise DataError(f"image {image_id!r}: no file below --images any more; put it back and run again to go on")
+    return files[image_id]
+
+
 def read_image(image_id: str, files: Mapping[str, str]) -> DecodedImage:
     """Return an image's pixels.
 
     Raises:
         DataError: there is no such file, or no picture in it.
     """
-    if image_id not in files:
-        raise DataError(f"image {image_id!r}: no file below --images any more; put it back and run again to go on")
+    path = file_of(image_id, files)
     try:
-        return decode_image(image_id, Path(files[image_id]).read_bytes())
+        return decode_image(image_id, Path(path).read_bytes())
     except (ImageError, OSError) as error:
         raise DataError(
-            f"image {image_id!r}: {files[image_id]}: {error}; put a whole copy there and run again to go on"
+            f"image {image_id!r}: {path}: {error}; put a whole copy there and run again to go on"
         ) from error
 
 

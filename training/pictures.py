@@ -5,6 +5,7 @@ Axes: S pixels a side, R cells.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from detectors.images import ImageError, decode_image
 from detectors.records import DecodedImage
 from detectors.square_input import squeezed
 from stores.errors import StoreError
-from stores.image_bytes import read_source
+from stores.image_bytes import files_sha256, read_source
 from stores.image_listing import list_images
 from stores.image_sources import ImageSource
 from stores.manifest import fingerprint
@@ -67,7 +68,8 @@ class Pictures:
         """
         self.places = tuple(places)
         self.trunk = trunk
-        self._sources = {image.image_id: image for image in list_images(places).images}
+        images = list_images(places).images
+        self._sources = {image.image_id: image for image in images}
         self.cells = cell_boxes(trunk.side, trunk.side)
 
     @property
@@ -78,6 +80,14 @@ class Pictures:
     def fingerprint(self) -> str:
         """Return what changes with the set of images; where they lie does not matter."""
         return fingerprint({"images": self.image_ids})
+
+    @cached_property
+    def content(self) -> str:
+        """Return what changes with the files: their sizes and, of `NUM_SAMPLED` of them, the bytes; read once.
+
+        Images at URLs are known by their ids alone.
+        """
+        return files_sha256(list(self._sources.values()))
 
     def read(
         self, image_id: str, augmentation: Augmentation | None = None, draw: np.random.Generator | None = None

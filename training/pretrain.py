@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from annotations.answers import AnswerVocabulary, normalize_answer, read_answer_vocabulary
 from stores.errors import StoreError
-from stores.manifest import fingerprint
 from training.bert import bert_state
+from training.data_identity import data_as_begun
 from training.model import Model
 from training.models.catalog import EncoderShape
 from training.models.trunk import TrunkShape, read_swin
@@ -76,7 +76,8 @@ def prepare(
         sources = _sources(preset, shards, overrides.sources)
         tokenizer = _tokenizer(preset, shards, sources, overrides.tokenizer, begun)
         answers = _answers(preset, shards, sources, overrides.answers, begun)
-        recipe = _recipe(preset, shards, sources, tokenizer, answers, overrides)
+        data = data_as_begun(shards, None if begun is None else begun.recipe.data, out)
+        recipe = _recipe(preset, shards, sources, tokenizer, answers, overrides, data)
         require_known(recipe, shards)
     if swin is not None:
         recipe = replace(recipe, data=recipe.data | {"trunk": swin.sha256})
@@ -86,13 +87,19 @@ def prepare(
 
 
 def tell_left_out(shards: JoinedShards) -> None:
-    """People are told of sentences without an image, and of images without a sentence."""
+    """People are told of sentences without an image, of images without a sentence, and of what cannot be checked."""
     for count, what, names in (
         (shards.num_left_out, "sentences left out, whose images are not there", shards.lost_images),
         (len(shards.silent_images), "images never seen, of which no sentence speaks", shards.silent_images),
     ):
         if count and shards.content != "regions":
             print(f"{what}: {count} (such as {', '.join(map(repr, names[:3]))})", file=sys.stderr)
+    if shards.content == "regions" and shards.aligned_content is None:
+        print(
+            f"{shards.sentences.folder}: no content of the regions that it was aligned with was recorded; whether "
+            f"{shards.images_place} has the same cannot be checked beyond settings and ids",
+            file=sys.stderr,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,17 +210,6 @@ def sizes_of(shards: JoinedShards, tokenizer: TextTokenizer, answers: AnswerVoca
     )
 
 
-def data_of(shards: JoinedShards) -> dict[str, str]:
-    """Return what is recorded of the data in a recipe: with more sentences, the order of all is another one."""
-    sentences = shards.sentences.manifest
-    return {
-        "images" if shards.content == "images" else "regions": shards.fingerprint,
-        "sentences": fingerprint(
-            {"configuration": sentences.configuration, "shards": [shard.sha256 for shard in sentences.shards]}
-        ),
-    }
-
-
 def _recipe(
     preset: Preset,
     shards: JoinedShards,
@@ -221,6 +217,7 @@ def _recipe(
     tokenizer: TextTokenizer,
     answers: AnswerVocabulary,
     overrides: Overrides,
+    data: dict[str, str],
 ) -> Recipe:
     sizes = sizes_of(shards, tokenizer, answers, preset.encoder.hidden_size)
     objectives, batches = preset.objectives, preset.batches
@@ -256,7 +253,7 @@ def _recipe(
         num_steps=_num_steps(preset, overrides, order.batches_per_epoch),
         precision=overrides.precision or preset.precision,
         seed=overrides.seed,
-        data=data_of(shards),
+        data=data,
     )
 
 

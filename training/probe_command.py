@@ -12,7 +12,9 @@ import tyro
 from annotations.drops import DataError
 from stores.atomic import write_json
 from stores.manifest import fingerprint, read_manifest
+from stores.store_content import shards_since
 from training.batches import BatchMaker, BatchOptions
+from training.data_identity import CONTENT, compare_with_learnt
 from training.launch import has_gpu
 from training.model import Model
 from training.models.visual_parser import VisualParserShape
@@ -90,6 +92,7 @@ class ProbeCommand:
         run, model = load_model(folder, average=self.average)
         figures: dict[str, Any] = {"split": self.split}
         with self._open(run) as shards:
+            compare_with_learnt(shards, run.recipe.data, run.folder)
             maker = BatchMaker(shards, run.tokenizer, BatchOptions(max_pieces=run.recipe.batches.max_pieces))
             chosen = [source for source in sources if source in shards.sources] or None
             if "modalities" in self.measure:
@@ -120,14 +123,20 @@ class ProbeCommand:
         return open_shards(shape, regions=regions, sentences=self.sentences)
 
     def _learnt_on(self, run: Run) -> Path | None:
-        found = {fingerprint(read_manifest(folder).configuration): folder for folder in self.regions}
-        expected = str(run.recipe.data.get("regions"))
-        if found and expected not in found:
-            told = ", ".join(f"{folder} has {each}" for each, folder in found.items())
+        """Return of the stores that which the run learnt on, by its settings and, as far as recorded, its content."""
+        manifests = {folder: read_manifest(folder) for folder in self.regions}
+        found = {folder: fingerprint(each.configuration) for folder, each in manifests.items()}
+        expected, content = str(run.recipe.data.get("regions")), run.recipe.data.get(CONTENT)
+        of_settings = [folder for folder, each in found.items() if each == expected]
+        if found and not of_settings:
+            told = ", ".join(f"{folder} has {each}" for folder, each in found.items())
             raise DataError(
                 f"{run.folder} learnt on regions of fingerprint {expected}; {told}; expected its own among them"
             )
-        return found.get(expected)
+        of_content = [
+            folder for folder in of_settings if content and shards_since(manifests[folder], content) is not None
+        ]
+        return next(iter(of_content or of_settings), None)
 
     def _modalities(self, model: Model, maker: BatchMaker, sources: list[str] | None) -> tuple[Modalities, list[str]]:
         """Return what was measured, and the images that gave no picture, with the reasons."""

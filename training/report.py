@@ -13,6 +13,7 @@ from stores.manifest import fingerprint
 from stores.pages.page import as_script, page_environment
 from stores.pages.pictures import Picture, load_picture, planned_sources
 from training.checkpoints import latest_checkpoint
+from training.data_identity import compare_with_learnt
 from training.model import Model, num_parameters
 from training.models.two_stream import TwoStreamShape
 from training.models.visual_parser import VisualParserShape
@@ -203,8 +204,10 @@ def _seen(loaded: LoadedRun) -> str:
 
 
 def _show(runs: Sequence[LoadedRun], shards: JoinedShards, options: ReportOptions) -> Shown:
-    for each in runs if shards.pictures is None else ():
-        _require_same_regions(each, shards)
+    for each in runs:
+        if shards.pictures is None:
+            _require_same_regions(each, shards)
+        compare_with_learnt(shards, each.run.recipe.data, each.run.folder)
     numbers = _numbers(shards, options)
     return Shown(sentences=_exhibits(runs, shards, numbers), pictures=_pictures(shards, numbers), grid=shards.grid)
 

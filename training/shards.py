@@ -22,6 +22,7 @@ from stores.errors import StoreError
 from stores.manifest import fingerprint
 from stores.reading import FeatureStore, open_store
 from stores.sentence_reading import open_sentences
+from stores.store_content import content_sha256, shards_since
 from stores.training_rows import TrainingSentence
 from training.models.catalog import EncoderShape
 from training.models.visual_parser import VisualParserShape
@@ -70,7 +71,7 @@ class JoinedShards:
         self.content = "images" if self._store is None else self._store.manifest.content
         if self.content == "sentences":
             raise StoreError(f"{images} is a store of sentences, expected one of regions or grids")
-        self.is_aligned = self.fingerprint == self._aligned_with()
+        self.is_aligned = self.fingerprint == self._aligned_with("fingerprint")
         if self.content == "regions":
             self._require_same_regions()
         self._image_ids = self.regions.image_ids if self.pictures is None else self.pictures.image_ids
@@ -105,6 +106,16 @@ class JoinedShards:
     def fingerprint(self) -> str:
         """What tells these regions, grids or files from others."""
         return fingerprint(self.configuration) if self.pictures is None else self.pictures.fingerprint
+
+    @property
+    def aligned_content(self) -> str | None:
+        """The content of the regions that the sentences were aligned with; None: they do not record it."""
+        return self._aligned_with("sha256")
+
+    @property
+    def images_place(self) -> str:
+        """Where the regions, grids or files are, for messages."""
+        return " ".join(self.pictures.places) if self.pictures is not None else str(self.regions.folder)
 
     @property
     def feature_dim(self) -> int:
@@ -251,13 +262,15 @@ class JoinedShards:
     def _images_from_to(self, number: int) -> slice:
         return slice(self._image_offsets[number], self._image_offsets[number + 1])
 
-    def _aligned_with(self) -> str | None:
-        """Return the fingerprint of the regions that the sentences were aligned with."""
-        expected: str | None = self.sentences.manifest.configuration.get("regions", {}).get("fingerprint")
-        return expected
+    def _aligned_with(self, name: str) -> str | None:
+        """Return `fingerprint` or `sha256` of the regions that the sentences were aligned with."""
+        recorded: str | None = self.sentences.manifest.configuration.get("regions", {}).get(name)
+        return recorded
 
     def _require_same_regions(self) -> None:
-        if self._aligned_with() is None:
+        """The regions are those that the sentences were aligned with, or these and more."""
+        settings = self._aligned_with("fingerprint")
+        if settings is None:
             raise StoreError(
                 f"{self.sentences.folder} is about images without regions, expected sentences that were aligned with "
                 f"those in {self.regions.folder}; give --images instead, or align with --regions"
@@ -265,8 +278,15 @@ class JoinedShards:
         if not self.is_aligned:
             raise StoreError(
                 f"{self.regions.folder} has fingerprint {self.fingerprint}, but {self.sentences.folder} was aligned "
-                f"with regions of fingerprint {self._aligned_with()}; their words point at other boxes. Use those "
+                f"with regions of fingerprint {settings}; their words point at other boxes. Use those "
                 "regions, or align again"
+            )
+        content = self.aligned_content
+        if content is not None and shards_since(self.regions.manifest, content) is None:
+            raise StoreError(
+                f"{self.regions.folder} has content {content_sha256(self.regions.manifest)}, but "
+                f"{self.sentences.folder} was aligned with regions of content {content}, of the same settings: of "
+                "other images, or made again since; their words point at other boxes. Use those regions, or align again"
             )
 
     def _read_table(self) -> _Table:

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from training.batches import BatchMaker
 from training.bert import begin_with_bert
 from training.checkpoints import Checkpoint, list_checkpoints, load_optimizer, load_weights, save_checkpoint
+from training.data_identity import require_learnt_data
 from training.loader import Feed, PictureBatches
 from training.loop import Loop, StepReport, make_average
 from training.model import Model
@@ -84,6 +85,7 @@ def train_run(task: TrainTask, place: Place, on_step: Callable[[StepReport], Non
     """
     run, device = open_run(task.run), torch.device(place.device)
     with open_shards(run.recipe.encoder, regions=task.regions, images=task.images, sentences=task.sentences) as shards:
+        require_learnt_data(shards, run.recipe.data, run.folder)
         order = order_of(run, shards)
         state = begin_state(run, place, task.start_from, task.init, task.trunk)
         if task.recompute:

@@ -12,6 +12,7 @@ from detectors.vocabulary import Vocabulary
 from tests.detectors.squares import CONVENTIONS, TINY, square
 from training.detector_recipe import PRESETS, DetectorRecipe, DetectorRun, PresetName, begin_detector_run
 from training.detector_worker import DetectorTask
+from training.gold_images import image_files
 
 VOCABULARY = Vocabulary(classes=("lamp,light", "hole"), attributes=("dull", "bright,shiny"))
 NUM_VAL = 4
@@ -57,9 +58,9 @@ def tiny_recipe(preset: PresetName = "adamw", *, num_steps: int = 3) -> Detector
     )
 
 
-def tiny_run(folder: Path, gold, recipe: DetectorRecipe) -> DetectorRun:
-    """Return the run in `folder`, begun now or before."""
-    return begin_detector_run(folder, recipe, lambda: gold)
+def tiny_run(folder: Path, gold, recipe: DetectorRecipe, squares: Path) -> DetectorRun:
+    """Return the run in `folder`, begun now or before, on the squares that `write_squares` wrote."""
+    return begin_detector_run(folder, recipe, lambda: gold, image_files([squares / "images"]))
 
 
 def task_of(run: DetectorRun, squares: Path, **options) -> DetectorTask:

@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from annotations.answers import AnswerVocabulary
 from stores.errors import StoreError
 from tests.stores.builders import make_store
-from tests.training.joined_stores import CONFIGURATION, Spoken, Word, join_stores, make_image, random_word
+from tests.training.joined_stores import (
+    CONFIGURATION,
+    Spoken,
+    Word,
+    forget_content,
+    join_stores,
+    make_image,
+    random_word,
+)
 from training.batches import BatchMaker, BatchOptions
 from training.order import parts_of_rank
 from training.shards import JoinedShards
@@ -346,6 +354,7 @@ def test_an_image_without_regions_takes_part(tmp_path, tokenizer):
 def test_regions_that_are_not_those_of_the_alignment_are_refused(tmp_path, tokenizer):
     regions, sentences = join_stores(tmp_path, [[make_image("a")]], [[Spoken(text="a", image_ids=["a"])]])
     make_store(regions, [[make_image("a", num_boxes=3)]], configuration=CONFIGURATION)
+    forget_content(sentences)
     maker = BatchMaker(JoinedShards(regions, sentences), tokenizer, BatchOptions())
     with pytest.raises(StoreError, match="image 'a' has 3 regions, but its sentence was aligned with 4; align again"):
         maker.make(np.array([0]))

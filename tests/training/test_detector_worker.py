@@ -64,9 +64,9 @@ def test_gold_boxes_have_the_rows_of_names_and_aliases_and_splits_do_not_share_i
 
 @pytest.mark.parametrize("preset", ["adamw", "detectron2"])
 def test_a_run_that_lost_its_last_steps_goes_on_to_the_same_losses_and_weights(preset, squares, gold, tmp_path):
-    whole = tiny_run(tmp_path / "whole", gold, tiny_recipe(preset))
+    whole = tiny_run(tmp_path / "whole", gold, tiny_recipe(preset), squares)
     train_detector(task_of(whole, squares), Place())
-    cut = tiny_run(tmp_path / "cut", gold, tiny_recipe(preset))
+    cut = tiny_run(tmp_path / "cut", gold, tiny_recipe(preset), squares)
     shutil.copytree(whole.folder / "checkpoints", cut.folder / "checkpoints")
     shutil.rmtree(latest_checkpoint(cut.folder).folder)
     assert [each.step for each in list_checkpoints(cut.folder)] == [2]
@@ -80,7 +80,7 @@ def test_a_run_that_lost_its_last_steps_goes_on_to_the_same_losses_and_weights(p
 
 
 def test_a_run_leaves_weights_that_load_and_their_scores_by_class(squares, gold, tmp_path):
-    run = tiny_run(tmp_path, gold, tiny_recipe())
+    run = tiny_run(tmp_path, gold, tiny_recipe(), squares)
     train_detector(task_of(run, squares, evaluate_every=2), Place())
     loaded = read_weights(str(tmp_path / "detector.safetensors"), {})
     assert loaded.vocabulary == VOCABULARY
@@ -97,7 +97,7 @@ def test_a_run_leaves_weights_that_load_and_their_scores_by_class(squares, gold,
 
 
 def test_measuring_while_it_learns_changes_nothing_of_what_it_learns(squares, gold, tmp_path):
-    plain, watched = (tiny_run(tmp_path / name, gold, tiny_recipe()) for name in ("plain", "watched"))
+    plain, watched = (tiny_run(tmp_path / name, gold, tiny_recipe(), squares) for name in ("plain", "watched"))
     train_detector(task_of(plain, squares), Place())
     train_detector(task_of(watched, squares, evaluate_every=1), Place())
     assert curve(watched) == curve(plain)
@@ -108,7 +108,7 @@ def test_no_steps_measure_weights_as_they_are_and_write_none(squares, gold, tmp_
     trained = first_network(tiny_recipe(), None)
     save_weights(tmp_path / "given.safetensors", trained, CONVENTIONS, VOCABULARY)
     recipe = replace(tiny_recipe(num_steps=0), has_frozen_norms=True)
-    run = tiny_run(tmp_path / "run", gold, recipe)
+    run = tiny_run(tmp_path / "run", gold, recipe, squares)
     train_detector(task_of(run, squares, init=str(tmp_path / "given.safetensors")), Place())
     assert sorted(path.name for path in run.folder.iterdir()) == [
         "attributes.tsv", "classes.tsv", "gold.npz", "recipe.json", "scores.json",
@@ -120,7 +120,7 @@ def test_weights_that_are_started_from_keep_their_norms_and_first_stages(squares
     given, _ = read_trainable(str(tmp_path / "given.safetensors"), VOCABULARY)
     recipe = tiny_recipe()
     recipe = replace(recipe, has_frozen_norms=True, training=replace(recipe.training, frozen_stages=2))
-    run = tiny_run(tmp_path / "run", gold, recipe)
+    run = tiny_run(tmp_path / "run", gold, recipe, squares)
     train_detector(task_of(run, squares, init=str(tmp_path / "given.safetensors")), Place())
     before, after = given.state_dict(), read_tensors(latest_checkpoint(run.folder).folder / "model.safetensors")
     same = {name for name, each in after.items() if torch.equal(each, before[name])}
@@ -173,13 +173,13 @@ def test_a_batch_is_of_like_shapes_and_what_is_smaller_is_padded_right_and_below
     assert mixed <= 1
 
 
-def test_another_recipe_in_the_folder_is_refused_with_both_values(gold, tmp_path):
-    tiny_run(tmp_path, gold, tiny_recipe())
+def test_another_recipe_in_the_folder_is_refused_with_both_values(squares, gold, tmp_path):
+    tiny_run(tmp_path, gold, tiny_recipe(), squares)
     other = replace(tiny_recipe(), batch_size=1, vocabulary=replace(VOCABULARY, classes=("lamp", "hole")))
     with pytest.raises(
         StoreError, match=r"batch_size was 2, this run has 1; .*'lamp,light', this run has 'lamp'; use a"
     ):
-        tiny_run(tmp_path, gold, other)
+        tiny_run(tmp_path, gold, other, squares)
 
 
 def test_an_image_that_is_gone_or_damaged_stops_with_its_name(squares, gold, tmp_path):
@@ -187,13 +187,17 @@ def test_an_image_that_is_gone_or_damaged_stops_with_its_name(squares, gold, tmp
     shutil.copytree(squares, copy)
     for number in range(NUM_VAL, 12):
         (copy / f"images/{number}.png").write_bytes(b"not a picture")
-    run = tiny_run(tmp_path / "run", gold, tiny_recipe())
+    run = tiny_run(tmp_path / "run", gold, tiny_recipe(), copy)
     with pytest.raises(
         (DataError, StoreError), match=r"step 1: image '\d+': .*\.png: .*; put a whole copy there and run"
     ):
         train_detector(task_of(run, copy), Place())
     shutil.rmtree(copy / "images")
     shutil.copytree(squares / "images", copy / "images")
+    with pytest.raises(StoreError, match=r"its images have SHA-256 .*: files of the same names with other pictures"):
+        train_detector(task_of(run, copy), Place())
+    with pytest.raises(StoreError, match="Use those that it began with, or a new --out"):
+        tiny_run(tmp_path / "run", gold, tiny_recipe(), copy)
     (copy / "images/0.png").unlink()
     with pytest.raises(DataError, match="image '0': no file below --images any more"):
         train_detector(task_of(run, copy), Place())
@@ -201,7 +205,7 @@ def test_an_image_that_is_gone_or_damaged_stops_with_its_name(squares, gold, tmp
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_images(squares, gold, tmp_path):
     fast = replace(tiny_recipe("detectron2").optimization, learning_rate=1e30)
-    run = tiny_run(tmp_path, gold, replace(tiny_recipe(), optimization=fast))
+    run = tiny_run(tmp_path, gold, replace(tiny_recipe(), optimization=fast), squares)
     with pytest.raises(LoopError, match=r"step 2: losses are .* on image \d+, image \d+"):
         train_detector(task_of(run, squares), Place())
 
@@ -212,4 +216,4 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_images(squares, g
 )
 def test_a_task_out_of_range_is_refused(options, says, squares, gold, tmp_path):
     with pytest.raises(ValueError, match=says):
-        task_of(tiny_run(tmp_path, gold, tiny_recipe()), squares, **options)
+        task_of(tiny_run(tmp_path, gold, tiny_recipe(), squares), squares, **options)

@@ -108,7 +108,7 @@ def test_every_term_is_there_and_the_trunk_learns(stores, pretrained):
     run, model = load_model(pretrained)
     torch.manual_seed(0)
     other = Trunk(run.recipe.encoder.trunk)
-    assert run.recipe.data.keys() == {"images", "sentences"}
+    assert run.recipe.data.keys() == {"images", "content", "sentences"}
     changed = [
         name
         for name, weight in model.encoder.trunk.named_parameters()
@@ -340,7 +340,7 @@ def test_a_published_bert_begins_layers_and_words_and_the_rest_is_as_it_was(stor
     train_run(task, Place())
     run, model = load_model(task.run)
     encoder, new = model.encoder, build_model(run).encoder
-    assert run.recipe.data.keys() == {"images", "sentences", "init", *trunk}
+    assert run.recipe.data.keys() == {"images", "content", "sentences", "init", *trunk}
     assert len(encoder.layers) == 2
     for layer, theirs in zip(encoder.layers, bert.encoder.layer, strict=False):
         expected = {
