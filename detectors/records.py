@@ -80,6 +80,8 @@ class RegionFeatures:
     """float32 [R]; probability of that attribute."""
     selection: str
     """How the boxes were reached: `confident`, `filled`, `relaxed-0.4` ... `relaxed-1.0`, `given`, or `imported`."""
+    image_sha256: bytes | None = None
+    """SHA-256 of the file that was decoded, 32 bytes; None where unknown."""
 
     def __post_init__(self) -> None:
         num_boxes = len(self.boxes_xyxy)
@@ -90,6 +92,7 @@ class RegionFeatures:
         _check(self.image_id, "class_scores", self.class_scores, np.float32, (num_boxes,))
         _check(self.image_id, "attribute_ids", self.attribute_ids, np.int32, (num_boxes,))
         _check(self.image_id, "attribute_scores", self.attribute_scores, np.float32, (num_boxes,))
+        _check_digest(self.image_id, self.image_sha256)
 
     @property
     def num_boxes(self) -> int:
@@ -113,6 +116,8 @@ class GridFeatures:
     """float16 [H, W, D]; rows from top to bottom."""
     attention: NDArray[np.float16] | None = None
     """float16 [N, T, T] with T = H * W, row-major cells; the last layer's attention probabilities, on request."""
+    image_sha256: bytes | None = None
+    """SHA-256 of the file that was decoded, 32 bytes; None where unknown."""
 
     def __post_init__(self) -> None:
         _check_size(self.image_id, self.image_width, self.image_height)
@@ -120,6 +125,7 @@ class GridFeatures:
         if self.attention is not None:
             cells = self.features.shape[0] * self.features.shape[1]
             _check(self.image_id, "attention", self.attention, np.float16, (None, cells, cells))
+        _check_digest(self.image_id, self.image_sha256)
 
 
 Features = RegionFeatures | GridFeatures
@@ -150,6 +156,11 @@ def as_float16(image_id: str, features: NDArray[np.float32]) -> NDArray[np.float
 def _check_size(image_id: str, width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise RecordError(f"image {image_id!r}: size is {width} x {height} pixels, expected at least 1 x 1")
+
+
+def _check_digest(image_id: str, digest: bytes | None) -> None:
+    if digest is not None and len(digest) != 32:
+        raise RecordError(f"image {image_id!r}: image_sha256 has {len(digest)} bytes, expected 32")
 
 
 def _check(image_id: str, name: str, array: NDArray[Any], dtype: type, shape: tuple[int | None, ...]) -> None:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -34,6 +35,8 @@ class LoadedImage:
 
     source: ImageSource
     outcome: PreparedImage | FailedImage
+    image_sha256: bytes | None
+    """Of the file's bytes; None where they could not be read."""
     read_seconds: float
     decode_seconds: float
 
@@ -49,10 +52,12 @@ def load_image(
     """Return the image read, decoded and prepared; never raises for what is wrong with the image."""
     started = time.perf_counter()
     read = started
+    digest: bytes | None = None
     outcome: PreparedImage | FailedImage
     try:
         check_image_id(source.image_id)
         data = read_source(source)
+        digest = sha256(data).digest()
         read = time.perf_counter()
         image = decode_image(source.image_id, data)
         outcome = detector.prepare(image if given_boxes is None else _with_boxes(image, given_boxes))
@@ -67,7 +72,11 @@ def load_image(
     except IMAGE_FAULTS as error:
         outcome = failed(source, "detect", str(error) or type(error).__name__)
     return LoadedImage(
-        source=source, outcome=outcome, read_seconds=read - started, decode_seconds=time.perf_counter() - read
+        source=source,
+        outcome=outcome,
+        image_sha256=digest,
+        read_seconds=read - started,
+        decode_seconds=time.perf_counter() - read,
     )
 
 

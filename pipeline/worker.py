@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -200,7 +200,9 @@ class ShardWorker:
                 outcomes |= zip((image.source.image_id for image in batch), self._detect(batch), strict=True)
             seconds["detect"] += time.perf_counter() - asked
             yield from (
-                image.outcome if isinstance(image.outcome, FailedImage) else outcomes[image.source.image_id]
+                image.outcome
+                if isinstance(image.outcome, FailedImage)
+                else _of_file(image, outcomes[image.source.image_id])
                 for image in window
             )
 
@@ -246,6 +248,11 @@ class ShardWorker:
 
     def _window(self) -> int:
         return 1 if self._settings.batch_size == 1 else WINDOW_BATCHES * self._settings.batch_size
+
+
+def _of_file(image: LoadedImage, outcome: Features | FailedImage) -> Features | FailedImage:
+    """Return the record with the digest of the file that it was made from."""
+    return outcome if isinstance(outcome, FailedImage) else replace(outcome, image_sha256=image.image_sha256)
 
 
 def _refuse_if_the_detector_is_at_fault(failures: Sequence[FailedImage]) -> None:

@@ -5,12 +5,15 @@
     rows = file.read_pandas()
     rows.features[0].reshape(rows.num_boxes[0], -1)                  # float16 [num_boxes, feature_dim]
 
-The columns are listed in `stores/schema.py`. The file is uncompressed, so that a row is read where it lies.
+The columns are listed in `stores/schema.py`. The file is uncompressed, so that a row is read where it lies. Every
+read checks what it returns, see `stores/row_checksums.py`; a shard of schema version 1, which has no checksums of rows,
+is checked against its seal when it is opened.
 """
 
 import mmap
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -22,21 +25,25 @@ from detectors.records import Features
 from stores.atomic import replacing
 from stores.errors import DamagedFileError
 from stores.manifest import Content
+from stores.row_checksums import CHECKSUM, EXPECTED, RowChecksums, as_written, check_columns
 from stores.schema import (
+    CHECKED_VERSION,
     DESCRIPTION_KEY,
+    LAYOUT_COLUMNS,
     ROW_ID,
     RegionColumns,
     ShardDescription,
     arrow_schema,
+    columns_of,
     in_batches,
     read_description,
     read_grid,
     read_layouts,
     to_columns,
 )
-from stores.seal import UNSEALED, seal
+from stores.seal import UNSEALED, require_intact, seal, seal_in
 from stores.sentence_schema import from_sentence_columns, in_order, to_sentence_columns
-from stores.training_rows import SentenceColumns, SentenceIndex, TrainingSentence, index_of_columns
+from stores.training_rows import INDEX_COLUMNS, SentenceColumns, SentenceIndex, TrainingSentence, index_of_columns
 
 T = TypeVar("T")
 
@@ -54,17 +61,7 @@ def write_shard(path: Path, records: Iterable[Features], *, content: Content, co
         OSError: the disk is full, the directory is read-only ...
     """
     schema = arrow_schema(content, configuration)
-    num_rows = 0
-    with replacing(path) as temporary:
-        with (
-            pa.OSFile(str(temporary), "wb") as sink,
-            pa.ipc.new_file(sink, schema, metadata={"seal": UNSEALED}) as writer,
-        ):
-            for batch in in_batches(records, content, _BATCH_BYTES):
-                writer.write_batch(to_columns(batch, schema))
-                num_rows += len(batch)
-        seal(temporary)
-    return num_rows
+    return _write(path, schema, (to_columns(batch, schema) for batch in in_batches(records, content, _BATCH_BYTES)))
 
 
 def write_sentences(path: Path, batches: Iterable[AlignedSentences], *, configuration: Mapping[str, Any]) -> int:
@@ -75,15 +72,21 @@ def write_sentences(path: Path, batches: Iterable[AlignedSentences], *, configur
         OSError: the disk is full, the directory is read-only ...
     """
     schema = arrow_schema("sentences", configuration)
+    return _write(path, schema, (to_sentence_columns(batch, schema) for batch in in_order(batches)))
+
+
+def _write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
+    """`path` is a whole and sealed file of these rows; returns their number."""
     num_rows = 0
     with replacing(path) as temporary:
         with (
             pa.OSFile(str(temporary), "wb") as sink,
             pa.ipc.new_file(sink, schema, metadata={"seal": UNSEALED}) as writer,
         ):
-            for batch in in_order(batches):
-                writer.write_batch(to_sentence_columns(batch, schema))
-                num_rows += len(batch)
+            for batch in batches:
+                written, checksums = as_written(batch)
+                writer.write_batch(written, custom_metadata=checksums)
+                num_rows += batch.num_rows
         seal(temporary)
     return num_rows
 
@@ -102,64 +105,103 @@ class ArrowShard:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
+        with _damage_named(path):
             with path.open("rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             shard = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(self._map)))
-            self._batches = list(self._sparing_memory(map(shard.get_batch, range(shard.num_record_batches))))
-        except FileNotFoundError as error:
-            raise DamagedFileError(path, found="missing", expected="a shard") from error
-        except (ValueError, pa.ArrowException) as error:
-            raise DamagedFileError(path, found=f"unreadable ({error})", expected="a whole Arrow file") from error
-        self._starts = list(accumulate((batch.num_rows for batch in self._batches), initial=0))
+            schema, footer = shard.schema, shard.metadata
+        text = (schema.metadata or {}).get(DESCRIPTION_KEY.encode(), b"")
+        self.description: ShardDescription = read_description(text, path)
+        self.seal = seal_in(footer.get(b"seal", b""))
+        self._is_checked = self.description.schema_version >= CHECKED_VERSION
+        if not self._is_checked:
+            require_intact(path)
+        if not schema.equals(columns_of(self.description)):
+            raise DamagedFileError(
+                path, found=f"columns {schema.names}", expected=f"those of {self.description.content}"
+            )
+        with _damage_named(path):
+            read = map(shard.get_batch_with_custom_metadata, range(shard.num_record_batches))
+            self._batches = list(self._sparing_memory(read))
+        self._starts = list(accumulate((batch.num_rows for batch, _ in self._batches), initial=0))
+        self._sound: set[int] = set()
+        self._checksums: dict[int, tuple[RowChecksums, list[int]]] = {}
         self._regions: dict[int, RegionColumns] = {}
         self._sentences: dict[int, SentenceColumns] = {}
-        self.description: ShardDescription = read_description(
-            (shard.schema.metadata or {}).get(DESCRIPTION_KEY.encode(), b""), path
-        )
 
     @property
     def row_ids(self) -> list[str]:
         """The image ids, or sentence ids, in row order."""
-        batches = self._sparing_memory(self._batches)
-        return [row_id for batch in batches for row_id in batch.column(ROW_ID[self.description.content]).to_pylist()]
+        column = ROW_ID[self.description.content]
+        return [row_id for batch in self._checked_batches((column,)) for row_id in batch.column(column).to_pylist()]
 
     def __len__(self) -> int:
         return self._starts[-1]
 
     def read(self, row: int) -> Features:
         """Return the record in `row`, counted from 0, without copying its arrays."""
-        i, row_in_batch = self._place(row)
+        i, row_in_batch = self._checked_row(row)
         if self.description.content == "grid":
-            return read_grid(self._batches[i], row_in_batch)
+            return read_grid(self._batch(i), row_in_batch)
         if i not in self._regions:
-            self._regions[i] = RegionColumns(self._batches[i])
+            self._regions[i] = RegionColumns(self._batch(i))
         return self._regions[i].read(row_in_batch)
 
     def read_sentence(self, row: int) -> AlignedSentence:
         """Return the sentence in `row`, counted from 0, without copying its criteria."""
-        i, row_in_batch = self._place(row)
-        return from_sentence_columns(self._batches[i], row_in_batch)
+        i, row_in_batch = self._checked_row(row)
+        return from_sentence_columns(self._batch(i), row_in_batch)
 
     def read_for_training(self, row: int) -> TrainingSentence:
         """Return what training takes of the sentence in `row`, counted from 0, without copying its criteria."""
-        i, row_in_batch = self._place(row)
+        i, row_in_batch = self._checked_row(row)
         if i not in self._sentences:
-            self._sentences[i] = SentenceColumns(self._batches[i])
+            self._sentences[i] = SentenceColumns(self._batch(i))
         return self._sentences[i].read(row_in_batch)
 
     def read_index(self) -> SentenceIndex:
         """Return the index of the shard's sentences."""
-        return index_of_columns(self._sparing_memory(self._batches))
+        return index_of_columns(self._checked_batches(INDEX_COLUMNS))
 
     def read_sentence_images(self) -> set[str]:
         """Return the ids of all images that the shard's sentences are about."""
-        columns = (batch.column("image_ids").flatten().unique() for batch in self._sparing_memory(self._batches))
+        columns = (batch.column("image_ids").flatten().unique() for batch in self._checked_batches(("image_ids",)))
         return {image_id for column in columns for image_id in column.to_pylist()}
 
     def read_layouts(self) -> list[ImageRegions]:
         """Return the boxes and names of every row, without features; copies."""
-        return [layout for batch in self._sparing_memory(self._batches) for layout in read_layouts(batch)]
+        return [layout for batch in self._checked_batches(LAYOUT_COLUMNS) for layout in read_layouts(batch)]
+
+    def _batch(self, i: int) -> pa.RecordBatch:
+        """Return a batch of which no offset leads outside of it, whatever its bytes are."""
+        batch, _ = self._batches[i]
+        if i not in self._sound:
+            with _damage_named(self._path):
+                batch.validate(full=True)
+            self._sound.add(i)
+        return batch
+
+    def _checked_row(self, row: int) -> tuple[int, int]:
+        """Return which batch a row is in, and where in it; its bytes are those that were written."""
+        i, row_in_batch = self._place(row)
+        if not self._is_checked:
+            return i, row_in_batch
+        if i not in self._checksums:
+            batch = self._batch(i)
+            with _damage_named(self._path):
+                self._checksums[i] = RowChecksums(batch), batch.column(CHECKSUM).to_numpy().tolist()
+        checksums, recorded = self._checksums[i]
+        if checksums.of(row_in_batch) != recorded[row_in_batch]:
+            raise DamagedFileError(self._path, found=f"another checksum of row {row}", expected=EXPECTED)
+        return i, row_in_batch
+
+    def _checked_batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield the batches, whose columns of these names are as they were written."""
+        for i in self._sparing_memory(range(len(self._batches))):
+            batch = self._batch(i)
+            if self._is_checked:
+                check_columns(self._path, batch, self._batches[i][1], names)
+            yield batch
 
     def _place(self, row: int) -> tuple[int, int]:
         """Return which batch a row is in, and where in it."""
@@ -175,6 +217,7 @@ class ArrowShard:
     def close(self) -> None:
         """The file is unmapped as soon as no record views it any more."""
         self._batches, self._regions, self._sentences, self._starts = [], {}, {}, [0]
+        self._checksums, self._sound = {}, set()
         del self._map
 
     def __enter__(self) -> Self:
@@ -190,3 +233,16 @@ class ArrowShard:
                 self.release_memory()
             yield part
         self.release_memory()
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """What pyarrow says of bytes that it cannot read is said of the file at `path`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DamagedFileError(path, found="missing", expected="a shard") from error
+    except PermissionError:
+        raise
+    except (ValueError, OSError, MemoryError, pa.ArrowException) as error:
+        raise DamagedFileError(path, found=f"unreadable ({error})", expected="a whole Arrow file") from error

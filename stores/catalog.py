@@ -16,6 +16,8 @@ class ShardReader(Protocol):
     """One shard's rows by number, counted from 0 and ascending by the UTF-8 bytes of their ids."""
 
     description: ShardDescription
+    seal: str
+    """The digest that the file carries, see `stores/seal.py`; unchecked."""
 
     @property
     def row_ids(self) -> Sequence[str]: ...

@@ -4,14 +4,20 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from stores.atomic import write_json
 from stores.errors import DamagedFileError, StoreError
+from stores.seal import read_seal
 
-SCHEMA_VERSION = 1
-"""Of everything in a store: manifest, plan and shards. Readers refuse a newer one."""
+SCHEMA_VERSION = 2
+"""Of everything in a store: manifest, plan and shards. Readers refuse a newer one.
+
+Since 2, every row of a shard has a checksum, and rows of images the SHA-256 of their file. A store may hold shards of
+both versions, the older ones made before the program was renewed.
+"""
 
 MANIFEST_NAME = "manifest.json"
 
@@ -51,6 +57,8 @@ class ShardEntry:
     rows: int
     bytes: int
     sha256: str
+    seal: str = ""
+    """The digest that the shard carries itself, by which a reader knows the file at once; empty where unknown."""
     failures: tuple[FailedImage, ...] = ()
     drops: tuple[DropCount, ...] = ()
     """Of sentence shards, by reason; what was met while its annotations were read."""
@@ -70,6 +78,11 @@ class Manifest:
     """Everything that decides the bytes: detector, its options and conventions, weights, vocabularies, shard size."""
     shards: tuple[ShardEntry, ...] = ()
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the configuration; every shard has it in its description."""
+        return fingerprint(self.configuration)
+
 
 def canonical_json(content: Any) -> bytes:
     """Return JSON in which equal content has equal bytes: sorted keys, no spaces, UTF-8."""
@@ -88,7 +101,9 @@ def describe_shard(path: Path, rows: int, failures: Iterable[FailedImage] = ()) 
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()
     in_order = sorted(failures, key=lambda each: each.image_id.encode(errors="surrogatepass"))
-    return ShardEntry(name=path.name, rows=rows, bytes=size, sha256=digest, failures=tuple(in_order))
+    return ShardEntry(
+        name=path.name, rows=rows, bytes=size, sha256=digest, seal=read_seal(path), failures=tuple(in_order)
+    )
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -97,7 +112,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "schema_version": SCHEMA_VERSION,
         "content": manifest.content,
         "store": manifest.store,
-        "fingerprint": fingerprint(manifest.configuration),
+        "fingerprint": manifest.fingerprint,
         "configuration": manifest.configuration,
         "shards": [asdict(shard) for shard in sorted(manifest.shards, key=lambda each: each.name)],
     }

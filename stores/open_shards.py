@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stores.catalog import STORES, ShardReader
 from stores.errors import DamagedFileError
-from stores.manifest import Manifest
+from stores.manifest import Manifest, ShardEntry
 
 _RELEASE_AFTER_BYTES = 128 << 20
 # Linux may map all of the page cache's folio, up to 2 MB, for a record that touches one byte of it; and one more where
@@ -31,19 +31,14 @@ class OpenShards:
         """Return the reader of one shard.
 
         Raises:
-            DamagedFileError: it is missing, not whole, or has other rows than the manifest says.
+            DamagedFileError: it is missing, not whole, or not the one that the manifest names.
         """
         if number in self._open:
             self._open.move_to_end(number)
             return self._open[number]
         if len(self._open) >= _max_open_shards():
             self._open.popitem(last=False)[1].close()
-        entry = self._manifest.shards[number]
-        reader = STORES[self._manifest.store].open_shard(self._folder / entry.name)
-        if len(reader) != entry.rows:
-            raise DamagedFileError(
-                self._folder / entry.name, found=f"{len(reader)} rows", expected=f"{entry.rows} rows"
-            )
+        reader = open_entry(self._folder, self._manifest, self._manifest.shards[number])
         self._open[number] = reader
         return reader
 
@@ -64,6 +59,26 @@ class OpenShards:
         """No shard is open any more."""
         while self._open:
             self._open.popitem()[1].close()
+
+
+def open_entry(folder: Path, manifest: Manifest, entry: ShardEntry) -> ShardReader:
+    """Return the reader of one shard, which is the one that the manifest names.
+
+    Raises:
+        DamagedFileError: it is missing, not whole, or another: of other rows, made otherwise or under another seal.
+    """
+    path = folder / entry.name
+    reader = STORES[manifest.store].open_shard(path)
+    made = reader.description
+    for found, expected in (
+        (f"a shard of {made.content}", f"a shard of {manifest.content}"),
+        (f"fingerprint {made.fingerprint}", f"fingerprint {manifest.fingerprint}"),
+        (f"{len(reader)} rows", f"{entry.rows} rows"),
+        (f"seal {reader.seal}", f"seal {entry.seal or reader.seal}"),
+    ):
+        if found != expected:
+            raise DamagedFileError(path, found=found, expected=f"{expected} as in the manifest")
+    return reader
 
 
 def _max_open_shards() -> int:

@@ -16,7 +16,12 @@ Arrow columns; every array is flat and row-major, its shape is in the int32 colu
     class_scores      float32 [num_boxes]      num_heads     int32; 0 without attention
     attribute_ids     int32   [num_boxes]      attention     float16 [num_heads * cells * cells] or null,
     attribute_scores  float32 [num_boxes]                    cells = grid_height * grid_width
-    selection         string
+    selection         string                       image_sha256  32 bytes or null
+    image_sha256      32 bytes or null; of the     checksum      uint64
+                      file that was decoded
+    checksum          uint64; of the row, see `stores/row_checksums.py`
+
+Shards of schema version 1 have neither of the last two.
 
 Flat, because then a cell is one contiguous array in pyarrow, pandas and datasets alike (nested lists become arrays of
 objects), an image without boxes keeps its feature_dim, and every shard has the same schema, the empty one too.
@@ -25,7 +30,7 @@ objects), an image without boxes keeps its feature_dim, and every shard has the 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +42,7 @@ from annotations.aligned import ImageRegions
 from detectors.records import Features, GridFeatures, RecordError, RegionFeatures
 from stores.errors import DamagedFileError, StoreError
 from stores.manifest import SCHEMA_VERSION, Content, canonical_json, fingerprint
+from stores.row_checksums import CHECKSUM, with_checksums
 from stores.sentence_schema import MAX_ID_BYTES, SENTENCE_COLUMNS
 
 DESCRIPTION_KEY = "vinculum"
@@ -46,6 +52,10 @@ _RECORDS: dict[Content, type[Features]] = {"regions": RegionFeatures, "grid": Gr
 
 ROW_ID: dict[Content, str] = {"regions": "image_id", "grid": "image_id", "sentences": "sentence_id"}
 """The column that names a row."""
+
+_DIGEST = "image_sha256"
+CHECKED_VERSION = 2
+"""From this schema version on, rows have checksums."""
 
 _COLUMNS: dict[Content, pa.Schema] = {
     "regions": pa.schema(
@@ -62,6 +72,8 @@ _COLUMNS: dict[Content, pa.Schema] = {
             "attribute_ids": pa.list_(pa.int32()),
             "attribute_scores": pa.list_(pa.float32()),
             "selection": pa.string(),
+            _DIGEST: pa.binary(32),
+            CHECKSUM: pa.uint64(),
         }
     ),
     "grid": pa.schema(
@@ -75,6 +87,8 @@ _COLUMNS: dict[Content, pa.Schema] = {
             "features": pa.list_(pa.float16()),
             "num_heads": pa.int32(),
             "attention": pa.list_(pa.float16()),
+            _DIGEST: pa.binary(32),
+            CHECKSUM: pa.uint64(),
         }
     ),
     "sentences": SENTENCE_COLUMNS,
@@ -89,22 +103,22 @@ class ShardDescription:
 
     content: Content
     configuration: dict[str, Any]
+    schema_version: int = SCHEMA_VERSION
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         return fingerprint(self.configuration)
 
 
 def write_description(content: Content, configuration: Mapping[str, Any]) -> bytes:
-    """Return the JSON that describes a shard: schema_version, content, configuration, fingerprint."""
-    return canonical_json(
-        {
-            "schema_version": SCHEMA_VERSION,
-            "content": content,
-            "configuration": configuration,
-            "fingerprint": fingerprint(configuration),
-        }
-    )
+    """Return the JSON that describes a shard: schema_version, content, configuration, fingerprint, checksum."""
+    fields = {
+        "schema_version": SCHEMA_VERSION,
+        "content": content,
+        "configuration": configuration,
+        "fingerprint": fingerprint(configuration),
+    }
+    return canonical_json(fields | {"checksum": fingerprint(fields)})
 
 
 def read_description(text: bytes, path: Path) -> ShardDescription:
@@ -119,15 +133,20 @@ def read_description(text: bytes, path: Path) -> ShardDescription:
             path, found=f"no {DESCRIPTION_KEY!r} description", expected="a shard that vinculum wrote"
         )
     try:
-        version, recorded, computed, description = _parse_description(text)
-    except (ValueError, KeyError, TypeError) as error:
+        described = _parse_description(text)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedFileError(path, found=f"an unreadable description ({error})", expected="JSON") from error
+    description, version = described.description, described.description.schema_version
+    if described.recorded != described.computed:
+        raise DamagedFileError(
+            path, found=f"checksum {described.recorded}", expected=f"{described.computed}, that of its description"
+        )
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"{path} has schema version {version}, expected at most {SCHEMA_VERSION}; read it with a newer vinculum"
         )
-    if recorded != computed:
-        raise DamagedFileError(path, found=f"fingerprint {recorded}", expected=f"{computed}, that of its configuration")
+    if description.content not in _COLUMNS:
+        raise DamagedFileError(path, found=f"content {description.content!r}", expected=f"one of {', '.join(_COLUMNS)}")
     return description
 
 
@@ -185,7 +204,16 @@ def arrow_schema(content: Content, configuration: Mapping[str, Any]) -> pa.Schem
 def to_columns(records: Sequence[Features], schema: pa.Schema) -> pa.RecordBatch:
     """Return `records`, all of one content, as rows of `schema`."""
     rows = [_row(record) for record in records]
-    return pa.record_batch([_column([row[field.name] for row in rows], field.type) for field in schema], schema=schema)
+    written = [field for field in schema if field.name != CHECKSUM]
+    return with_checksums((_column([row[field.name] for row in rows], field.type) for field in written), schema)
+
+
+def columns_of(description: ShardDescription) -> pa.Schema:
+    """Return the columns that an Arrow shard of this description has."""
+    columns = _COLUMNS[description.content]
+    if description.schema_version >= CHECKED_VERSION:
+        return columns
+    return pa.schema([field for field in columns if field.name not in (_DIGEST, CHECKSUM)])
 
 
 class RegionColumns:
@@ -193,6 +221,7 @@ class RegionColumns:
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         self._image_ids, self._selections = batch.column("image_id"), batch.column("selection")
+        self._digests = _digests(batch)
         sizes = ("image_width", "image_height", "num_boxes", "feature_dim")
         self._sizes = list(zip(*(batch.column(name).to_numpy().tolist() for name in sizes), strict=True))
         self._lists = {name: (batch.column(name).offsets.to_numpy(), _values(batch, name)) for name in _REGION_ARRAYS}
@@ -212,6 +241,7 @@ class RegionColumns:
             attribute_ids=arrays["attribute_ids"],
             attribute_scores=arrays["attribute_scores"],
             selection=self._selections[row].as_py(),
+            image_sha256=self._digests[row].as_py() if self._digests is not None else None,
         )
 
 
@@ -221,13 +251,19 @@ def read_grid(batch: pa.RecordBatch, row: int) -> GridFeatures:
         _scalar(batch, name, row) for name in ("grid_height", "grid_width", "feature_dim", "num_heads")
     )
     cells = height * width
+    digests = _digests(batch)
     return GridFeatures(
         image_id=_scalar(batch, "image_id", row),
         image_width=_scalar(batch, "image_width", row),
         image_height=_scalar(batch, "image_height", row),
         features=_array(batch, "features", row).reshape(height, width, feature_dim),
         attention=_array(batch, "attention", row).reshape(num_heads, cells, cells) if num_heads else None,
+        image_sha256=None if digests is None else digests[row].as_py(),
     )
+
+
+LAYOUT_COLUMNS = ("image_id", "image_width", "image_height", "num_boxes", "boxes_xyxy", "class_ids", "attribute_ids")
+"""What `read_layouts` reads."""
 
 
 def read_layouts(batch: pa.RecordBatch) -> list[ImageRegions]:
@@ -249,11 +285,25 @@ def read_layouts(batch: pa.RecordBatch) -> list[ImageRegions]:
     ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Described:
+    description: ShardDescription
+    recorded: str
+    """The checksum in the description; before there was one, the fingerprint."""
+    computed: str
+
+
 @lru_cache(maxsize=4)  # the shards of a store all say the same, two vocabularies included
-def _parse_description(text: bytes) -> tuple[int, str, str, ShardDescription]:
+def _parse_description(text: bytes) -> _Described:
     fields = json.loads(text)
-    description = ShardDescription(content=fields["content"], configuration=fields["configuration"])
-    return fields["schema_version"], fields["fingerprint"], description.fingerprint, description
+    version = int(fields["schema_version"])
+    description = ShardDescription(
+        content=fields["content"], configuration=fields["configuration"], schema_version=version
+    )
+    if version < CHECKED_VERSION:
+        return _Described(description=description, recorded=fields["fingerprint"], computed=description.fingerprint)
+    recorded = fields.pop("checksum")
+    return _Described(description=description, recorded=recorded, computed=fingerprint(fields))
 
 
 def _check_fits(record: Features, last: Features | None, content: Content) -> None:
@@ -278,7 +328,7 @@ def _check_fits(record: Features, last: Features | None, content: Content) -> No
 
 def _row(record: Features) -> dict[str, Any]:
     if isinstance(record, RegionFeatures):
-        return {name: getattr(record, name) for name in _COLUMNS["regions"].names}
+        return {name: getattr(record, name) for name in _COLUMNS["regions"].names if name != CHECKSUM}
     grid_height, grid_width, feature_dim = record.features.shape
     return {
         "image_id": record.image_id,
@@ -290,6 +340,7 @@ def _row(record: Features) -> dict[str, Any]:
         "features": record.features,
         "num_heads": 0 if record.attention is None else len(record.attention),
         "attention": record.attention,
+        _DIGEST: record.image_sha256,
     }
 
 
@@ -301,6 +352,11 @@ def _column(values: Sequence[Any], column_type: pa.DataType) -> pa.Array:
     offsets = np.cumsum([0, *(len(each) for each in flat)], dtype=np.int32)
     contents = np.concatenate(flat, dtype=column_type.value_type.to_pandas_dtype(), casting="unsafe")
     return pa.ListArray.from_arrays(offsets, pa.array(contents), mask=pa.array(absent) if any(absent) else None)
+
+
+def _digests(batch: pa.RecordBatch) -> pa.Array | None:
+    """Return the column of the files' digests, which a shard of schema version 1 does not have."""
+    return batch.column(_DIGEST) if _DIGEST in batch.schema.names else None
 
 
 def _scalar(batch: pa.RecordBatch, name: str, row: int) -> Any:

@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 from typing import BinaryIO
 
-from stores.errors import StoreError
+from stores.errors import DamagedFileError, StoreError
 
 _MARK = b"vinculum-sha256:"
 _ZEROS = b"0" * 64
@@ -17,6 +17,8 @@ UNSEALED = _MARK + _ZEROS
 
 _TAIL_BYTES = 1 << 22  # an Arrow footer repeats the configuration, vocabularies included: some 100 kB
 _BLOCK_BYTES = 1 << 20
+
+_found_intact: set[tuple[int, int, int, int]] = set()
 
 
 def seal(path: Path) -> None:
@@ -42,6 +44,37 @@ def is_intact(path: Path) -> bool:
             return False
         file.seek(start)
         return file.read(len(_ZEROS)) == _digest(file, start)
+
+
+def read_seal(path: Path) -> str:
+    """Return the 64 digits that the file at `path` carries, unchecked; empty where it carries none."""
+    with path.open("rb") as file:
+        start = _digits_start(file)
+        if start is None:
+            return ""
+        file.seek(start)
+        return file.read(len(_ZEROS)).decode(errors="replace")
+
+
+def seal_in(marked: bytes) -> str:
+    """Return the digits in `marked`, what became of `UNSEALED` in a sealed file."""
+    return marked.removeprefix(_MARK).decode(errors="replace")
+
+
+def require_intact(path: Path) -> None:
+    """The file at `path` is what its writer sealed; read once in a process, unless its size or time change.
+
+    Raises:
+        DamagedFileError: it is not.
+    """
+    status = path.stat()
+    version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    if version in _found_intact:
+        return
+    if not is_intact(path):
+        found = "bytes changed after it was written" if read_seal(path) else "unreadable (it has no seal)"
+        raise DamagedFileError(path, found=found, expected="the bytes that a writer of this program sealed")
+    _found_intact.add(version)
 
 
 def _digits_start(file: BinaryIO) -> int | None:

@@ -18,6 +18,7 @@ Arrow columns; W pointed words, P pointers, R regions (of the image that has mos
     pointer_categories  string  [P]
     pointer_num_boxes   int32   [P]
     gold_boxes_xyxy     float32 [sum of pointer_num_boxes * 4]; pixels of the image that the regions are of
+    checksum            uint64; of the row, see `stores/row_checksums.py`
 
 Criteria of a word are 0 beyond the regions of its own image.
 """
@@ -34,6 +35,7 @@ from numpy.typing import NDArray
 from annotations.aligned import AlignedSentence, AlignedSentences, PointedWords
 from annotations.records import Answer, Pointer, Sentence, SentenceImage
 from stores.errors import StoreError
+from stores.row_checksums import CHECKSUM, with_checksums
 
 MAX_ID_BYTES = 511
 """What an LMDB key holds; the same for every store, so that one can be converted into another."""
@@ -72,6 +74,7 @@ SENTENCE_COLUMNS = pa.schema(
         "semantic": pa.list_(pa.float16()),
         "targets": pa.list_(pa.float16()),
         "supervised": _FLAGS,
+        CHECKSUM: pa.uint64(),
     }
 )
 
@@ -127,7 +130,7 @@ def to_sentence_columns(aligned: AlignedSentences, schema: pa.Schema) -> pa.Reco
     columns["supervised"] = _nulls(len(sentences), schema, "supervised")
     if words.supervised is not None:
         columns["supervised"] = _lists(of_words, words.supervised, pa.bool_())
-    return pa.record_batch([columns[name] for name in schema.names], schema=schema)
+    return with_checksums((columns[name] for name in schema.names if name != CHECKSUM), schema)
 
 
 def from_sentence_columns(batch: pa.RecordBatch, row: int) -> AlignedSentence:

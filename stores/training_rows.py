@@ -135,8 +135,12 @@ class SentenceColumns:
         return self._values[name][offsets[row] : offsets[row + 1]]
 
 
+INDEX_COLUMNS = ("image_ids", "num_boxes", "text", "answers", "source", "split")
+"""What `index_of_columns` reads."""
+
+
 def index_of_columns(batches: Iterable[pa.RecordBatch]) -> SentenceIndex:
-    """Return the index of Arrow rows; of the texts only their lengths are read."""
+    """Return the index of Arrow rows."""
     parts = list(batches)
 
     def lengths(name: str) -> NDArray[np.int32]:

@@ -301,10 +301,10 @@ def test_an_index_that_is_damaged_or_of_other_images_is_named_and_removed(folder
 
 def test_a_newer_store_is_neither_verified_nor_repaired(folder):
     path = folder / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 3}))
     before = bytes_of(folder)
     for command in (verify, repair):
-        with pytest.raises(StoreError, match="schema version 2, expected at most 1"):
+        with pytest.raises(StoreError, match="schema version 3, expected at most 2"):
             command(folder)
     assert bytes_of(folder) == before
 

@@ -1,6 +1,7 @@
 """Small records and stores for the tests."""
 
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def make_regions(image_id: str, *, num_boxes: int = 36, feature_dim: int = 8, se
         attribute_ids=np.arange(num_boxes, dtype=np.int32)[::-1],
         attribute_scores=random_bits(seed + 3, (num_boxes,), np.float32),
         selection="relaxed-0.4" if seed % 2 else "confident",
+        image_sha256=sha256(image_id.encode()).digest() if seed % 3 else None,
     )
 
 
@@ -47,6 +49,7 @@ def make_grid(
         image_height=384,
         features=random_bits(seed, (height, width, feature_dim), np.float16),
         attention=random_bits(seed + 1, (num_heads, cells, cells), np.float16) if num_heads else None,
+        image_sha256=sha256(image_id.encode()).digest() if seed % 3 else None,
     )
 
 

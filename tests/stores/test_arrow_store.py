@@ -22,7 +22,7 @@ def test_pyarrow_alone_reads_a_shard_and_how_it_was_made(path):
     description = json.loads(file.schema.metadata[b"vinculum"])
     assert description["configuration"] == {"detector": "faster-rcnn"}
     assert description["content"] == "regions"
-    assert description["schema_version"] == 1
+    assert description["schema_version"] == 2
     assert len(description["fingerprint"]) == 64
     table = file.read_all()
     assert table["image_id"].to_pylist() == ["a", "é"]

@@ -1,9 +1,11 @@
 import json
 import struct
+from dataclasses import replace
 
 import lmdb
 import numpy as np
 import pytest
+import xxhash
 
 from stores import lmdb_store
 from stores.errors import DamagedFileError
@@ -16,21 +18,24 @@ def read_all(path):
 
 
 def test_regions_have_the_layout_of_the_module_docstring(tmp_path):
-    record = make_regions("é", num_boxes=3, feature_dim=5, seed=1)
+    record = replace(make_regions("é", num_boxes=3, feature_dim=5, seed=1), image_sha256=bytes(range(32)))
     path = tmp_path / "shard-00000.lmdb"
     lmdb_store.write_shard(path, [record], content="regions", configuration={"detector": "faster-rcnn"})
     items = read_all(path)
     assert list(items) == [b"\0vinculum", "é".encode()]
     assert json.loads(items[b"\0vinculum"])["configuration"] == {"detector": "faster-rcnn"}
     value = items["é".encode()]
-    assert struct.unpack_from("<4i", value) == (640, 480, 3, 5)
-    assert value[16:64] == record.boxes_xyxy.tobytes()
-    assert value[64:76] == record.class_ids.tobytes()
-    assert value[76:88] == record.class_scores.tobytes()
-    assert value[88:100] == record.attribute_ids.tobytes()
-    assert value[100:112] == record.attribute_scores.tobytes()
-    assert value[112:142] == record.features.tobytes()
-    assert value[142:] == b"relaxed-0.4"
+    assert struct.unpack_from("<Q", value)[0] == xxhash.xxh3_64_intdigest("é".encode() + value[8:])
+    assert value[8:40] == record.image_sha256
+    assert struct.unpack_from("<4i", value, 40) == (640, 480, 3, 5)
+    content = value[56:]
+    assert content[:48] == record.boxes_xyxy.tobytes()
+    assert content[48:60] == record.class_ids.tobytes()
+    assert content[60:72] == record.class_scores.tobytes()
+    assert content[72:84] == record.attribute_ids.tobytes()
+    assert content[84:96] == record.attribute_scores.tobytes()
+    assert content[96:126] == record.features.tobytes()
+    assert content[126:] == b"relaxed-0.4"
 
 
 def test_grids_have_the_layout_of_the_module_docstring(tmp_path):
@@ -41,12 +46,13 @@ def test_grids_have_the_layout_of_the_module_docstring(tmp_path):
     path = tmp_path / "shard-00000.lmdb"
     lmdb_store.write_shard(path, [with_attention, without], content="grid", configuration={})
     items = read_all(path)
-    assert struct.unpack_from("<6i", items[b"a"]) == (384, 384, 2, 3, 5, 4)
-    assert items[b"a"][24:84] == with_attention.features.tobytes()
-    assert items[b"a"][84:] == with_attention.attention.tobytes()
-    assert len(items[b"a"]) == 84 + 4 * 6 * 6 * 2
-    assert struct.unpack_from("<6i", items[b"b"]) == (384, 384, 3, 4, 5, 0)
-    assert len(items[b"b"]) == 24 + 3 * 4 * 5 * 2
+    assert items[b"a"][8:40] == bytes(32)
+    assert struct.unpack_from("<6i", items[b"a"], 40) == (384, 384, 2, 3, 5, 4)
+    assert items[b"a"][64:124] == with_attention.features.tobytes()
+    assert items[b"a"][124:] == with_attention.attention.tobytes()
+    assert len(items[b"a"]) == 124 + 4 * 6 * 6 * 2
+    assert struct.unpack_from("<6i", items[b"b"], 40) == (384, 384, 3, 4, 5, 0)
+    assert len(items[b"b"]) == 64 + 3 * 4 * 5 * 2
 
 
 def test_the_file_is_no_bigger_than_its_pages(tmp_path):

@@ -44,7 +44,7 @@ def test_equal_manifests_have_equal_bytes_whatever_the_order_of_shards_and_optio
 def test_a_manifest_has_its_schema_version_and_fingerprint(tmp_path):
     write_manifest(tmp_path, MANIFEST)
     content = json.loads((tmp_path / "manifest.json").read_text())
-    assert content["schema_version"] == 1
+    assert content["schema_version"] == 2
     assert content["fingerprint"] == fingerprint(MANIFEST.configuration)
 
 
@@ -83,8 +83,8 @@ def test_a_missing_manifest_is_named(tmp_path):
 
 
 def test_a_newer_manifest_is_refused_even_if_it_has_another_checksum(tmp_path):
-    (tmp_path / "manifest.json").write_text('{"schema_version": 2, "sum": "x"}')
-    with pytest.raises(StoreError, match="has schema version 2, expected at most 1; read it with a newer vinculum"):
+    (tmp_path / "manifest.json").write_text('{"schema_version": 3, "sum": "x"}')
+    with pytest.raises(StoreError, match="has schema version 3, expected at most 2; read it with a newer vinculum"):
         read_manifest(tmp_path)
 
 
