@@ -1,7 +1,7 @@
 """Reads COCO in its official layout: https://cocodataset.org/#format-data.
 
 FOLDER[/annotations]/captions_{train,val}{2014,2017}.json     captions
-FOLDER[/annotations]/instances_{train,val}{2014,2017}.json    boxes of 80 categories
+FOLDER[/annotations]/instances_{train,val}{2014,2017}.json    boxes of 80 categories; also {minival,valminusminival}2014
 
 Each file is one object: `images`, `annotations` and, for instances, `categories`, in any order.
 """
@@ -21,12 +21,15 @@ from annotations.datasets.json_records import (
     take_size,
     take_text,
 )
-from annotations.datasets.text_files import json_files, split_in_name
+from annotations.datasets.text_files import SPLIT_WORDS, json_files, split_in_name
 from annotations.drops import Drops
 from annotations.records import AnnotatedImage, AnnotatedObject, Box, Pointer, Sentence, SentenceImage, Split
 
 CAPTIONS = "coco-captions"
 INSTANCES = "coco-instances"
+
+SPLITS: dict[str, Split] = {**SPLIT_WORDS, "minival": "val", "valminusminival": "train"}
+"""Words of file names; of val2014, minival stays for validation and valminusminival is what COCO's papers train on."""
 
 
 class CocoImage(NamedTuple):
@@ -166,7 +169,7 @@ def read_images(file: Path, *, drops: Drops) -> Iterator[CocoImage]:
 
 def _joined(file: Path, categories: dict[str, str] | None, drops: Drops) -> Iterator[CocoRecord]:
     images = {image.coco_id: image for image in read_images(file, drops=drops)}
-    split = split_in_name(file.name)
+    split = _split_of(file)
     seen: set[int] = set()
     for number, annotation in enumerate(read_records(file, "annotations")):
         where = f"{file}: annotation {number}"
@@ -218,9 +221,13 @@ def _where(record: CocoRecord) -> str:
     return f"{record['place']}: annotation {record['annotation']['id']!r}"
 
 
+def _split_of(file: Path) -> Split:
+    return split_in_name(file.name, SPLITS, place=file)
+
+
 def _evaluation_images(path: Path, pattern: str, drops: Drops) -> Iterator[SentenceImage]:
     for file in json_files(path, pattern, f"annotations/{pattern}"):
-        if split_in_name(file.name) != "train":
+        if _split_of(file) != "train":
             yield from (SentenceImage(**image._asdict()) for image in read_images(file, drops=drops))
 
 

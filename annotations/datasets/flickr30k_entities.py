@@ -2,7 +2,7 @@
 
 FOLDER/Sentences/ID.txt        five captions a file, `[/EN#1/people Two young guys] with ...`
 FOLDER/Annotations/ID.xml      boxes of the entities, 1-based, last pixel inside
-FOLDER/{train,val,test}.txt    image ids of each split; without any of them every image is for training
+FOLDER/{train,val,test}.txt    image ids of each split; at least one, and images that none of them lists are not read
 FOLDER/UNRELATED_CAPTIONS      optional; `ID NUMBER` a line, numbers from 1: captions that are about something else
 """
 
@@ -56,6 +56,18 @@ def read_records(path: Path, *, drops: Drops) -> Iterator[EntitiesRecord]:
 
     A tar file (compressed or not) holds `Sentences/` and `Annotations/` as the folder does; the split lists and
     UNRELATED_CAPTIONS are looked for in its folder.
+
+    Raises:
+        DataError: nothing there has this layout, there is no list of a split, or `drops` is strict.
+    """
+    _require_lists(path)
+    yield from read_captions(path, drops=drops)
+
+
+def read_captions(path: Path, *, drops: Drops) -> Iterator[EntitiesRecord]:
+    """Yield the images as `read_records` does; those of a folder without split lists as if all were for training.
+
+    For data sets that have splits of their own, of what these captions say.
 
     Raises:
         DataError: nothing there has this layout, or `drops` is strict.
@@ -214,21 +226,33 @@ def _folder_files(folder: Path, drops: Drops) -> Iterator[tuple[str, Split, byte
 
 
 def _listed(folder: Path) -> Iterator[tuple[str, Split]]:
-    lists = [(split, folder / f"{split}.txt") for split in SPLITS]
-    if any(path.exists() for _, path in lists):
-        seen: set[str] = set()
-        for split, path in lists:
-            for image_id in read_lines(path) if path.exists() else ():
-                if image_id in seen:
-                    raise DataError(f"{path}: image {image_id!r} is listed twice, expected each in one split, once")
-                seen.add(image_id)
-                yield image_id, split
-    else:
+    if not _has_lists(folder):
         yield from ((path.stem, "train") for path in sorted((folder / "Sentences").glob("*.txt")))
+    seen: set[str] = set()
+    for split in SPLITS:
+        path = folder / f"{split}.txt"
+        for image_id in read_lines(path) if path.exists() else ():
+            if image_id in seen:
+                raise DataError(f"{path}: image {image_id!r} is listed twice, expected each in one split, once")
+            seen.add(image_id)
+            yield image_id, split
+
+
+def _has_lists(folder: Path) -> bool:
+    return any((folder / f"{split}.txt").exists() for split in SPLITS)
+
+
+def _require_lists(path: Path) -> None:
+    folder = path if path.is_dir() else path.parent
+    if (path.is_file() or (path / "Sentences").is_dir()) and not _has_lists(folder):
+        raise DataError(
+            f"{folder}: no train.txt, val.txt or test.txt in it, expected lists of the images of each split; put the "
+            "official ones there, or a train.txt of your own: without one nothing says what may be trained on"
+        )
 
 
 def _tar_files(path: Path, drops: Drops) -> Iterator[tuple[str, Split, bytes, bytes]]:
-    split_of = dict(_listed(path.parent)) if any((path.parent / f"{split}.txt").exists() for split in SPLITS) else None
+    split_of = dict(_listed(path.parent))
     waiting: dict[str, dict[str, bytes]] = {}  # an image's first file, until the second comes
     try:
         _require_end(path)
@@ -237,8 +261,7 @@ def _tar_files(path: Path, drops: Drops) -> Iterator[tuple[str, Split, bytes, by
                 name = PurePosixPath(member.name)
                 if not member.isfile() or name.parent.name not in ("Sentences", "Annotations"):
                     continue
-                split = "train" if split_of is None else split_of.get(name.stem)
-                if split is None:
+                if (split := split_of.get(name.stem)) is None:
                     continue
                 content = archive.extractfile(member)
                 files = waiting.setdefault(name.stem, {})

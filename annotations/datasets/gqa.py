@@ -1,12 +1,15 @@
 """Reads GQA in its official layout: https://cs.stanford.edu/people/dorarad/gqa/download.html.
 
 FOLDER/train_all_questions/train_all_questions_{0..9}.json    or train_balanced_questions.json
-FOLDER/{val,testdev,test}_{all,balanced}_questions.json
+FOLDER/{val,testdev,test,challenge}_{all,balanced}_questions.json
+FOLDER/submission_all_questions.json                          all of val, testdev, test and challenge, without answers
 FOLDER[/sceneGraphs]/{train,val}_sceneGraphs.json             boxes of the objects that questions point at
 
-Of a split that is there as `all` and as `balanced`, `all` is read: the balanced questions are among them, marked.
+Of a split that is there as `all` and as `balanced`, `all` is read: the balanced questions are among them, marked. Of a
+folder, submission_all is read last, and not at all where the other files have all of its questions.
 """
 
+import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,13 +27,19 @@ from annotations.datasets.json_records import (
     take_text,
     take_words,
 )
-from annotations.datasets.text_files import split_in_name
+from annotations.datasets.text_files import SPLIT_WORDS, split_in_name
 from annotations.drops import DataError, Drops
 from annotations.records import AnnotatedImage, AnnotatedObject, Answer, Box, Pointer, Sentence, SentenceImage, Split
 
 SOURCE = "gqa"
 FULL_ANSWERS = "gqa-full-answers"
 
+SPLITS: dict[str, Split] = {**SPLIT_WORDS, "challenge": "test", "submission": "test"}
+"""Words of file names. What GQA's server alone can answer is never trained on, and its images are kept back."""
+
+_TEST_SPLITS = ("testdev", "test", "challenge", "submission")
+"""Our test split is four of GQA's, of which testdev has answers; the details say which."""
+_SUBMITTED = ("val", "testdev", "test", "challenge")
 _PUNCTUATION = frozenset(string.punctuation)
 _POINTED = ("question", "answer", "fullAnswer")
 
@@ -69,7 +78,7 @@ def read_question_records(path: Path, *, drops: Drops) -> Iterator[GqaRecord]:
     files = _question_files(path)
     graphs = _read_graphs(path, drops)
     for file in files:
-        split = split_in_name(file.stem)
+        split = _split_of(file)
         for question_id, question in read_members(file):
             image_id = str(question.get("imageId"))
             graph = graphs.get(image_id)
@@ -129,7 +138,7 @@ def to_full_answers(record: GqaRecord, *, drops: Drops) -> Iterator[Sentence]:
 def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield the images of validation and test questions, each once a file."""
     for file in _question_files(path):
-        if split_in_name(file.stem) == "train":
+        if _split_of(file) == "train":
             continue
         seen: set[str] = set()
         for question_id, question in read_members(file):
@@ -222,9 +231,18 @@ def _details(record: GqaRecord) -> dict[str, Any]:
     full_answer = question.get("fullAnswer")
     if isinstance(full_answer, str) and full_answer.strip():
         details["full_answer"] = full_answer.strip()
-    if "testdev" in record["file"]:
-        details["official_split"] = "testdev"
+    if official := _official_split(record["file"]):
+        details["official_split"] = official
     return details
+
+
+def _split_of(file: Path) -> Split:
+    return split_in_name(file.stem, SPLITS, place=file)
+
+
+def _official_split(name: str) -> str | None:
+    """Return which of GQA's test splits a file's name tells; None for train and val."""
+    return next((word for word in re.findall("[a-z]+", name.lower()) if word in _TEST_SPLITS), None)
 
 
 def _object_ids(question: Record) -> Iterator[str]:
@@ -266,11 +284,16 @@ def _things(objects: Record, width: int, height: int, where: str, drops: Drops) 
 def _question_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    found = sorted(file for file in path.rglob("*questions*.json") if file.is_file())
+    found = sorted(
+        (file for file in path.rglob("*questions*.json") if file.is_file()),
+        key=lambda file: (file.name.startswith("submission"), file),
+    )
     whole = {file.name.split("_")[0] for file in found if "_all_" in file.name}
     chosen = [file for file in found if not ("_balanced_" in file.name and file.name.split("_")[0] in whole)]
     if not chosen:
         raise DataError(f"{path}: no file named *questions*.json, expected GQA's questions; check the path")
+    if whole.issuperset(_SUBMITTED):
+        chosen = [file for file in chosen if not file.name.startswith("submission")]
     return chosen
 
 

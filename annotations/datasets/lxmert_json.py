@@ -20,12 +20,15 @@ from annotations.datasets.json_records import (
     take_object,
     take_text,
 )
-from annotations.datasets.text_files import json_files, split_in_name
+from annotations.datasets.text_files import SPLIT_WORDS, json_files, split_in_name
 from annotations.drops import DataError, Drops
 from annotations.records import Answer, Sentence, SentenceImage, Split
 from annotations.splits import photograph
 
 SOURCE = "lxmert-json"
+
+SPLITS: dict[str, Split] = {**SPLIT_WORDS, "nominival": "train", "minival": "val", "submit": "test"}
+"""Words of file names; gqa/submit.json is GQA's whole test split."""
 
 _NLVR2_LABELS = {0: "False", 1: "True"}
 _TABLES = ("ans", "label")
@@ -64,7 +67,7 @@ def read_lxmert_records(path: Path, *, drops: Drops) -> Iterator[LxmertRecord]:
     for file in _files(path):
         for number, content in enumerate(read_records(file)):
             yield LxmertRecord(
-                place=f"{file}: record {number}", split=_split(file.stem), file=_name(file, path), content=content
+                place=f"{file}: record {number}", split=_split_of(file), file=_name(file, path), content=content
             )
 
 
@@ -97,7 +100,7 @@ def to_sentences(record: LxmertRecord, *, drops: Drops) -> Iterator[Sentence]:
 def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield the images of files whose names say minival, valid or test."""
     for file in _files(path):
-        if _split(file.stem) != "train":
+        if _split_of(file) != "train":
             for number, content in enumerate(read_records(file)):
                 try:
                     yield from _images(content)
@@ -162,7 +165,5 @@ def _name(file: Path, path: Path) -> str:
     return (file.relative_to(path) if path.is_dir() else Path(file.name)).with_suffix("").as_posix()
 
 
-def _split(name: str) -> Split:
-    if name == "submit":  # GQA's whole test split
-        return "test"
-    return "train" if "nominival" in name else split_in_name(name)
+def _split_of(file: Path) -> Split:
+    return split_in_name(file.stem, SPLITS, place=file)

@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from annotations.datasets.json_records import FieldError, Record, read_json_lines, shown, take_id, take_text
 from annotations.datasets.text_files import json_files, split_in_name
-from annotations.drops import Drops
+from annotations.drops import DataError, Drops
 from annotations.records import Answer, Sentence, SentenceImage, Split
 
 SOURCE = "nlvr2"
@@ -32,9 +32,8 @@ def read_statement_records(path: Path, *, drops: Drops) -> Iterator[Nlvr2Record]
     Raises:
         DataError: no such file, or no line of it is an object.
     """
-    for file in json_files(path, "*.json"):
-        if path.is_dir() and file.name not in FILES:
-            continue
+    for file in _files(path):
+        split = split_in_name(file.stem, place=file)
         seen: set[str] = set()
         for number, statement in read_json_lines(file, drops=drops):
             place = f"{file}, line {number}"
@@ -43,7 +42,7 @@ def read_statement_records(path: Path, *, drops: Drops) -> Iterator[Nlvr2Record]
                 drops.add("statement: identifier is there twice", f"{place}: found {identifier!r}")
                 continue
             seen.add(identifier)
-            yield Nlvr2Record(place=place, split=split_in_name(file.name), statement=statement)
+            yield Nlvr2Record(place=place, split=split, statement=statement)
 
 
 def to_sentences(record: Nlvr2Record, *, drops: Drops) -> Iterator[Sentence]:
@@ -82,3 +81,14 @@ def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
         if record["split"] != "train":
             for sentence in to_sentences(record, drops=drops):
                 yield from sentence.images
+
+
+def _files(path: Path) -> list[Path]:
+    files = json_files(path, "*.json")
+    found = [file for file in files if file.name in FILES] if path.is_dir() else files
+    if not found:
+        raise DataError(
+            f"{path}: none of {', '.join(FILES)} in it, found {', '.join(file.name for file in files[:9])}; "
+            "give the one file that is meant"
+        )
+    return found

@@ -2,6 +2,8 @@
 
 FOLDER/snli_ve_{train,dev,test}.jsonl    one JSON object a line; the image is `Flikr30kID` or `Flickr30K_ID`
 FOLDER/esnlive_{train,dev,test}.csv      with explanations
+
+A field `split` of a line goes before the word in the file's name.
 """
 
 import csv
@@ -46,7 +48,7 @@ def read_pair_records(path: Path, *, drops: Drops) -> Iterator[SnliVeRecord]:
                 drops.add("pair: pairID is there twice", f"{place}: found {pair_id!r}")
                 continue
             seen.add(pair_id)
-            split = split_in_name(str(pair.get("split", "")), otherwise=split_in_name(file.name))
+            split = split_in_name(str(pair.get("split") or file.stem), place=place)
             yield SnliVeRecord(place=place, split=split, pair=pair)
 
 

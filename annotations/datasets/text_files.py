@@ -1,12 +1,26 @@
 """Reads text files a line at a time, and file names that tell a split."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from annotations.drops import DataError
 from annotations.records import Split
 
-_WORDS: dict[str, Split] = {"train": "train", "val": "val", "dev": "val", "minival": "val", "test": "test"}
+SPLIT_WORDS: Mapping[str, Split] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testdev": "test",
+    "teststd": "test",
+}
+"""The words of a file's name that are its split in every data set; a data set adds its own official ones."""
+
+_SPACE = re.compile(r"[^a-z0-9]+")
+_TEST_OF_TESTS = re.compile(r"test[-_ ](?=dev|std)")
 
 
 def read_lines(path: Path) -> Iterator[str]:
@@ -28,13 +42,29 @@ def read_lines(path: Path) -> Iterator[str]:
         ) from error
 
 
-def split_in_name(name: str, *, otherwise: Split = "train") -> Split:
-    """Return the split a file or folder name tells: `captions_val2017.json` is val, `testdev` and `test-P` are test."""
-    lower = name.lower()
-    for word in ("train", "test", "minival", "val", "dev"):
-        if word in lower:
-            return _WORDS[word]
-    return otherwise
+def split_in_name(name: str, words: Mapping[str, Split] = SPLIT_WORDS, *, place: str | Path) -> Split:
+    """Return the split that a file's name tells by one of the words: `captions_val2017.json` is val, `test1` is test.
+
+    A word counts whole, without the digits that end it, and never inside another: `latest` is not test. A name without
+    any has no split, since training on what is evaluated elsewhere must not happen by default.
+
+    Raises:
+        DataError: the name has none of the words, or words of several splits; the message begins with `place`.
+    """
+    found = splits_in_name(name, words)
+    if len(found) == 1:
+        return found.pop()
+    told = f"names the splits {' and '.join(sorted(found))}" if found else "names no split"
+    raise DataError(
+        f"{place}: {name!r} {told}, expected one of the words {', '.join(words)} in it, set off by '_', '-' or '.'; "
+        "rename the file, or link it under such a name"
+    )
+
+
+def splits_in_name(name: str, words: Mapping[str, Split] = SPLIT_WORDS) -> set[Split]:
+    """Return the splits of all of the words that stand in the name, which may be none."""
+    parts = _SPACE.split(_TEST_OF_TESTS.sub("test", name.lower()))
+    return {words[word] for part in parts for word in {part, part.rstrip("0123456789")} if word in words}
 
 
 def json_files(path: Path, *patterns: str) -> list[Path]:

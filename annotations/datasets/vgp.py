@@ -62,7 +62,7 @@ def read_records(path: Path, *, drops: Drops) -> Iterator[PairsRecord]:
     pairs_of = group_by_image(read_pairs(path, drops=drops))
     folder = path if path.is_dir() else path.parent
     if (folder / "Sentences").is_dir():
-        for entities in flickr30k_entities.read_records(folder, drops=drops):
+        for entities in flickr30k_entities.read_captions(folder, drops=drops):
             if pairs := pairs_of.pop(entities["image_id"], []):
                 yield PairsRecord(pairs=pairs, entities=entities)
     for pairs in pairs_of.values():
@@ -147,7 +147,7 @@ def _read_table(file: Iterator[str], table: Path, seen: set[tuple[str, ...]], dr
             drops.add("pair: repeated", f"{where}: found {phrases} of image {image_id} again")
         else:
             seen.add((image_id, *phrases))
-            split = split_in_name(row.get("vgp_split") or table.stem)
+            split = split_in_name(row.get("vgp_split") or table.stem, place=where)
             pair_id = f"{table.stem}#{rows.line_num}"
             yield Pair(pair_id=pair_id, place=where, image_id=image_id, split=split, phrases=phrases, label=label)
 

@@ -6,7 +6,7 @@ FOLDER/question_answers.json       optional
 FOLDER/relationships.json          subject, predicate, object
 FOLDER/objects.json, attributes.json
 FOLDER/image_data.json             optional: sizes, and COCO's number of the same photograph
-FOLDER/train.txt, val.txt, test.txt    optional: images of each split; what none of them lists is for training
+FOLDER/train.txt, val.txt, test.txt    optional: images of each split; what none lists is for training without train.txt
 """
 
 import re
@@ -67,11 +67,11 @@ def read_description_records(path: Path, *, drops: Drops) -> Iterator[VisualGeno
     graphs = _in_step(path / "region_graphs.json", "image_id", "regions", drops)
     questions = _in_step(path / "question_answers.json", "id", "qas", drops)
     for image_id, regions in _by_image(path / "region_descriptions.json", "id", "regions", drops, is_required=True):
-        yield make(
+        yield from make(
             image_id, regions=regions, graphs=graphs.take(image_id) or [], questions=questions.take(image_id) or []
         )
     for image_id, asked in questions.rest():
-        yield make(image_id, questions=asked)
+        yield from make(image_id, questions=asked)
 
 
 def read_relationship_records(path: Path, *, drops: Drops) -> Iterator[VisualGenomeRecord]:
@@ -82,7 +82,7 @@ def read_relationship_records(path: Path, *, drops: Drops) -> Iterator[VisualGen
     """
     make = _RecordMaker(path, drops)
     for image_id, found in _by_image(path / "relationships.json", "image_id", "relationships", drops, is_required=True):
-        yield make(image_id, relationships=found)
+        yield from make(image_id, relationships=found)
 
 
 def read_attribute_records(path: Path, *, drops: Drops) -> Iterator[Any]:
@@ -93,7 +93,7 @@ def read_attribute_records(path: Path, *, drops: Drops) -> Iterator[Any]:
     """
     make = _RecordMaker(path, drops)
     for image in read_objects(path, drops=drops):
-        yield make(image.image_id), image
+        yield from ((record, image) for record in make(image.image_id))
 
 
 def to_descriptions(record: VisualGenomeRecord, *, drops: Drops) -> Iterator[Sentence]:
@@ -208,7 +208,7 @@ def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield the images of val.txt and test.txt, with COCO's numbers for them."""
     make = _RecordMaker(path, drops)
     for split in SPLITS[1:]:
-        yield from (make(image_id)["image"] for image_id in _listed(path / f"{split}.txt"))
+        yield from (record["image"] for image_id in _listed(path / f"{split}.txt") for record in make(image_id))
 
 
 class _RecordMaker:
@@ -216,13 +216,21 @@ class _RecordMaker:
 
     def __init__(self, folder: Path, drops: Drops) -> None:
         self._place = str(folder)
+        self._drops = drops
+        self._unlisted: Split | None = None if (folder / "train.txt").exists() else "train"
         self._images = {image.image_id: image for image in _read_images(folder / "image_data.json", drops)}
         self._splits = {image_id: split for split in SPLITS for image_id in _listed(folder / f"{split}.txt")}
 
-    def __call__(self, image_id: str, **said: list[Record]) -> VisualGenomeRecord:
-        return VisualGenomeRecord(
+    def __call__(self, image_id: str, **said: list[Record]) -> Iterator[VisualGenomeRecord]:
+        """Yield the image's record; nothing, counted, where train.txt says what trains and no list has the image."""
+        split = self._splits.get(image_id, self._unlisted)
+        if split is None:
+            lists = ", ".join(f"{each}.txt" for each in SPLITS)
+            self._drops.add("image: in no list of a split", f"{self._place}: image {image_id!r} not found in {lists}")
+            return
+        yield VisualGenomeRecord(
             place=self._place,
-            split=self._splits.get(image_id, "train"),
+            split=split,
             image=self._images.get(image_id, SentenceImage(image_id=image_id)),
             regions=said.get("regions", []),
             graphs=said.get("graphs", []),

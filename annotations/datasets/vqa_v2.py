@@ -3,7 +3,8 @@
 FOLDER/v2_OpenEnded_mscoco_{train2014,val2014,test2015}_questions.json    questions
 FOLDER/v2_mscoco_{train2014,val2014}_annotations.json                     ten answers each; none for test
 
-Any other name with `questions` in it has its answers in the file whose name has `annotations` there instead.
+Any other name with `questions` in it has its answers in the file whose name has `annotations` there instead; its split
+is a word of the name, or else of the file's `data_subtype`.
 """
 
 import re
@@ -23,7 +24,7 @@ from annotations.datasets.json_records import (
     take_objects,
     take_text,
 )
-from annotations.datasets.text_files import split_in_name
+from annotations.datasets.text_files import split_in_name, splits_in_name
 from annotations.drops import DataError, Drops
 from annotations.records import Sentence, SentenceImage, Split
 
@@ -174,7 +175,8 @@ def _question_files(path: Path) -> list[tuple[Path, Split, str]]:
 def _told(file: Path) -> tuple[Path, Split, str]:
     named = _SUBTYPE.search(file.name)
     subtype = str(read_field(file, "data_subtype") or (named[0] if named else ""))
-    return file, split_in_name(file.name, otherwise=split_in_name(subtype)), subtype
+    telling = file.name if splits_in_name(file.name) or not subtype else subtype
+    return file, split_in_name(telling, place=file), subtype
 
 
 def _annotations_file(questions: Path, split: Split) -> Path | None:

@@ -38,7 +38,9 @@ FILES = {
         "mscoco_train.json": [
             {"img_id": "COCO_train2014_000000000009", "sentf": {"vqa": ["What?"]}, "labelf": {"vqa": [{"bowl": 0.3}]}}
         ],
-        "nlvr2.json": [{"identifier": "train-1-0-0", "img0": "a", "img1": "b", "label": 1, "sent": "Two.", "uid": "0"}],
+        "nlvr2_train.json": [
+            {"identifier": "train-1-0-0", "img0": "a", "img1": "b", "label": 1, "sent": "Two.", "uid": "0"}
+        ],
     },
 }
 

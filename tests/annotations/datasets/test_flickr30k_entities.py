@@ -1,6 +1,7 @@
 """Flickr30k Entities as it is published, as XML may also be written, and damaged."""
 
 import os
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def write(folder, *, xml=XML, captions=CAPTIONS, lists=None):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "Sentences/7.txt").write_bytes(captions if isinstance(captions, bytes) else captions.encode())
     (folder / "Annotations/7.xml").write_text(xml)
-    for name, lines in (lists or {}).items():
+    for name, lines in (lists or {"train.txt": "7\n"}).items():
         (folder / name).write_text(lines)
     return folder
 
@@ -128,9 +129,22 @@ def test_splits_come_from_the_lists_and_nothing_else_is_read(tmp_path):
     assert read(tmp_path)[0] == []
 
 
+def test_without_a_list_no_image_is_for_training(tmp_path):
+    folder = write(tmp_path / "folder")
+    (folder / "train.txt").unlink()
+    with tarfile.open(tmp_path / "entities.tar", "w") as archive:
+        archive.add(folder, ".")
+    for path in (folder, tmp_path / "entities.tar"):
+        with pytest.raises(DataError, match=r"no train.txt, val.txt or test.txt in it, .* put the official ones there"):
+            read(path)
+    (folder / "train.txt").write_text("7\n")  # as the message advises
+    assert {each.split for each in read(folder)[0]} == {"train"}
+
+
 @pytest.mark.parametrize("kind", ["w", "w:xz", "w:gz"])
 def test_a_tar_file_reads_as_its_folder_does(kind, tmp_path):
     folder = write(tmp_path / "folder")
+    shutil.copy(folder / "train.txt", tmp_path)
     with tarfile.open(tmp_path / "entities.tar", kind) as archive:
         for name in ("Annotations/7.xml", "Sentences/7.txt"):
             archive.add(folder / name, name)
@@ -139,6 +153,7 @@ def test_a_tar_file_reads_as_its_folder_does(kind, tmp_path):
 
 def test_a_tar_file_cut_short_is_an_error(tmp_path):
     folder = write(tmp_path / "folder")
+    shutil.copy(folder / "train.txt", tmp_path)
     with tarfile.open(tmp_path / "whole.tar", "w") as archive:
         archive.add(folder, ".")
     (tmp_path / "cut.tar").write_bytes((tmp_path / "whole.tar").read_bytes()[:1800])
@@ -147,7 +162,7 @@ def test_a_tar_file_cut_short_is_an_error(tmp_path):
 
 
 def test_captions_about_something_else_are_left_out(tmp_path):
-    write(tmp_path, lists={"UNRELATED_CAPTIONS": "7 2\nnonsense\n"})
+    write(tmp_path, lists={"train.txt": "7\n", "UNRELATED_CAPTIONS": "7 2\nnonsense\n"})
     sentences, drops = read(tmp_path)
     assert [each.sentence_id for each in sentences] == ["7#0", "7#2"]
     assert drops.counts == {

@@ -20,6 +20,7 @@ TABLE = "image,phrase1,phrase2,original_phrase1,original_phrase2,original_label,
 def write_folder(folder, captions=CAPTIONS, table=""):
     for name in ("Sentences", "Annotations"):
         (folder / name).mkdir()
+    (folder / "train.txt").write_text("7\n")
     (folder / "Sentences/7.txt").write_text("\n".join(captions))
     (folder / "Annotations/7.xml").write_text(
         "<annotation><size><width>100</width><height>80</height></size><object><name>1</name><bndbox>"

@@ -127,3 +127,19 @@ def test_lists_of_splits_are_ids_or_the_published_paths(line, tmp_path):
     assert [each.split for each in sentences] == ["val", "train"]
     evaluated = DATA_SETS["visual-genome"].evaluation_images(tmp_path, drops=Drops())
     assert [each.image_id for each in evaluated] == ["1"]
+
+
+def test_beside_a_list_of_training_images_what_no_list_has_is_left_out_and_counted(tmp_path):
+    said = [{"region_id": 1, "phrase": "shade", "x": 0, "y": 0, "width": 5, "height": 5}]
+    content = [{"id": image_id, "regions": [said[0] | {"region_id": image_id}]} for image_id in (1, 2, 3)]
+    (tmp_path / "region_descriptions.json").write_text(json.dumps(content))
+    (tmp_path / "val.txt").write_text("2\n")
+
+    def splits():
+        drops = Drops()
+        read = DATA_SETS["visual-genome"].read_sentences(tmp_path, drops=drops)
+        return {each.image_ids[0]: each.split for each in read}, drops.counts
+
+    assert splits() == ({"1": "train", "2": "val", "3": "train"}, {})
+    (tmp_path / "train.txt").write_text("1\n")
+    assert splits() == ({"1": "train", "2": "val"}, {"image: in no list of a split": 1})
