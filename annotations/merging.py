@@ -4,7 +4,6 @@ Source: Kervadec et al., ECAI 2020, which pre-trains on such sentences; the shar
 """
 
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -22,7 +21,7 @@ MAX_IOU = 0.7
 
 JOINT = " and "
 
-_FINAL_PUNCTUATION = re.compile(r"[\s.,;:!?]+$")
+_PUNCTUATION = ".,;:!?"
 
 
 def merge_descriptions(
@@ -83,7 +82,9 @@ def _plain(descriptions: Sequence[Sentence], max_iou: float, drops: Drops) -> It
 
 def _without_dress(sentence: Sentence) -> Sentence | None:
     """Return the sentence in lower case, single-spaced and without final punctuation; None if nothing is left."""
-    end = len(_FINAL_PUNCTUATION.sub("", sentence.text))
+    end = len(sentence.text)
+    while end and (sentence.text[end - 1] in _PUNCTUATION or sentence.text[end - 1].isspace()):
+        end -= 1
     # Character by character, since a capital may become two small letters: where each of the old ones is in the new.
     places: list[int] = []
     characters: list[str] = []

@@ -18,8 +18,6 @@ Aliases = Literal["first", "max"]
 
 _SEPARATORS = re.compile(r"[\s\-\u2010-\u2014]+")
 _POSSESSIVE = re.compile(r"['\u2019]s$")
-_OUTER = re.compile(r"^[\W_]+|[\W_]+$")
-_INNER = re.compile(r"[\W_]+")
 
 
 class WordVectors:
@@ -124,7 +122,13 @@ def read_word_vectors(path: Path, *, drops: Drops | None = None) -> WordVectors:
 
 def _spellings(word: str) -> Iterator[str]:
     yield _POSSESSIVE.sub("", word)
-    bare = _OUTER.sub("", word)
+    bare = _without_outer(word)
     yield bare
     yield (bare := _POSSESSIVE.sub("", bare))
-    yield _INNER.sub("", bare)
+    yield "".join(filter(str.isalnum, bare))
+
+
+def _without_outer(word: str) -> str:
+    """Return the word without what is neither letter nor digit at its ends; a pattern would take the square of it."""
+    places = [place for place, character in enumerate(word) if character.isalnum()]
+    return word[places[0] : places[-1] + 1] if places else ""

@@ -1,23 +1,45 @@
 """Tensors out of any published checkpoint file, by what the file is; nothing that it holds is executed."""
 
+import io
 import pickle
-from collections import OrderedDict
+import pickletools
+import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+
+from annotations.drops import DataError
+from annotations.restricted_pickle import load_restricted
+from annotations.shown import shown
 
 NESTS = ("model", "state_dict", "model_state_dict")
 """Under which of these a checkpoint of training keeps its tensors, beside what else it keeps."""
 
 LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """What a file of torch before 1.6 begins with: a pickled number."""
+
+NUM_LEGACY_PICKLES = 5
+"""Of such a file: that number, a version, sizes of C's types, the content, and the keys of what follows them."""
+
+TORCH_NAMES: Mapping[str, frozenset[str]] = {
+    "collections": frozenset({"OrderedDict"}),
+    "_codecs": frozenset({"encode"}),
+    "torch": frozenset({"Size", "device"}),
+    "torch._utils": frozenset(
+        {"_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter", "_rebuild_parameter_with_state"}
+    ),
+    "torch.nn.parameter": frozenset({"Parameter"}),
+    **dict.fromkeys(("builtins", "__builtin__"), frozenset({"set", "complex"})),
+}
+TORCH_STORAGE = re.compile(r"[A-Z]\w+Storage|(float|bfloat|int|uint)\d+|complex\d+|bool")
+"""What a file of torch may name: what restores tensors in plain containers, and takes no room beyond the file's."""
 
 
 class CheckpointError(ValueError):
@@ -35,12 +57,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if start[8:9] == b"{":  # behind a length, which may begin like a pickle
         content = _read_safetensors(path)
     elif start.startswith(b"PK") or start == LEGACY_TORCH:
-        content = _read_torch(path)
+        content = read_torch(path)
     elif start.startswith(b"\x80"):
         content = _read_pickle(path)
     else:
         content = _read_safetensors(path)
-    found = {name: _as_tensor(value) for name, value in _innermost(content).items()}
+    found = {name: _as_tensor(name, value) for name, value in _innermost(content).items() if isinstance(name, str)}
     tensors = {name: tensor for name, tensor in found.items() if tensor is not None}
     if not tensors:
         raise CheckpointError(f"no tensors; the file holds {_told(content)}, expected names with arrays")
@@ -50,112 +72,102 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _read_torch(path: Path) -> Any:
+def read_torch(path: Path) -> Any:
+    """Return what a file of torch's holds: tensors in plain containers.
+
+    Raises:
+        CheckpointError: the file is damaged, or names anything else; nothing of it was run.
+    """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        _check_torch(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"it names more than tensors and plain containers, and nothing of it was run ({_first_line(error)})"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"damaged or cut off ({_first_line(error)})") from error
+    except Exception as error:  # on hostile bytes torch raises nearly anything
+        raise CheckpointError(f"damaged or cut off ({type(error).__name__}: {_first_line(error)})") from error
+    return content
+
+
+def _check_torch(path: Path) -> None:
+    """Raise an error where loading would make room for what the file only claims to hold.
+
+    `weights_only` admits names that make as much room as a pickle says, such as `bytearray`, and unpacks whatever was
+    compressed, which torch does to nothing.
+    """
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            file.seek(0)
+            for _ in range(NUM_LEGACY_PICKLES):
+                _check_names(file)
+            return
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        names = [member.filename for member in members]
+        if repeated := sorted({name for name in names if names.count(name) > 1})[:3]:
+            raise CheckpointError(f"damaged: {', '.join(repeated)} stands in it twice")
+        size = path.stat().st_size
+        for member in members:
+            if member.compress_type != zipfile.ZIP_STORED or member.file_size > size:
+                raise CheckpointError(f"{member.filename} is compressed in it, expected a file as torch writes it")
+            if member.filename.endswith(".pkl"):
+                _check_names(io.BytesIO(archive.read(member)))
+
+
+def _check_names(file: IO[bytes]) -> None:
+    for instruction, argument, _ in pickletools.genops(file):
+        if instruction.name != "GLOBAL":
+            continue
+        module, _, name = str(argument).partition(" ")
+        if name not in TORCH_NAMES.get(module, ()) and not (module == "torch" and TORCH_STORAGE.fullmatch(name)):
+            raise pickle.UnpicklingError(f"{module}.{name}"[:100])
 
 
 def _read_safetensors(path: Path) -> Any:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise CheckpointError(f"neither safetensors, nor a file of torch, nor a pickle ({error})") from error
+        raise CheckpointError(
+            f"neither safetensors, nor a file of torch, nor a pickle ({_first_line(error)})"
+        ) from error
 
 
 def _read_pickle(path: Path) -> Any:
+    """Return what a pickle holds, as detectron2's model zoo writes them: arrays in plain containers."""
     try:
         with path.open("rb") as file:
-            return _ArrayUnpickler(file, encoding="latin1").load()
-    except CheckpointError:
-        raise
-    except Exception as error:  # on hostile bytes pickle raises nearly anything
-        raise CheckpointError(f"damaged or cut off ({type(error).__name__}: {_first_line(error)})") from error
-
-
-class _DataType:
-    """Stands in for numpy's dtype, which would trust whatever sizes, and pointers, a pickle tells it."""
-
-    def __init__(self, name: str, *_: Any) -> None:
-        self.dtype = np.dtype(str(name))
-        if self.dtype.kind not in "biuf":
-            raise TypeError(f"an array of {name}, expected numbers")
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        if state[1] in ("<", ">"):
-            self.dtype = self.dtype.newbyteorder(state[1])
-
-
-class _Array:
-    """Stands in for numpy's array: what a pickle says of it is looked at before an array is made of it."""
-
-    def __init__(self, *_: Any) -> None:
-        self.values: NDArray[Any] = np.zeros(0)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, data_type, is_fortran, data = state
-        flat = np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, data_type.dtype)
-        self.values = flat.reshape(shape, order="F" if is_fortran else "C")
-
-
-def _scalar(*_: Any) -> None:
-    """Stand in for a single number, of which no tensor is made."""
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Admits arrays of numbers in plain containers, as detectron2's model zoo writes them; everything by stand-ins."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _STAND_INS:
-            raise CheckpointError(
-                f"the pickle names {module}.{name}, expected arrays in plain containers; nothing of it was run"
-            )
-        return _STAND_INS[module, name]
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """Stand in for `_codecs.encode`, with which Python 3 writes bytes for Python 2."""
-    if encoding != "latin1":
-        raise ValueError(f"bytes written as {encoding}, expected latin1")
-    return text.encode("latin1")
-
-
-_STAND_INS: Mapping[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("_codecs", "encode"): _encode,
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _DataType,
-    **{
-        (f"numpy.{core}.multiarray", name): stand_in
-        for core in ("core", "_core")
-        for name, stand_in in (("_reconstruct", _Array), ("scalar", _scalar))
-    },
-}
+            return load_restricted(file, place=path.name)
+    except DataError as error:
+        raise CheckpointError(f"not arrays in plain containers ({error})") from error
 
 
 def _innermost(content: Any) -> Mapping[str, Any]:
     """Return the mapping of names to arrays, whatever training has wrapped around it."""
-    for nest in NESTS:
-        if isinstance(content, Mapping) and isinstance(content.get(nest), Mapping):
-            return _innermost(content[nest])
+    for _ in NESTS:  # at most as often: a mapping of a pickle may hold itself
+        found = (content.get(nest) for nest in NESTS) if isinstance(content, Mapping) else ()
+        content = next((each for each in found if isinstance(each, Mapping)), content)
     return content if isinstance(content, Mapping) else {}
 
 
-def _as_tensor(value: Any) -> Tensor | None:
+def _as_tensor(name: str, value: Any) -> Tensor | None:
     """Return what training keeps as numbers; None for the rest of what it keeps."""
-    if isinstance(value, _Array):
-        return torch.from_numpy(np.array(value.values.astype(value.values.dtype.newbyteorder("="))))
-    return value if isinstance(value, Tensor) else None
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return torch.from_numpy(np.array(value.astype(value.dtype.newbyteorder("="))))
+    if not isinstance(value, Tensor):
+        return None
+    if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
+        raise CheckpointError(f"{shown(name)} is a {value.layout} tensor on {value.device}, expected plain numbers")
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise CheckpointError(f"{shown(name)} is {list(value.shape)}, more numbers than the file has of it")
+    return value
 
 
 def _told(content: Any) -> str:
     if isinstance(content, Mapping):
-        return f"a mapping of {', '.join(map(repr, list(content)[:5])) or 'nothing'}"
+        return f"a mapping of {', '.join(map(shown, list(content)[:5])) or 'nothing'}"
     return f"a {type(content).__name__}"
 
 

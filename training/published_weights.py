@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers.utils import cached_file
 
 from annotations.drops import DataError
+from detectors.checkpoint_files import read_torch
 from stores.atomic import replacing
 
 WEIGHTS, PICKLED, CONFIG = "model.safetensors", "pytorch_model.bin", "config.json"
@@ -164,7 +165,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_torch(path)
     except Exception as error:  # what a damaged file brings about has no class in common
         raise DataError(f"{path}: damaged, or holds more than tensors, of which nothing was run ({error})") from error
     if not isinstance(content, Mapping) or not all(isinstance(each, Tensor) for each in content.values()):

@@ -26,7 +26,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 NOT_VISUAL = "0"
 """Entity id of phrases that name nothing one could see."""
 
-_PHRASE = re.compile(r"\[/EN#(\d+)/(\S+) ([^\]]+)\]")
+_PHRASE = re.compile(r"\[/EN#(\d+)/([^\s\[\]]+) ([^\]]+)\]")
 _NAME = re.compile(r"<name>(\d+)</name>")
 _SIZE = re.compile(r"<size>\s*<width>(\d+)</width>\s*<height>(\d+)</height>")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -137,7 +137,10 @@ def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
 def _read_caption(line: str, boxes: _Boxes, where: str, drops: Drops) -> tuple[str, tuple[Pointer, ...]]:
     """Return the caption without its marks, and the phrases that were marked."""
     # Text before the first phrase, then for each phrase: entity id, types, words, text up to the next phrase.
-    before, *rest = _PHRASE.split(line.strip())
+    text = line.strip()
+    end = text.rfind("]") + 1  # a mark that is never closed would be looked for to the end of the line, each time
+    *parts_so_far, last = _PHRASE.split(text[:end])
+    before, *rest = (*parts_so_far, last + text[end:])
     pointers = []
     parts, length = [before], len(before)
     for entity_id, category, words, after in zip(rest[0::4], rest[1::4], rest[2::4], rest[3::4], strict=True):

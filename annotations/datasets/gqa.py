@@ -20,7 +20,6 @@ from annotations.datasets.json_records import (
     FieldError,
     Record,
     read_members,
-    shown,
     take_id,
     take_number,
     take_object,
@@ -30,6 +29,7 @@ from annotations.datasets.json_records import (
 from annotations.datasets.text_files import SPLIT_WORDS, split_in_name
 from annotations.drops import DataError, Drops
 from annotations.records import AnnotatedImage, AnnotatedObject, Answer, Box, Pointer, Sentence, SentenceImage, Split
+from annotations.shown import shown
 
 SOURCE = "gqa"
 FULL_ANSWERS = "gqa-full-answers"

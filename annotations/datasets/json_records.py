@@ -12,6 +12,7 @@ from typing import IO, Any
 import ijson
 
 from annotations.drops import DataError, Drops
+from annotations.shown import shown
 
 Record = dict[str, Any]
 
@@ -249,9 +250,3 @@ def _take(record: Record, field: str) -> Any:
 
 def _is_id(value: object) -> bool:
     return isinstance(value, int | str) and not isinstance(value, bool)
-
-
-def shown(value: object) -> str:
-    """Return the value as an error shows it, cut to 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -14,7 +14,6 @@ from annotations.datasets.json_records import (
     FieldError,
     Record,
     read_records,
-    shown,
     take_id,
     take_list,
     take_object,
@@ -23,6 +22,7 @@ from annotations.datasets.json_records import (
 from annotations.datasets.text_files import SPLIT_WORDS, json_files, split_in_name
 from annotations.drops import DataError, Drops
 from annotations.records import Answer, Sentence, SentenceImage, Split
+from annotations.shown import shown
 from annotations.splits import photograph
 
 SOURCE = "lxmert-json"

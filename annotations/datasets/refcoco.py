@@ -18,6 +18,7 @@ from annotations.datasets.json_records import FieldError, Record, take_id, take_
 from annotations.drops import DataError, Drops
 from annotations.records import Box, Pointer, Sentence, SentenceImage, Split
 from annotations.restricted_pickle import load_restricted
+from annotations.shown import shown
 
 SOURCE = "refcoco"
 
@@ -78,7 +79,7 @@ def to_sentences(record: ReferenceRecord, *, drops: Drops) -> Iterator[Sentence]
         texts = (each[name].strip() for name in ("sent", "raw") if isinstance(each.get(name), str))
         text = next(filter(None, texts), "")
         if not text:
-            drops.add("sentence: no words", f"{record['place']}: found {each}")
+            drops.add("sentence: no words", f"{record['place']}: found {shown(each)}")
             continue
         pointer = Pointer(
             start=0, end=len(text), boxes_xyxy=(box,), object_id=take_id(ref, "ann_id"), category=record["category"]
@@ -188,7 +189,7 @@ def _read_list(path: Path, name: str) -> Iterator[Any]:
 def _take_split(ref: Record) -> str:
     split = ref.get("split")
     if not isinstance(split, str) or split not in SPLITS:
-        raise FieldError("split is unknown", f"found {split!r}, expected one of {', '.join(SPLITS)}")
+        raise FieldError("split is unknown", f"found {shown(split)}, expected one of {', '.join(SPLITS)}")
     return split
 
 
@@ -198,7 +199,7 @@ def _take_image(ref: Record, image: Record | None) -> SentenceImage:
         raise FieldError("image_id is not in instances.json", f"found {ref['image_id']}")
     file_name = image.get("file_name")
     if not isinstance(file_name, str) or not Path(file_name).stem:
-        raise FieldError("image has no file_name", f"found {file_name!r}")
+        raise FieldError("image has no file_name", f"found {shown(file_name)}")
     width, height = int(take_number(image, "width")), int(take_number(image, "height"))
     if width < 1 or height < 1:
         raise FieldError("image has no size", f"found {width} x {height}")
@@ -211,12 +212,16 @@ def _take_box(ref: Record, annotation: Record | None, image: SentenceImage) -> B
     if annotation is None:
         raise FieldError("ann_id is not in instances.json", f"found {ref['ann_id']}")
     if "image_id" in annotation and annotation["image_id"] != ref["image_id"]:
-        raise FieldError("ann_id is of another image", f"found {annotation['image_id']} and {ref['image_id']}")
+        raise FieldError(
+            "ann_id is of another image", f"found {shown(annotation['image_id'])} and {shown(ref['image_id'])}"
+        )
     numbers = take_list(annotation, "bbox")
     if len(numbers) != 4:
-        raise FieldError("bbox is not four numbers", f"found {numbers}")
+        raise FieldError("bbox is not four numbers", f"found {shown(numbers)}")
     x, y, width, height = (take_number({"bbox": number}, "bbox") for number in numbers)
     box = (max(x, 0.0), max(y, 0.0), min(x + width, float(image.width)), min(y + height, float(image.height)))
     if not (box[0] < box[2] and box[1] < box[3]):
-        raise FieldError("box has no area inside the image", f"found {numbers} in {image.width} x {image.height}")
+        raise FieldError(
+            "box has no area inside the image", f"found {shown(numbers)} in {image.width} x {image.height}"
+        )
     return box

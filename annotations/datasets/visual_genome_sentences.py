@@ -20,7 +20,6 @@ from annotations.datasets.json_records import (
     FieldError,
     Record,
     read_records,
-    shown,
     take_id,
     take_number,
     take_objects,
@@ -31,6 +30,7 @@ from annotations.datasets.text_files import read_lines
 from annotations.datasets.visual_genome import read_objects
 from annotations.drops import Drops
 from annotations.records import Answer, Box, Pointer, Sentence, SentenceImage, Split
+from annotations.shown import shown
 
 DESCRIPTIONS = "visual-genome"
 RELATIONSHIPS = "visual-genome-relationships"

@@ -19,7 +19,6 @@ from annotations.datasets.json_records import (
     Record,
     read_field,
     read_records,
-    shown,
     take_id,
     take_objects,
     take_text,
@@ -27,6 +26,7 @@ from annotations.datasets.json_records import (
 from annotations.datasets.text_files import split_in_name, splits_in_name
 from annotations.drops import DataError, Drops
 from annotations.records import Sentence, SentenceImage, Split
+from annotations.shown import shown
 
 SOURCE = "vqa-v2"
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annotations import restricted_pickle
 from annotations.drops import DataError
 from annotations.restricted_pickle import load_restricted
 
@@ -138,6 +139,56 @@ def test_no_room_is_made_for_what_a_pickle_only_claims(content, loaded):
         assert tracemalloc.get_traced_memory()[1] < 1e6
     finally:
         tracemalloc.stop()
+
+
+GLOBALS = {"bytearray": b"cbuiltins\nbytearray\n", "bytes": b"cbuiltins\nbytes\n", "array": b"cnumpy\nndarray\n"}
+ONE_PAIR = b"h\x00h\x00\x86q\x00"  # a pair of the last pair twice, remembered in its place
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (GLOBALS["bytearray"] + b"J\xff\xff\xff\x7f\x85R.", "bytes of a int"),
+        (GLOBALS["bytes"] + b"J\xff\xff\xff\x7f\x85R.", "bytes of a int"),
+        (GLOBALS["array"] + b"J\xff\xff\xff\x7f\x85\x85R.", "not callable"),
+        (b"](" * 1000 + b"e" * 1000 + b".", "more than 64 containers in one another"),
+        (b"\x80\x02]q\x00h\x00a.", "more than 64 containers in one another"),  # a list in itself
+        (b"\x80\x02)q\x00" + ONE_PAIR * 60 + b".", "more than .* values and characters where repetitions"),
+        (b"\x80\x02})q\x000" + (ONE_PAIR + b"0") * 60 + b"h\x00K\x01s.", "a tuple as a key"),
+        (b"\x80\x04\x8f(" + b")\x85" * 9 + b"\x90.", "a tuple as a key"),
+        (b"\x80\x02}" + b")" + b"\x85" * 100_000 + b"K\x01s.", "a tuple as a key"),  # whose hash is in the C stack
+        (b"c_codecs\nencode\n}U\x0c__defaults__)sb.", "a state for a function"),
+        (b"K\x01K\x02a.", "elements for a int"),
+    ],
+)
+def test_what_would_take_memory_or_time_without_end_is_refused(content, cause):
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=rf"refs\.p: not a whole pickle of plain values \(\w+: .*{cause}"):
+            load(content)
+        assert tracemalloc.get_traced_memory()[1] < 200 * len(content) + 1e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_pickle_of_too_many_instructions_is_refused(monkeypatch):
+    monkeypatch.setattr(restricted_pickle, "MAX_STEPS", 1000)
+    with pytest.raises(DataError, match="more than 1000 instructions"):
+        load(b"(" * 300)
+    with pytest.raises(DataError, match="more than 1000 instructions"):
+        load(b"\x8f" * 100)
+
+
+def test_a_pickle_longer_than_the_bound_is_refused(monkeypatch):
+    monkeypatch.setattr(restricted_pickle, "MAX_BYTES", 1000)
+    with pytest.raises(DataError, match="more than 1000 bytes"):
+        load(pickle.dumps("x" * 2000))
+
+
+def test_what_is_said_once_and_meant_often_comes_back():
+    category = {"name": "person", "ids": list(range(50))}
+    value = [{"category": category} for _ in range(5000)]
+    assert dump_and_load(value, 2) == value
 
 
 @given(content=st.binary(max_size=60), at=st.integers(0, 60))

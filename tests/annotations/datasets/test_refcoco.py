@@ -349,3 +349,13 @@ def test_real_phrases_written_as_the_official_pickle_come_back(tmp_path):
         x, y, width, height = phrase["box"]  # as COCO has them, whatever that file's name for it
         assert sentence.pointers[0].boxes_xyxy == (pytest.approx((x, y, x + width, y + height)),)
     assert not drops.counts
+
+
+def test_a_value_of_exponential_size_ends_in_a_short_message(tmp_path):
+    """Nested shared lists, 2 to the power of 60 when they are written out, where a text should be."""
+    nested = []
+    for _ in range(60):
+        nested = [nested, nested]
+    (tmp_path / "refs(unc).p").write_bytes(pickle.dumps([{"split": nested}], protocol=2))
+    with pytest.raises(DataError, match="where repetitions are written out"):
+        list(refcoco.read_records(tmp_path, drops=Drops()))
