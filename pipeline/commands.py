@@ -91,7 +91,8 @@ class ExtractCommand:
     """
 
     images: tuple[str, ...]
-    """Folders (nested), .tar files, lists (.tsv and .csv: id, path; .txt: paths), files; paths or URLs."""
+    """Folders (nested), .tar files, lists (.tsv and .csv: id, path; .txt: paths), files; paths, or URLs of http, https,
+    s3, gs and hf."""
     out: Annotated[str, tyro.conf.arg(metavar="DIR_OR_URL")]
     """The store: shards, their manifest, plan and index, run.jsonl; a folder that all nodes see, or s3://, gs:// ..."""
     weights: str
@@ -150,6 +151,7 @@ class ExtractCommand:
             told += "; nothing to do"
         if summary.num_quarantined:
             told += f"; {summary.num_quarantined} in quarantine, for vinculum inspect and --retry-quarantine"
+        told = "; ".join((told, *summary.remarks))
         return Result(summary=asdict(summary), lines=(told,), status=3 if summary.num_quarantined else 0)
 
     def _job(self) -> ExtractionJob:

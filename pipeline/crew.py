@@ -1,5 +1,6 @@
 """The crew of Ray actors that make shards: hired as resources appear, replaced when they die, fed as they finish."""
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -9,6 +10,8 @@ from typing import Any, Protocol, Self
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
+
+from stores.locations import ALLOW_LOCAL
 
 TASKS_PER_WORKER = 2  # one whose model runs, one that decodes ahead
 ATTEMPTS = 4  # a shard whose worker has died so often is given up
@@ -156,7 +159,7 @@ class Crew:
                     num_gpus=self._size.gpus_per_worker,
                     max_concurrency=TASKS_PER_WORKER + 1,
                     max_restarts=0,
-                    runtime_env={"env_vars": KEEP_FREED_MEMORY},
+                    runtime_env={"env_vars": KEEP_FREED_MEMORY | _asked_for(ALLOW_LOCAL)},
                 )
                 .remote(self._settings)
             )
@@ -238,6 +241,11 @@ class Crew:
             f"no worker yet: each needs {self._size.cpus_per_worker} CPU, {self._size.gpus_per_worker} GPU; "
             f"the cluster has {has}, some of it perhaps in use"
         )
+
+
+def _asked_for(variable: str) -> dict[str, str]:
+    """Return an environment variable of the driver for its workers, if it is set."""
+    return {variable: os.environ[variable]} if variable in os.environ else {}
 
 
 def _last_line(error: Exception) -> str:

@@ -5,7 +5,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -13,6 +13,7 @@ from typing import Any, Self, TextIO
 from tqdm import tqdm
 
 from pipeline.crew import CrewSize
+from stores.locations import is_url, shown, without_secrets
 
 RUN_LOG_NAME = "run.jsonl"
 
@@ -44,9 +45,22 @@ class EventLog:
 
     def write(self, event: str, **fields: Any) -> None:
         """`run.jsonl` has one line more, on disk as far as this process can tell."""
-        self._file.write(json.dumps({"event": event, "time": round(time.time(), 3), **fields}) + "\n")
+        line = {"event": event, "time": round(time.time(), 3), **_without_secrets(fields)}
+        self._file.write(json.dumps(line) + "\n")
         self._file.flush()
 
     def say(self, text: str) -> None:
         """Show a line, above a bar if there is one."""
         tqdm.write(text.encode(errors="backslashreplace").decode(), file=self._stream)
+
+
+def _without_secrets(value: Any) -> Any:
+    """Return a JSON value in which no URL has a password or query."""
+    match value:
+        case str():
+            return shown(value) if is_url(value) else without_secrets(value)
+        case Mapping():
+            return {key: _without_secrets(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_without_secrets(each) for each in value]
+    return value

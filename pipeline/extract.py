@@ -19,7 +19,8 @@ from stores.catalog import STORES
 from stores.errors import StoreError
 from stores.growing_manifest import GrowingManifest
 from stores.image_index import INDEX_NAME, require_index
-from stores.image_listing import IdRule, list_images
+from stores.image_listing import IdRule, Listing, list_images
+from stores.locations import local_path, shown
 from stores.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -64,6 +65,12 @@ class ExtractionSummary:
     """By this run."""
     num_images_done: int
     """By this run, quarantined ones included."""
+    passed_over: Mapping[str, int]
+    """How many files in the folders and archives given are no images, by kind."""
+    num_replaced: int
+    """Archive members that a later one of their name replaces."""
+    remarks: tuple[str, ...]
+    """What people should know of the listing, a clause each."""
     images_per_second: float
     """From the first image asked for to the last shard written; 0 when there was nothing to do."""
 
@@ -76,8 +83,8 @@ def extract(job: ExtractionJob) -> ExtractionSummary:
     boxes = read_given_boxes(job.given_boxes).sha256 if job.given_boxes else None
     inputs = described_inputs(job.detector.name, describe_detector(job.detector), boxes)
     wanted = Manifest(content=content_of(job.detector), store=job.store, configuration=inputs)
-    listing = list_images(job.images, job.image_id)
     place = place_of(job.out)
+    listing = list_images(job.images, job.image_id)
     with place.owned((MANIFEST_NAME, PLAN_NAME, INDEX_NAME, RUN_LOG_NAME)) as folder:
         manifest = open_manifest(folder, wanted, place.sizes())
         existing = read_plan(folder) if (folder / PLAN_NAME).exists() else None
@@ -96,7 +103,7 @@ def extract(job: ExtractionJob) -> ExtractionSummary:
                         _make_shards(job, inputs, growing, left.tasks(), log)
                 if require_index(folder, plan, growing.manifest):
                     place.publish(folder / INDEX_NAME)
-                summary = _summary(str(job.out), growing.manifest, log)
+                summary = _summary(shown(str(job.out)), growing.manifest, listing, log)
                 log.finish(summary)
         finally:
             place.publish(folder / RUN_LOG_NAME)
@@ -118,7 +125,7 @@ def _make_shards(
             inputs=inputs,
             configuration=growing.manifest.configuration,
             store=job.store,
-            out=str(job.out if "://" in str(job.out) else Path(job.out).absolute()),
+            out=_absolute(job.out),
             batch_size=job.batch_size,
             threads=size.cpus_per_worker,
             given_boxes=job.given_boxes,
@@ -158,7 +165,13 @@ def _as_far_as_known(wanted: Manifest, existing: Manifest) -> Manifest:
     return replace(wanted, configuration=wanted.configuration | {"detector": detector | {"weights": weights}})
 
 
-def _summary(out: str, manifest: Manifest, log: RunLog) -> ExtractionSummary:
+def _absolute(out: str | Path) -> str:
+    """Return where the store is, for workers in other folders."""
+    folder = local_path(str(out))
+    return str(out) if folder is None else str(folder.absolute())
+
+
+def _summary(out: str, manifest: Manifest, listing: Listing, log: RunLog) -> ExtractionSummary:
     return ExtractionSummary(
         out=out,
         num_images=sum(entry.rows for entry in manifest.shards),
@@ -166,5 +179,8 @@ def _summary(out: str, manifest: Manifest, log: RunLog) -> ExtractionSummary:
         num_shards=len(manifest.shards),
         num_shards_made=log.num_shards,
         num_images_done=log.num_images,
+        passed_over=dict(listing.passed_over),
+        num_replaced=listing.num_replaced,
+        remarks=listing.remarks,
         images_per_second=round(log.images_per_second, 3),
     )

@@ -7,7 +7,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice
-from pathlib import Path
 from typing import Literal, TypeVar
 
 import cv2
@@ -18,6 +17,7 @@ from detectors.images import ImageError, decode_image
 from detectors.records import DecodedImage, Detector, PreparedImage, RecordError
 from stores.image_bytes import read_source
 from stores.image_sources import ImageSource
+from stores.locations import local_path
 from stores.manifest import FailedImage
 from stores.schema import check_image_id
 
@@ -110,6 +110,7 @@ def _with_boxes(image: DecodedImage, given_boxes: Mapping[str, NDArray[np.float3
 
 
 def _why_unreadable(source: ImageSource, error: OSError) -> str:
-    if isinstance(error, FileNotFoundError) and Path(source.url).is_symlink():
-        return f"dangling link to {str(Path(source.url).readlink())!r}"
+    path = local_path(source.url)
+    if isinstance(error, FileNotFoundError) and path is not None and path.is_symlink():
+        return f"dangling link to {str(path.readlink())!r}"
     return error.strerror or str(error)

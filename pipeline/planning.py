@@ -1,13 +1,11 @@
 """Which image goes into which shard: decided once, kept in the store, extended by new images, never reshuffled."""
 
-from pathlib import Path
-
-import fsspec
 import numpy as np
 from numpy.typing import NDArray
 
 from stores.image_listing import SourceError
 from stores.image_sources import ImageSource, ImageSources
+from stores.locations import filesystem_of, local_path
 from stores.plan import Plan
 
 
@@ -49,7 +47,8 @@ def _require_moved(planned: ImageSource, now: ImageSource) -> None:
 
 
 def _exists(url: str) -> bool:
-    if "://" not in url:
-        return Path(url).exists()
-    filesystem, path = fsspec.url_to_fs(url)
-    return bool(filesystem.exists(path))
+    path = local_path(url)
+    if path is not None:
+        return path.exists()
+    filesystem, root = filesystem_of(url)
+    return bool(filesystem.exists(root))

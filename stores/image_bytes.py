@@ -3,12 +3,10 @@
 import hashlib
 import stat
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import IO
 
-import fsspec
-
 from stores.image_sources import ImageSource
+from stores.locations import LocationError, is_whole, local_path, opened, remote_error
 
 NUM_SAMPLED = 64
 """Files whose bytes tell them from others of the same sizes."""
@@ -16,17 +14,25 @@ NUM_SAMPLED = 64
 
 def read_source(source: ImageSource) -> bytes:
     """Return an image's bytes; raises OSError with the reason."""
-    if "://" not in source.url:
-        if not stat.S_ISREG(Path(source.url).stat().st_mode):  # a pipe would keep its reader waiting for ever
+    if source.member is not None and source.offset is None:
+        raise OSError("the archive has no bytes under this name: it is a link to what the archive lacks, or sparse")
+    path = local_path(source.url)
+    if path is not None:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep its reader waiting for ever
             raise OSError("a folder, pipe or device, expected a file")
-        with Path(source.url).open("rb") as file:
+        with path.open("rb") as file:
             return _read(file, source)
+    if not is_whole(source.url):
+        raise OSError(
+            "a store keeps no query or password of a URL, and this run does not list the image; list it again"
+        )
     try:
-        with fsspec.open(source.url, "rb") as file:
+        with opened(source.url) as file:
             return _read(file, source)
+    except (LocationError, OSError) as error:
+        raise OSError(str(error)) from error
     except Exception as error:  # every remote file system has errors of its own
-        cause = error.__cause__ or error
-        raise OSError(f"{type(cause).__name__}: {cause}") from error
+        raise remote_error(error, source.url) from error
 
 
 def files_sha256(sources: Sequence[ImageSource]) -> str:
@@ -46,16 +52,17 @@ def files_sha256(sources: Sequence[ImageSource]) -> str:
 
 def _size(source: ImageSource) -> int | None:
     """Return the bytes of an image; None at a URL, and where there is none."""
-    if source.size is not None or "://" in source.url:
+    path = local_path(source.url)
+    if source.size is not None or path is None:
         return source.size
     try:
-        return Path(source.url).stat().st_size
+        return path.stat().st_size
     except OSError:  # training goes on without it, and says so
         return None
 
 
 def _local_bytes(source: ImageSource) -> Iterator[bytes]:
-    if "://" not in source.url:
+    if local_path(source.url) is not None:
         try:
             yield read_source(source)
         except OSError:

@@ -1,20 +1,42 @@
 """Which images there are: folders, lists, tar files and URLs become image sources with unique ids."""
 
 import csv
+import io
 import os
-import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-import fsspec
-
 from stores.image_sources import ClaimedTwiceError, ImageSource, ImageSources
+from stores.locations import (
+    LocationError,
+    filesystem_of,
+    is_url,
+    local_path,
+    opened,
+    path_of,
+    remote_error,
+    require_permitted,
+    shown,
+    without_query,
+)
 from stores.plain_lists import read_plain_list
+from stores.tar_members import ArchiveError, read_members
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"}
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(".apng", ".avif", ".avifs", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg"),
+        *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+    }
+)
+"""Of the files that the decoder decodes, in any case."""
+
 LIST_SUFFIXES = {".tsv": "\t", ".csv": ","}
+
+_SHOWN_KINDS = 6
 
 IdRule = Literal["stem", "path"]
 
@@ -29,17 +51,39 @@ class Listing:
 
     images: ImageSources
     """Ascending by the UTF-8 bytes of their ids, which are unique."""
-    num_ignored: int
-    """Files in folders and archives whose names are not an image's."""
+    passed_over: Mapping[str, int]
+    """How many files in folders and archives are not listed, by kind: their suffix, `hidden`, or what else they are."""
+    num_replaced: int = 0
+    """Members of archives that a later member of the same name replaces."""
+
+    @property
+    def num_ignored(self) -> int:
+        return sum(self.passed_over.values())
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Return what people should know of the listing, a clause each; nothing where every file is listed."""
+        remarks = []
+        if kinds := Counter(self.passed_over).most_common():
+            each = [f"{count} {kind}" for kind, count in kinds[:_SHOWN_KINDS]]
+            if len(kinds) > _SHOWN_KINDS:
+                each.append(f"{sum(count for _, count in kinds[_SHOWN_KINDS:])} of other kinds")
+            remarks.append(f"{self.num_ignored} files passed over ({', '.join(each)})")
+        if self.num_replaced:
+            remarks.append(f"{self.num_replaced} archive members replaced by later ones of their name")
+        return tuple(remarks)
 
 
 def list_images(places: Sequence[str], id_rule: IdRule = "stem") -> Listing:
     """Return every image under the places: folders (nested), tar files, lists, single files; paths or URLs.
 
     The id of an image is its name without folder and suffix, or with `id_rule="path"` its path below the place given.
-    Lists bring their own: `.tsv` and `.csv` lines are id, path; `.txt` lines are paths.
+    Lists bring their own: `.tsv` and `.csv` lines are id, path; `.txt` lines are paths. One file that is reached by two
+    spellings of its path is one image.
 
-    Raises SourceError when a place holds no image, or two files have one id.
+    Raises:
+        SourceError: a place holds no image, or two files have one id.
+        LocationError: a URL may not be opened.
     """
     if not places:
         raise SourceError("--images names nothing; expected folders, tar files, lists or single files")
@@ -47,60 +91,95 @@ def list_images(places: Sequence[str], id_rule: IdRule = "stem") -> Listing:
     try:
         images = ImageSources.joined([each.images for each in found]).in_order()
     except ClaimedTwiceError as error:
-        raise SourceError(f"{error}; use --image-id path, or a .tsv list with ids of your own") from error
-    return Listing(images=images, num_ignored=sum(each.num_ignored for each in found))
+        raise SourceError(f"{error}; {_way_out(places, id_rule, error)}") from error
+    passed_over = Counter[str]()
+    for each in found:
+        passed_over.update(each.passed_over)
+    return Listing(images=images, passed_over=passed_over, num_replaced=sum(each.num_replaced for each in found))
+
+
+def _way_out(places: Sequence[str], id_rule: IdRule, error: ClaimedTwiceError) -> str:
+    """Return what gives the two images of an id ids of their own; what does not help here is not named."""
+    own_list = "name the files in a .tsv list with ids of your own"
+    if any(each.member is not None for each in (error.first, error.second)):
+        own_list = f"unpack the archive, and {own_list}"
+    if id_rule == "stem":
+        try:
+            ImageSources.joined([_images_of(place, "path").images for place in places]).in_order()
+        except ClaimedTwiceError:
+            return own_list
+        return f"use --image-id path, or {own_list}"
+    return own_list
 
 
 def _images_of(place: str, id_rule: IdRule) -> Listing:
     """Return the images of one place, in any order."""
-    delimiter = LIST_SUFFIXES.get(PurePosixPath(place).suffix.lower())
-    plain = read_plain_list(place, delimiter, _folder_of(place)) if delimiter else None
-    num_ignored = 0
+    try:
+        found = _list_place(place, id_rule)
+    except FileNotFoundError as error:
+        raise SourceError(f"{shown(place)!r}: no such file or folder") from error
+    except (OSError, ImportError, LocationError, SourceError):  # ImportError: fsspec says what to install
+        raise
+    except Exception as error:  # every remote file system has errors of its own
+        if local_path(place) is not None:
+            raise
+        raise SourceError(f"{shown(place)!r}: it can not be listed ({remote_error(error, place)})") from error
+    if not found.images:
+        raise SourceError(
+            f"{shown(place)!r}: no image found; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    return found
+
+
+def _list_place(place: str, id_rule: IdRule) -> Listing:
+    if is_url(place):
+        require_permitted(place)
+    name = path_of(place).name.lower()
+    suffix = PurePosixPath(name).suffix
+    if suffix == ".tar":
+        return _tar(place, id_rule)
+    if name.endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")):
+        raise SourceError(
+            f"{shown(place)!r} is compressed, and shards read members at random; unpack it, or to a plain .tar"
+        )
+    if suffix in LIST_SUFFIXES or suffix == ".txt":
+        return _list(place, suffix, id_rule)
+    path = local_path(place)
+    return _files(_remote_files(place) if path is None else _local_files(path), id_rule)
+
+
+def _files(files: Iterable[tuple[str, str | None]], id_rule: IdRule) -> Listing:
+    """Return the images among files: each a location, and its path below the place; None: the place itself."""
+    passed_over = Counter[str]()
 
     def images() -> Iterator[ImageSource]:
-        nonlocal num_ignored
-        for item in _walk(place, id_rule):
-            if item is None:
-                num_ignored += 1
+        for location, below in files:
+            if below is None:
+                yield ImageSource(_image_id(path_of(location).name, id_rule), location)
+            elif kind := _why_passed_over(below):
+                passed_over[kind] += 1
             else:
-                yield item
+                yield ImageSource(_image_id(below, id_rule), location)
 
-    found = ImageSources.of(images()) if plain is None else plain
-    if not found:
-        raise SourceError(f"{place!r}: no image found; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
-    return Listing(images=found, num_ignored=num_ignored)
+    return Listing(images=ImageSources.of(images()), passed_over=passed_over)
 
 
-def _walk(place: str, id_rule: IdRule) -> Iterator[ImageSource | None]:
-    """Yield the images of one place, and None for every file that is passed over."""
-    suffix = PurePosixPath(place).suffix.lower()
-    if suffix == ".tar":
-        return _tar_members(place, id_rule)
-    if place.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")):
-        raise SourceError(f"{place!r} is compressed, and shards read members at random; unpack it, or to a plain .tar")
-    if suffix in LIST_SUFFIXES or suffix == ".txt":
-        return _list_lines(place, suffix, id_rule)
-    if "://" in place:
-        return _remote_files(place, id_rule)
-    return _local_files(Path(place), id_rule)
-
-
-def _local_files(place: Path, id_rule: IdRule) -> Iterator[ImageSource | None]:
+def _local_files(place: Path) -> Iterator[tuple[str, str | None]]:
     if not place.is_dir():
         if not os.path.lexists(place):
             raise SourceError(f"{str(place)!r}: no such file or folder")
-        yield ImageSource(_image_id(place.name, id_rule), str(place.absolute()))
+        yield str(place.absolute()), None
         return
-    root = place.absolute()
 
     def refuse(error: OSError) -> None:
         raise SourceError(f"{error.filename}: this folder can not be listed ({error.strerror})") from error
 
+    root = str(place.absolute())
+    begin = len(root.rstrip("/")) + 1
     for folder, subfolders, names in os.walk(root, onerror=refuse, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if not _leads_back(folder, name))
-        for name in sorted(names):
-            path = Path(folder, name)
-            yield _if_image(str(path), path.relative_to(root).as_posix(), id_rule)
+        before = folder if folder.endswith("/") else f"{folder}/"
+        yield from ((before + name, (before + name)[begin:]) for name in sorted(names))
 
 
 def _leads_back(folder: str, name: str) -> bool:
@@ -110,72 +189,90 @@ def _leads_back(folder: str, name: str) -> bool:
     return is_link and any(above.resolve().is_relative_to(path.resolve()) for above in path.parents)
 
 
-def _remote_files(place: str, id_rule: IdRule) -> Iterator[ImageSource | None]:
-    filesystem, root = fsspec.url_to_fs(place)
-    if filesystem.isfile(root):
-        yield ImageSource(_image_id(PurePosixPath(root).name, id_rule), place)
+def _remote_files(place: str) -> Iterator[tuple[str, str | None]]:
+    filesystem, root = filesystem_of(place)
+    if not place.endswith("/") and filesystem.isfile(root):  # an http server answers for folders too
+        yield place, None
         return
     for path in sorted(filesystem.find(root)):
-        below = path.removeprefix(root).lstrip("/")
-        yield _if_image(filesystem.unstrip_protocol(path), below, id_rule)
+        location = filesystem.unstrip_protocol(path)
+        yield location, str(path_of(location)).removeprefix(str(path_of(filesystem.unstrip_protocol(root)))).lstrip("/")
 
 
-def _tar_members(place: str, id_rule: IdRule) -> Iterator[ImageSource | None]:
-    url = place if "://" in place else str(Path(place).absolute())
+def _tar(place: str, id_rule: IdRule) -> Listing:
+    path = local_path(place)
+    url = place if path is None else str(path.absolute())
+    passed_over, images = Counter[str](), []
     try:
-        with fsspec.open(url, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            for member in archive:
-                if member.isfile() or member.islnk():
-                    data = archive.getmember(member.linkname) if member.islnk() else member
-                    source = _if_image(url, member.name, id_rule)
-                    yield source and ImageSource(source.image_id, url, data.offset_data, data.size, member.name)
-            file.seek(archive.offset)
-            if any(file.read(tarfile.BLOCKSIZE)):  # tarfile takes a header it can not read for the end
-                raise tarfile.ReadError(f"damaged at byte {archive.offset}")
-    except tarfile.ReadError as error:
-        raise SourceError(
-            f"{place!r}: not a whole, plain tar file ({error}); a compressed one must be unpacked first"
-        ) from error
-    except FileNotFoundError as error:
-        raise SourceError(f"{place!r}: no such file") from error
+        with opened(url) as file:
+            members = read_members(file)
+    except ArchiveError as error:
+        raise SourceError(f"{shown(place)!r}: {error}") from error
+    for member in members:
+        if kind := member.what_else or _why_passed_over(member.name):
+            passed_over[kind] += 1
+        else:
+            images.append(ImageSource(_image_id(member.name, id_rule), url, member.offset, member.size, member.name))
+    return Listing(images=ImageSources.of(images), passed_over=passed_over, num_replaced=members.num_replaced)
 
 
-def _list_lines(place: str, suffix: str, id_rule: IdRule) -> Iterator[ImageSource | None]:
-    """Yield what a list names; its relative paths are relative to the list's folder."""
+def _list(place: str, suffix: str, id_rule: IdRule) -> Listing:
     folder = _folder_of(place)
+    images = read_plain_list(place, LIST_SUFFIXES[suffix], folder) if suffix in LIST_SUFFIXES else None
+    if images is None:
+        images = ImageSources.of(_list_lines(place, suffix, folder, id_rule))
+    return Listing(images=images, passed_over={})
+
+
+def _list_lines(place: str, suffix: str, folder: str, id_rule: IdRule) -> Iterator[ImageSource]:
+    """Yield what a list names; its relative paths are below `folder`."""
     try:
-        with fsspec.open(place, "rt", encoding="utf-8-sig", newline="") as file:
+        with opened(place) as binary, io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as file:
             if suffix == ".txt":
                 lines: Iterable[list[str]] = ([line.strip()] for line in file)
             else:
                 lines = csv.reader(file, delimiter=LIST_SUFFIXES[suffix], strict=True)
             for number, fields in enumerate(lines, start=1):
                 if any(fields):
-                    yield _listed(f"{place}:{number}", fields, folder, 1 if suffix == ".txt" else 2, id_rule)
-    except FileNotFoundError as error:
-        raise SourceError(f"{place!r}: no such file") from error
+                    yield _listed(f"{shown(place)}:{number}", fields, folder, 1 if suffix == ".txt" else 2, id_rule)
     except (csv.Error, UnicodeDecodeError) as error:
-        raise SourceError(f"{place!r}: not a list in UTF-8 ({error})") from error
+        raise SourceError(f"{shown(place)!r}: not a list in UTF-8 ({error})") from error
 
 
 def _folder_of(place: str) -> str:
-    return place.rpartition("/")[0] if "://" in place else str(Path(place).absolute().parent)
+    path = local_path(place)
+    return without_query(place).rpartition("/")[0] if path is None else str(path.absolute().parent)
 
 
 def _listed(line: str, fields: list[str], folder: str, num_fields: int, id_rule: IdRule) -> ImageSource:
     if len(fields) != num_fields or not all(fields):
         wanted = "a path" if num_fields == 1 else "an id and a path"
-        raise SourceError(f"{line}: {len(fields)} fields, {fields}, expected {wanted}")
+        raise SourceError(f"{line}: {len(fields)} fields, {list(map(shown, fields))}, expected {wanted}")
     path = fields[-1]
-    url = path if "://" in path or path.startswith("/") else f"{folder}/{path}"
-    return ImageSource(_image_id(path, id_rule) if num_fields == 1 else fields[0], url)
+    if is_url(path):
+        try:
+            require_permitted(path)
+        except LocationError as error:
+            raise SourceError(f"{line}: {error}") from error
+    url = path if is_url(path) or path.startswith("/") else f"{folder}/{path}"
+    if num_fields == 2:
+        return ImageSource(fields[0], url)
+    query = len(url) - len(without_query(url))
+    return ImageSource(_image_id(path[: len(path) - query], id_rule), url)
 
 
-def _if_image(url: str, below: str, id_rule: IdRule) -> ImageSource | None:
-    name = PurePosixPath(below)
-    if name.name.startswith(".") or name.suffix.lower() not in IMAGE_SUFFIXES:
-        return None
-    return ImageSource(_image_id(below, id_rule), url)
+def _why_passed_over(below: str) -> str:
+    """Return what kind of file it is if its name is not an image's, else nothing."""
+    name = below.rpartition("/")[2]
+    _, dot, suffix = name.rpartition(".")
+    if name.startswith("."):
+        return "hidden"
+    if f".{suffix.lower()}" in IMAGE_SUFFIXES and dot:
+        return ""
+    if not dot:
+        return "without a suffix"
+    # What stands after a dot may be anything, a number or a sentence; it is no kind then, and would be one a file.
+    return f".{suffix.lower()}" if re.fullmatch(r"(?=.*[A-Za-z])[A-Za-z0-9]{1,8}", suffix) else "of other suffixes"
 
 
 def _image_id(below: str, id_rule: IdRule) -> str:

@@ -1,14 +1,18 @@
 """Where images are, as columns: of ten million they take 1 GB, as objects they would take 4."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from stores.locations import local_path, shown
 
 # Binary, because names of files need not be UTF-8; what is not has surrogates in Python.
 COLUMNS = pa.schema(
@@ -41,14 +45,32 @@ class ImageSource:
 
     @property
     def location(self) -> str:
-        """Return what a person looks for: the url, or `archive.tar::member`."""
-        return self.url if self.member is None else f"{self.url}::{self.member}"
+        """Return what a person looks for: the url without secrets, or `archive.tar::member`."""
+        url = shown(self.url)
+        return url if self.member is None else f"{url}::{self.member}"
+
+    def is_same_file_as(self, other: "ImageSource") -> bool:
+        """Return whether both are one file, or one member of an archive, by whichever spellings of its path."""
+        if (self.offset, self.size, self.member) != (other.offset, other.size, other.member):
+            return False
+        here, there = local_path(self.url), local_path(other.url)
+        if here is None or there is None:
+            return self.url == other.url
+        return here == there or _is_same_path(here, there)
+
+
+def _is_same_path(here: Path, there: Path) -> bool:
+    try:
+        return here.samefile(there)
+    except OSError:  # one is absent, or may not be looked at
+        return os.path.realpath(here) == os.path.realpath(there)
 
 
 class ClaimedTwiceError(ValueError):
     """Two sources have one id."""
 
     def __init__(self, first: ImageSource, second: ImageSource) -> None:
+        self.first, self.second = first, second
         super().__init__(f"image id {first.image_id!r} is claimed by {first.location!r} and by {second.location!r}")
 
 
@@ -111,18 +133,18 @@ class ImageSources(Sequence[ImageSource]):
         return len(self) if self.is_ascending() else int(pc.count_distinct(self.table["image_id"]).as_py())
 
     def in_order(self) -> "ImageSources":
-        """Return the sources ascending by the bytes of their ids, each once.
+        """Return the sources ascending by the bytes of their ids, each file once.
 
         Raises:
-            ClaimedTwiceError: two that differ have one id.
+            ClaimedTwiceError: two files have one id.
         """
         if self.is_ascending():
             return self
-        ordered = self.take(pc.sort_indices(self.table, [("image_id", "ascending")]))
+        ordered = self.take(pc.sort_indices(self.table, [("image_id", "ascending"), ("url", "ascending")]))
         ids = ordered.table["image_id"]
         repeats = np.flatnonzero(pc.equal(ids[:-1], ids[1:]).to_numpy()) + 1
         for row in repeats.tolist():
-            if ordered[row] != ordered[row - 1]:
+            if not ordered[row].is_same_file_as(ordered[row - 1]):
                 raise ClaimedTwiceError(ordered[row - 1], ordered[row])
         kept = np.ones(len(ordered), bool)
         kept[repeats] = False

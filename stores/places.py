@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import fsspec
-
 from stores.atomic import locked, remove_leftovers
+from stores.locations import OBJECT_STORES, LocationError, filesystem_of, local_path, shown, without_secrets
 
 ATTEMPTS = 5
 """To send or fetch one object, beside those that the client library makes by itself."""
@@ -47,9 +46,21 @@ class Place(Protocol):
 
 
 def place_of(out: str | Path) -> Place:
-    """Return the place that a user names: a path, or a URL that fsspec knows, such as s3://bucket/regions."""
-    text = str(out)
-    return ObjectPlace(text) if "://" in text and not text.startswith("file://") else FolderPlace(Path(text))
+    """Return the place that a user names: a path, or a URL of an object store, such as s3://bucket/regions.
+
+    Raises:
+        LocationError: no store can be written there.
+    """
+    folder = local_path(str(out))
+    if folder is not None:
+        return FolderPlace(folder)
+    protocol = str(out).partition("://")[0].lower()
+    if protocol not in OBJECT_STORES:
+        raise LocationError(
+            f"{shown(str(out))!r}: no store can be written there, expected a folder or a URL of "
+            f"{', '.join(OBJECT_STORES)}; write it to a folder, and copy that"
+        )
+    return ObjectPlace(str(out))
 
 
 class FolderPlace:
@@ -115,7 +126,7 @@ class ObjectPlace:
         return {path.rpartition("/")[2]: int(told["size"]) for path, told in listed.items()}
 
     def _open(self) -> tuple[Any, str]:
-        filesystem, root = fsspec.url_to_fs(self._url)
+        filesystem, root = filesystem_of(self._url)
         return filesystem, root.rstrip("/")
 
 
@@ -130,12 +141,11 @@ def _persistently(call: Any, subject: str) -> Any:
         try:
             return call()
         except (FileNotFoundError, PermissionError) as error:
-            raise OSError(f"{subject}: {error}") from error
+            raise OSError(without_secrets(f"{subject}: {error}")) from error
         except Exception as error:  # every remote file system has errors of its own
             if attempt == ATTEMPTS:
-                raise OSError(
-                    f"{subject}: {ATTEMPTS} attempts failed, the last with {type(error).__name__}: {error}"
-                ) from error
+                told = f"{subject}: {ATTEMPTS} attempts failed, the last with {type(error).__name__}: {error}"
+                raise OSError(without_secrets(told)) from error
             time.sleep(pause)
             pause *= 2
     raise AssertionError  # the last attempt has returned or raised

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import re
 import subprocess
@@ -138,7 +139,13 @@ def test_a_grid_has_no_number_of_regions(capsys, photos, detector, limits):
 
 
 def test_a_url_whose_library_is_not_installed_says_what_to_install(capsys, photos):
-    assert "dropboxdrivefs" in refused(capsys, photos, "--images", "dropbox://photos")
+    if importlib.util.find_spec("gcsfs") is None:
+        assert "install gcsfs" in refused(capsys, photos, "--images", "gs://photos")
+
+
+def test_a_url_of_a_protocol_that_interprets_files_is_refused(capsys, photos):
+    message = refused(capsys, photos, "--images", f"zip://*.jpg::file://{photos}/all.zip")
+    assert "'::' chains file systems, expected one plain URL" in message
 
 
 def test_a_cluster_that_does_not_answer_is_told_at_once(photos, capsys):

@@ -82,7 +82,9 @@ def test_what_can_not_be_read_has_the_systems_reason(tmp_path):
     assert_failed(load(link("gone.jpg")), "read", "dangling link to 'gone.jpg'")
     assert_failed(load(link("link.jpg")), "read", "Too many levels of symbolic links")
     assert_failed(load(link(tmp_path)), "read", "a folder, pipe or device")
-    assert_failed(load(ImageSource("7", "memory://gone.jpg")), "read", "FileNotFoundError", "gone.jpg")
+    assert_failed(load(ImageSource("7", f"file://{tmp_path}/gone.jpg")), "read", "No such file")
+    assert_failed(load(ImageSource("7", "http://127.0.0.1:9/7.jpg")), "read", "127.0.0.1 is an address of this machine")
+    assert_failed(load(ImageSource("7", "memory://7.jpg")), "read", "protocol 'memory', expected a path or a URL")
 
 
 def test_what_can_not_be_decoded_has_the_decoders_reason(put):

@@ -1,18 +1,22 @@
 import csv
+import functools
 import http.server
 import io
 import os
+import subprocess
 import tarfile
 import threading
 
-import fsspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from detectors.images import FORMATS, decode_image
 from stores.image_bytes import read_source
-from stores.image_listing import SourceError, list_images
+from stores.image_listing import IMAGE_SUFFIXES, SourceError, list_images
 from stores.image_sources import ImageSource
+from stores.locations import ALLOW_LOCAL, is_url
 from stores.plain_lists import read_plain_list
 
 
@@ -80,8 +84,10 @@ def test_two_files_of_one_id_are_refused_and_both_named(tmp_path):
     assert "'7'" in message
     assert str(tmp_path / "one/7.jpg") in message
     assert str(tmp_path / "two/7.png") in message
-    assert "--image-id path" in message
+    assert "use --image-id path, or name the files in a .tsv list with ids of your own" in message
     assert ids(str(tmp_path), id_rule="path") == ["one/7", "two/7"]
+    (tmp_path / "own.tsv").write_text("a\tone/7.jpg\nb\ttwo/7.png\n")
+    assert ids(str(tmp_path / "own.tsv")) == ["a", "b"]
 
 
 def test_two_roots_with_one_id_are_refused_whatever_the_rule(tmp_path):
@@ -90,6 +96,7 @@ def test_two_roots_with_one_id_are_refused_whatever_the_rule(tmp_path):
         message = refusal(*roots, id_rule=id_rule)
         assert str(tmp_path / "coco/7.jpg") in message
         assert str(tmp_path / "flickr/7.jpg") in message
+        assert message.endswith("; name the files in a .tsv list with ids of your own")  # paths would be the same
 
 
 def test_a_folder_and_a_tar_with_one_id_are_refused_and_both_named(tmp_path):
@@ -98,6 +105,20 @@ def test_a_folder_and_a_tar_with_one_id_are_refused_and_both_named(tmp_path):
     message = refusal(folder, archive)
     assert str(tmp_path / "photos/7.jpg") in message
     assert f"{archive}::below/7.jpg" in message
+    assert "use --image-id path, or unpack the archive, and name the files in a .tsv list" in message
+    assert ids(folder, archive, id_rule="path") == ["7", "below/7"]
+    with tarfile.open(archive) as file:
+        file.extractall(tmp_path / "unpacked", filter="data")
+    (tmp_path / "own.tsv").write_text("7\tphotos/7.jpg\nmore-7\tunpacked/below/7.jpg\n")
+    assert [read_source(each) for each in list_images([str(tmp_path / "own.tsv")]).images] == [
+        b"7.jpg",
+        b"below/7.jpg",
+    ]
+
+
+def test_two_lines_of_a_list_with_one_id_are_not_sent_to_another_rule(tmp_path):
+    (tmp_path / "list.tsv").write_text("7\ta.jpg\n7\tb.jpg\n")
+    assert refusal(str(tmp_path / "list.tsv")).endswith("; name the files in a .tsv list with ids of your own")
 
 
 def test_one_file_reached_twice_is_one_image(tmp_path):
@@ -105,11 +126,64 @@ def test_one_file_reached_twice_is_one_image(tmp_path):
     assert ids(str(tmp_path), str(tmp_path / "below"), str(tmp_path / "2.jpg")) == ["1", "2"]
 
 
+def test_one_file_by_two_spellings_of_its_path_is_one_image(tmp_path, monkeypatch):
+    photos = tmp_path / "photos"
+    put(photos, "1.jpg", "2.jpg")
+    archive = put_tar(photos / "more.tar", "3.jpg")
+    (photos / "dangling.jpg").symlink_to("gone.jpg")
+    (tmp_path / "linked").symlink_to(photos)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "list.tsv").write_text(f"1\t{photos}/../photos/1.jpg\n2\tfile://{photos}/./2.jpg\n")
+    monkeypatch.chdir(tmp_path / "here")
+    places = [str(photos), "../photos", f"{tmp_path}//photos", f"{tmp_path}/./photos", f"{tmp_path}/linked"]
+    archives = [archive, f"{tmp_path}/linked/more.tar"]
+    lists = [f"{tmp_path}/list.tsv"]
+    listing = list_images([*places, *archives, *lists])
+    assert [image.image_id for image in listing.images] == ["1", "2", "3", "dangling"]
+    assert listing.images == list_images([*lists, *archives[::-1], *places[::-1]]).images
+
+
+def test_two_members_of_one_archive_are_two_images(tmp_path):
+    archive = put_tar(tmp_path / "photos.tar", "a/7.jpg", "b/7.jpg")
+    (tmp_path / "linked.tar").symlink_to(archive)
+    assert "claimed by" in refusal(archive, str(tmp_path / "linked.tar"))
+
+
 def test_hidden_files_and_files_that_are_no_images_are_counted_not_listed(tmp_path):
     put(tmp_path, "1.jpg", ".hidden.jpg", "notes.txt", "below/labels.json", "below/noextension", "2.jpg~")
+    put(tmp_path, "a.001", "b.002", "c. Forged\nline", "d.JSON", "e.zst", "f.bin", "g.md", "h.xml")
     listing = list_images([str(tmp_path)])
     assert [image.image_id for image in listing.images] == ["1"]
-    assert listing.num_ignored == 5
+    assert listing.passed_over == {
+        "hidden": 1,
+        ".txt": 1,
+        ".json": 2,
+        "without a suffix": 1,
+        "of other suffixes": 4,  # a suffix that is no word would be a kind of its own in every file
+        ".zst": 1,
+        ".bin": 1,
+        ".md": 1,
+        ".xml": 1,
+    }
+    assert listing.num_ignored == 13
+    (remark,) = listing.remarks
+    assert remark.startswith("13 files passed over (4 of other suffixes, 2 .json, 1 ")
+    assert remark.endswith("3 of other kinds)")
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+def test_every_suffix_that_is_listed_is_of_a_format_that_is_decoded(tmp_path, suffix):
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 6), "red").save(buffer, Image.registered_extensions()[suffix])
+    (tmp_path / f"1{suffix}").write_bytes(buffer.getvalue())
+    (tmp_path / f"2{suffix.upper()}").write_bytes(buffer.getvalue())
+    images = list_images([str(tmp_path)]).images
+    assert [decode_image(each.image_id, read_source(each)).width for each in images] == [8, 8]
+
+
+def test_every_suffix_of_a_format_that_is_decoded_is_listed():
+    of_decoded = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
+    assert of_decoded - IMAGE_SUFFIXES == {".pfm"}  # of floats, which have no white
 
 
 def test_a_dangling_link_is_listed_so_that_it_is_not_lost(tmp_path):
@@ -200,6 +274,69 @@ def test_a_hard_link_inside_a_tar_is_an_image_too(tmp_path):
         assert archive.getmember("2.jpg").islnk()
     first, second = list_images([str(tmp_path / "photos.tar")]).images
     assert (second.image_id, read_source(second)) == ("2", read_source(first))
+
+
+def test_a_member_that_is_in_a_tar_twice_is_the_later_one(tmp_path):
+    folder = tmp_path / "photos"
+    put(folder, "a.jpg", "b.jpg")
+    with tarfile.open(tmp_path / "photos.tar", "w") as archive:
+        archive.add(folder, "./photos")
+    (folder / "a.jpg").write_bytes(b"newer")
+    with tarfile.open(tmp_path / "photos.tar", "a") as archive:
+        archive.add(folder / "a.jpg", "photos/a.jpg")
+    listing = list_images([str(tmp_path / "photos.tar")])
+    assert {each.image_id: read_source(each) for each in listing.images} == {"a": b"newer", "b": b"b.jpg"}
+    assert listing.num_replaced == 1
+    assert listing.remarks == ("1 archive members replaced by later ones of their name",)
+
+
+def test_links_in_a_tar_are_what_an_extracting_tar_makes_of_them(tmp_path):
+    def link(name, target, kind):
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, target
+        archive.addfile(member)
+
+    def file(name, data):
+        member = tarfile.TarInfo(name)
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+
+    with tarfile.open(tmp_path / "photos.tar", "w") as archive:
+        link("links/before.jpg", "../files/a.jpg", tarfile.SYMTYPE)
+        file("files/a.jpg", b"old")
+        link("hard.jpg", "files/a.jpg", tarfile.LNKTYPE)
+        link("again.jpg", "links/before.jpg", tarfile.SYMTYPE)
+        file("files/a.jpg", b"new")
+        link("gone.jpg", "files/gone.jpg", tarfile.SYMTYPE)
+        link("gone_hard.jpg", "files/gone.jpg", tarfile.LNKTYPE)
+        link("loop.jpg", "loop.jpg", tarfile.SYMTYPE)
+        link("out.jpg", "../../../etc/passwd", tarfile.SYMTYPE)
+        link("notes", "files/a.jpg", tarfile.SYMTYPE)
+        link("pipe.jpg", "", tarfile.FIFOTYPE)
+    listing = list_images([str(tmp_path / "photos.tar")])
+    found = {}
+    for image in listing.images:
+        try:
+            found[image.image_id] = read_source(image)
+        except OSError as error:
+            assert "a link to what the archive lacks" in str(error)
+            found[image.image_id] = None
+    lost = dict.fromkeys(("gone", "gone_hard", "loop", "out"))  # listed, so that they end in quarantine
+    assert found == {"a": b"new", "before": b"new", "again": b"new", "hard": b"old"} | lost
+    assert listing.passed_over == {"without a suffix": 1, "neither files nor links": 1}
+    (tmp_path / "made").mkdir()
+    subprocess.run(["tar", "xf", "../photos.tar"], cwd=tmp_path / "made", stderr=subprocess.DEVNULL, check=False)
+    for image in listing.images:
+        if found[image.image_id] is not None:
+            assert (tmp_path / "made" / image.member).read_bytes() == found[image.image_id]
+
+
+def test_a_member_of_negative_size_is_damage(tmp_path):
+    member = tarfile.TarInfo("1.jpg")
+    member.pax_headers = {"size": "-512"}
+    data = bytearray(member.tobuf(tarfile.PAX_FORMAT) + bytes(1024))
+    (tmp_path / "photos.tar").write_bytes(data)
+    assert "-512 bytes" in refusal(str(tmp_path / "photos.tar"))
 
 
 @pytest.mark.parametrize(
@@ -303,27 +440,69 @@ def test_lists_that_are_read_by_columns_are_those_that_are_read_by_lines(tmp_pat
     fields = [line.split("\t") for line in text.split(newline) if line]
     if not fields or '"' in text or any(len(each) != 2 or not all(each) for each in fields):
         assert found is None
+    elif any("b://" in path or "::" in path for _, path in fields):  # of no known protocol
+        assert found is None or all(path.startswith("/") for _, path in fields if "://" in path)
     else:
         assert [(each.image_id, each.url) for each in found] == [
-            (image_id, path if path.startswith("/") or "://" in path else f"{folder}/{path}")
+            (image_id, path if path.startswith("/") or is_url(path) else f"{folder}/{path}")
             for image_id, path in fields
         ]
 
 
-def test_urls_are_listed_and_read_like_paths(tmp_path):
-    memory = fsspec.filesystem("memory")
-    memory.pipe({"/photos/a/1.jpg": b"one", "/photos/2.png": b"two", "/photos/notes.md": b"-"})
-    try:
-        memory.pipe("/lists/ids.tsv", b"cat\t../photos/2.png\ndog\tmemory://photos/a/1.jpg\n")
-        listing = list_images(["memory://photos"])
-        assert [(image.image_id, read_source(image)) for image in listing.images] == [("1", b"one"), ("2", b"two")]
-        assert listing.num_ignored == 1
-        assert ids("memory://photos", id_rule="path") == ["2", "a/1"]
-        assert ids("memory://photos/2.png") == ["2"]
-        assert ids("memory://lists/ids.tsv") == ["cat", "dog"]
-        assert "no image found" in refusal("memory://absent")
-    finally:
-        memory.rm("/", recursive=True)
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """A folder, and the URL that it is served under."""
+    monkeypatch.setenv(ALLOW_LOCAL, "1")
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            """Say nothing."""
+
+    handler = functools.partial(Handler, directory=str(tmp_path / "served"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield tmp_path / "served", f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_urls_are_listed_and_read_like_paths(served):
+    folder, url = served
+    put(folder, "photos/a/1.jpg", "photos/2.png", "photos/notes.md")
+    put_tar(folder / "photos.tar", "3.jpg", "notes.md")
+    put(folder, "lists/empty/notes.md")
+    (folder / "lists/ids.tsv").write_text(f"cat\t../photos/2.png\ndog\t{url}/photos/a/1.jpg\n")
+    listing = list_images([f"{url}/photos/"])
+    assert {image.image_id: read_source(image) for image in listing.images} == {
+        "1": b"photos/a/1.jpg",
+        "2": b"photos/2.png",
+    }
+    assert listing.passed_over == {".md": 1}
+    assert ids(f"{url}/photos/", id_rule="path") == ["2", "a/1"]
+    assert ids(f"{url}/photos/2.png") == ["2"]
+    assert [read_source(image) for image in list_images([f"{url}/lists/ids.tsv"]).images] == [
+        b"photos/2.png",
+        b"photos/a/1.jpg",
+    ]
+    assert ids(f"{url}/photos.tar") == ["3"]
+    assert "no image found" in refusal(f"{url}/lists/empty/")
+    assert "no such file" in refusal(f"{url}/absent.tsv")
+    assert "http://127.0.0.1" in refusal(f"{url}/absent")
+
+
+def test_the_query_of_a_url_is_no_part_of_the_id(served):
+    folder, url = served
+    put(folder, "photos/a.jpg")
+    (folder / "list.txt").write_text("photos/a.jpg?w=620&h=3.5\nphotos/b.v2.jpg#top\nphotos/c?format=.jpg\n")
+    assert ids(f"{url}/list.txt?sig=.tar") == ["a", "b.v2", "c"]
+    assert ids(f"{url}/list.txt?sig=.tar", id_rule="path") == ["photos/a", "photos/b.v2", "photos/c"]
+    assert ids(f"{url}/photos/a.jpg?w=620&h=3.5") == ["a"]
+    message = refusal(f"{url}/photos/a.jpg?w=1&sig=secret", f"{url}/photos/a.jpg?w=2&sig=secret")
+    assert "image id 'a' is claimed by" in message and "secret" not in message
+
+
+def test_a_question_mark_in_the_name_of_a_file_is_part_of_it(tmp_path):
+    put(tmp_path, "a?w=620.jpg", "b#1.jpg")
+    assert ids(str(tmp_path)) == ["a?w=620", "b#1"]
 
 
 def test_a_file_url_of_a_folder_and_of_a_tar(tmp_path):
@@ -335,11 +514,13 @@ def test_a_file_url_of_a_folder_and_of_a_tar(tmp_path):
 
 
 def test_an_unknown_kind_of_url_is_a_value_error():
-    with pytest.raises(ValueError, match="nosuch"):
+    with pytest.raises(ValueError, match="protocol 'nosuch', expected a path or a URL of file"):
         list_images(["nosuch://bucket/photos"])
 
 
-def test_whatever_a_remote_file_system_raises_is_an_os_error_when_read():
+def test_whatever_a_remote_file_system_raises_is_an_os_error_when_read(monkeypatch):
+    monkeypatch.setenv(ALLOW_LOCAL, "1")
+
     class Broken(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_error(503)
