@@ -1,6 +1,5 @@
 """Answers of visual question answering: how two are compared, what they score, and tables of them."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from annotations.drops import DataError
+from annotations.plain_json import parse_json
 from annotations.records import Answer
 
 _ARTICLES = {"a", "an", "the"}
@@ -95,7 +95,7 @@ def read_answer_vocabulary(path: Path) -> AnswerVocabulary:
         DataError: it is none of these, an answer is there twice, or ids are not 0, 1, 2 ...
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file, expected a JSON table of answers") from error
     except ValueError as error:

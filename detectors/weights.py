@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers.utils import cached_file
 
+from annotations.plain_json import parse_json
 from detectors.checkpoint_files import CheckpointError, read_tensors
 from detectors.conventions import Conventions, override
 from detectors.faster_rcnn import FasterRCNNDetector
@@ -186,7 +187,7 @@ def _own_header(path: Path) -> str | None:
 
 def _read_own(weights: str, path: Path, sha256: str, header: str, overrides: Mapping[str, str]) -> Weights:
     try:
-        described = json.loads(header)
+        described = parse_json(header)
         architecture = Architecture(**_with_tuples(described["architecture"]))
         stored = Conventions(**_with_tuples(described["conventions"]))
         vocabulary = Vocabulary(**_with_tuples(described["vocabulary"]))

@@ -1,13 +1,14 @@
 """Boxes a user wants features for: a JSON object of image id to a list of x1, y1, x2, y2 in pixels."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from annotations.plain_json import parse_json
 
 
 class GivenBoxesError(ValueError):
@@ -32,7 +33,7 @@ def read_given_boxes(path: Path) -> GivenBoxes:
     """
     try:
         data = path.read_bytes()
-        content = json.loads(data.decode())
+        content = parse_json(data.decode())
     except OSError as error:
         raise GivenBoxesError(f"{path}: {error.strerror}") from error
     except ValueError as error:

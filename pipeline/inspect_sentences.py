@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from annotations.aligned import AlignedSentence
+from annotations.plain_json import parse_json
 from annotations.records import SentenceImage
 from pipeline.doctor import COVERED_IOU
 from pipeline.event_log import RUN_LOG_NAME
@@ -105,7 +106,7 @@ def _layouts_of_last_run(store: Path) -> RegionLayouts | PictureLayouts:
     log = store / RUN_LOG_NAME
     for line in reversed(log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []):
         try:
-            inputs = json.loads(line).get("inputs", {})
+            inputs = parse_json(line).get("inputs", {})
             folder, files = inputs.get("regions"), inputs.get("images")
         except (ValueError, AttributeError):
             continue

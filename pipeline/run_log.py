@@ -1,11 +1,12 @@
 """What `run.jsonl` tells of the runs that made a store: when each began, how it ended, how fast its shards were."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from annotations.plain_json import parse_json
 
 STAGES = ("read", "decode", "wait", "detect", "write")
 """In the order of the work; `read` and `decode` run on threads while `detect` runs, `wait` is for them."""
@@ -86,7 +87,7 @@ def merge_shards(shards: Sequence[ShardTiming], limit: int) -> list[ShardTiming]
 def _events(text: str) -> Iterator[dict[str, Any]]:
     for line in text.splitlines():
         try:
-            event = json.loads(line)
+            event = parse_json(line)
         except ValueError:
             continue
         if (

@@ -37,7 +37,6 @@ Shards of schema version 1 have neither checksum nor image_sha256: their values 
 
 import errno
 import itertools
-import json
 import math
 import os
 import struct
@@ -53,6 +52,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from annotations.aligned import AlignedSentence, AlignedSentences, ImageRegions, PointedWords
+from annotations.plain_json import parse_json
 from detectors.records import Features, GridFeatures, RegionFeatures
 from stores.atomic import replacing
 from stores.errors import DamagedFileError
@@ -214,7 +214,7 @@ class LmdbShard:
             for _, value in self._entries(range(start, min(start + _ROWS_AT_ONCE, len(self)))):
                 _, _, num_bytes, _ = _SENTENCE_HEADER.unpack_from(value, self._start())
                 fields_start = self._start() + _SENTENCE_HEADER.size
-                yield json.loads(value[fields_start : fields_start + num_bytes])
+                yield parse_json(value[fields_start : fields_start + num_bytes])
 
     def _start(self) -> int:
         """Return where a value's content begins."""
@@ -418,7 +418,7 @@ def _decode_sentence(value: bytes, start: int) -> AlignedSentence:
     rows = {name: arrays.next("<f2", num_words, num_regions) for name in criteria}
     flags = ("in_answer", "oov", "supervised") if is_baked else ("in_answer", "oov")
     words = PointedWords(**spans, **rows, **{name: arrays.next("?", num_words) for name in flags})
-    return sentence_from_fields(json.loads(value[fields_start:fields_end]), words)
+    return sentence_from_fields(parse_json(value[fields_start:fields_end]), words)
 
 
 class _Arrays:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from annotations.plain_json import parse_json
 from stores.atomic import write_json
 from stores.errors import DamagedFileError, StoreError
 from stores.seal import read_seal
@@ -174,7 +175,7 @@ def require_same_configuration(existing: Manifest, wanted: Manifest, folder: Pat
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DamagedFileError(path, found="missing", expected="the manifest of a store") from error
     except ValueError as error:

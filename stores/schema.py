@@ -27,7 +27,6 @@ Flat, because then a cell is one contiguous array in pyarrow, pandas and dataset
 objects), an image without boxes keeps its feature_dim, and every shard has the same schema, the empty one too.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -39,6 +38,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from annotations.aligned import ImageRegions
+from annotations.plain_json import parse_json
 from detectors.records import Features, GridFeatures, RecordError, RegionFeatures
 from stores.errors import DamagedFileError, StoreError
 from stores.manifest import SCHEMA_VERSION, Content, canonical_json, fingerprint
@@ -295,7 +295,7 @@ class _Described:
 
 @lru_cache(maxsize=4)  # the shards of a store all say the same, two vocabularies included
 def _parse_description(text: bytes) -> _Described:
-    fields = json.loads(text)
+    fields = parse_json(text)
     version = int(fields["schema_version"])
     description = ShardDescription(
         content=fields["content"], configuration=fields["configuration"], schema_version=version

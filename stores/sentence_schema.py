@@ -33,6 +33,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from annotations.aligned import AlignedSentence, AlignedSentences, PointedWords
+from annotations.plain_json import parse_json
 from annotations.records import Answer, Pointer, Sentence, SentenceImage
 from stores.errors import StoreError
 from stores.row_checksums import CHECKSUM, with_checksums
@@ -219,7 +220,7 @@ def sentence_from_fields(fields: Mapping[str, Any], words: PointedWords) -> Alig
             pointers=tuple(pointer for in_answer, pointer in pointers if not in_answer),
             answers=tuple(map(_answer, fields["answers"], fields["answer_weights"])),
             answer_pointers=tuple(pointer for in_answer, pointer in pointers if in_answer),
-            details=json.loads(fields["details"]),
+            details=parse_json(fields["details"]),
         ),
         num_boxes=tuple(fields["num_boxes"]),
         words=words,

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "pipeline": {"annotations", "detectors", "stores"},
     "training": {"annotations", "detectors", "stores"},
 }
-BELOW_ALL = {"annotations.drops", "annotations.restricted_pickle", "annotations.shown"}
+BELOW_ALL = {"annotations.drops", "annotations.plain_json", "annotations.restricted_pickle", "annotations.shown"}
 """Guards against foreign bytes, which import nothing but each other and numpy: every room may import them."""
 AT_HOME = {
     "ray": {"pipeline", "training"},
@@ -52,6 +52,17 @@ def test_a_room_imports_only_the_floors_below_it(path):
 def test_what_is_below_all_rooms_imports_no_room(name):
     path = ROOT / f"{name.replace('.', '/')}.py"
     assert {each for each in imported(path) if each.split(".")[0] in ROOMS} <= BELOW_ALL
+
+
+def test_json_of_others_goes_through_plain_json():
+    """Python's parser ends deep nesting in a RecursionError, which no reader expects."""
+    writers = ("dumps", "canonical_json")
+    for path in SOURCES:
+        if path == ROOT / "annotations/plain_json.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("json.loads", "json.load"):
+                assert ast.unparse(node.args[0]).split("(")[0].endswith(writers), f"{path}:{node.lineno}"
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if path.name == "__init__.py"], ids=str)

@@ -4,7 +4,6 @@ Source of the layout: transformers' `BertModel` and `BertForPreTraining`, and th
 gamma and beta.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 from transformers import BertConfig
 
 from annotations.drops import DataError
+from annotations.plain_json import parse_json
 from training.model import Model
 from training.models.layers import NORM_EPSILON
 from training.models.single_stream import SingleStreamShape
@@ -166,7 +166,7 @@ def _require_heads(bert: Published, found: Mapping[str, Tensor], num_heads: int)
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path}: not BERT's config ({error})") from error
     if not isinstance(content, dict):

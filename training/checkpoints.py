@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from annotations.plain_json import parse_json
 from stores.errors import DamagedFileError, StoreError
 
 FOLDER_NAME = "checkpoints"
@@ -199,7 +200,7 @@ def _read_state(folder: Path) -> tuple[int, dict[str, str]]:
     """Return the step, and the SHA-256 of every file."""
     path = folder / STATE
     try:
-        match json.loads(path.read_text(encoding="utf-8")):
+        match parse_json(path.read_text(encoding="utf-8")):
             case {"step": int(step), "sha256": dict(checksums)}:
                 return step, checksums
     except (FileNotFoundError, ValueError) as error:

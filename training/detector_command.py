@@ -1,7 +1,6 @@
 """`vinculum-train detector`: a Faster R-CNN with attributes from Visual Genome annotations."""
 
 import hashlib
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -14,6 +13,7 @@ from safetensors.torch import save
 
 from annotations.datasets.visual_genome import read_objects
 from annotations.drops import DataError, Drops
+from annotations.plain_json import parse_json
 from detectors.anchors import rounded_anchors
 from detectors.conventions import Conventions
 from detectors.evaluation import EvaluationRules
@@ -176,6 +176,6 @@ class DetectorCommand:
     def _scores(self) -> dict[str, Any] | None:
         """Return what the run's weights have scored by these rules, if they were measured."""
         path = self.out / SCORES
-        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        found = parse_json(path.read_text(encoding="utf-8")) if path.exists() else {}
         scores: dict[str, Any] | None = found.get("scores") if found.get("rules") == asdict(self.rules) else None
         return scores

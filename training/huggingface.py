@@ -3,7 +3,6 @@
 Nothing that a file contains is executed: safetensors, or `torch.load(weights_only=True)`.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 from transformers import LxmertConfig
 
 from annotations.drops import DataError
+from annotations.plain_json import parse_json
 from training.model import Model
 from training.models.two_stream import TwoStreamShape
 from training.objectives.catalog import Objectives, build_objectives
@@ -268,7 +268,7 @@ def _sizes_of(config: LxmertConfig) -> Sizes:
 
 def _read_config(path: Path) -> LxmertConfig:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         config = LxmertConfig.from_dict(content)
     except Exception as error:  # nor have transformers' own checks
         raise DataError(f"{path}: not LXMERT's config ({error})") from error

@@ -17,6 +17,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from annotations.plain_json import parse_json
 from stores.atomic import replacing
 from training.loop import StepReport, memory_mb
 
@@ -108,7 +109,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return what the lines of a file say; a last one that is not finished is left out."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    return [parse_json(line) for line in lines if line.endswith("\n")]
 
 
 @contextmanager
@@ -164,7 +165,7 @@ class _Tail:
             file.seek(self._offset)
             whole, end, _ = file.read().rpartition(b"\n")
         self._offset += len(whole + end)
-        return [json.loads(line) for line in whole.splitlines()]
+        return [parse_json(line) for line in whole.splitlines()]
 
 
 def _show(tail: _Tail, seen: int, bar: Any) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from annotations.drops import DataError
+from annotations.plain_json import parse_json
 from stores.atomic import write_json
 from stores.manifest import differences
 from training.batches import BatchOptions
@@ -112,7 +113,7 @@ def read_recipe_of(kind: TypeAdapter[R], folder: Path) -> R:
         where = ".".join(map(str, first["loc"])) or "the file"
         raise DataError(f"{path}: {where}: {first['msg']}; expected a recipe of this version") from error
     # What was guessed, or read past, would come out otherwise.
-    if found := list(differences("", json.loads(content), as_json_of(kind, recipe))):
+    if found := list(differences("", parse_json(content), as_json_of(kind, recipe))):
         raise DataError(f"{path}: {'; '.join(found[:3])}; expected a recipe of this version")
     return recipe
 

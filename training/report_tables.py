@@ -1,6 +1,5 @@
 """Tables of the report: what runs are, in what their recipes differ, and what was measured on them."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from annotations.drops import DataError
+from annotations.plain_json import parse_json
 from training.models.catalog import EncoderShape
 from training.models.single_stream import SingleStreamShape
 from training.models.trunk import TrunkShape
@@ -106,7 +106,7 @@ def read_figures(path: Path) -> Mapping[str, Any]:
     if not path.exists():
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path}: unreadable ({error}), expected JSON; measure the run again") from error
     if not isinstance(value, dict):

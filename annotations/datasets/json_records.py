@@ -1,7 +1,6 @@
 """Reads JSON files a record at a time, gzipped or not, and checks the fields that are used."""
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import IO, Any
 import ijson
 
 from annotations.drops import DataError, Drops
+from annotations.plain_json import parse_json
 from annotations.shown import shown
 
 Record = dict[str, Any]
@@ -93,8 +93,8 @@ def read_json_lines(path: Path, *, drops: Drops) -> Iterator[tuple[int, Record]]
             if not line.strip():
                 continue
             try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
+                record = parse_json(line)
+            except ValueError:
                 record = None
             if isinstance(record, dict):
                 num_good += 1

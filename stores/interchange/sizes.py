@@ -4,10 +4,10 @@
 000000522418 <tab> 640 <tab> 480                    (id, width, height)
 """
 
-import json
 from pathlib import Path
 
 from annotations.drops import DataError
+from annotations.plain_json import parse_json
 
 
 def read_sizes(path: Path) -> dict[str, tuple[int, int]]:
@@ -34,7 +34,7 @@ def read_sizes(path: Path) -> dict[str, tuple[int, int]]:
 def _size(fields: list[str], place: str) -> tuple[str, tuple[int, int]]:
     try:
         if len(fields) == 2:
-            (record,) = json.loads(fields[1])
+            (record,) = parse_json(fields[1])
             width, height = record["width"], record["height"]
         else:
             _, *size = fields

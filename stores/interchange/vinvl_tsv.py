@@ -6,7 +6,6 @@
 Attributes are there if the model has them, strongest first. The image's size is in `.hw.tsv`, see `sizes.py`.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from annotations.plain_json import parse_json
 from detectors.vocabulary import Vocabulary
 from stores.interchange import tab_separated
 from stores.interchange.rows import ImportedRegions, Row, RowError, Supplement, checked_regions, image_size
@@ -92,7 +92,7 @@ def _objects(path: Path, row: Row) -> list[dict[str, Any]]:
     if row.fault:
         raise RowError(row.fault)
     try:
-        content = json.loads(read_fields(path, row, COLUMNS)["predictions"])
+        content = parse_json(read_fields(path, row, COLUMNS)["predictions"])
     except (ValueError, RecursionError) as error:
         raise RowError(f"not JSON ({error})") from error
     objects = content.get("objects") if isinstance(content, dict) else None

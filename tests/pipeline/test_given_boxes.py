@@ -57,6 +57,7 @@ def test_inverted_and_infinite_boxes_are_refused(path, box):
 
 def test_a_file_that_is_no_object_of_boxes_is_refused(path):
     assert "is not JSON" in refusal(path, "{")
+    assert "is not JSON (nested too deeply)" in refusal(path, "[" * 100_000)
     assert "a JSON list" in refusal(path, [])
     path.write_bytes(b'{"caf\xe9": []}')
     with pytest.raises(GivenBoxesError, match="is not JSON"):

@@ -1,11 +1,11 @@
 """A trial of an experiment: one arm with one seed, from its data to its figures."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from annotations.plain_json import parse_json
 from stores.atomic import write_json
 from training.checkpoints import OPTIMIZER, list_checkpoints
 from training.finetune import FinetuneOptions, prepare_finetuning
@@ -88,7 +88,7 @@ class Trial:
 
 def read_result(folder: Path) -> dict[str, float]:
     """Return the figures of a trial that is done."""
-    figures: dict[str, float] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    figures: dict[str, float] = parse_json((folder / RESULT).read_text(encoding="utf-8"))
     return figures
 
 
