@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from annotations.image_ids import Ids
+
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels of the annotated image; width is x2 - x1."""
 
@@ -54,7 +56,9 @@ class SentenceImage:
     """Pixels of the copy that was annotated; 0 where the source does not say."""
     height: int = 0
     coco_id: str = ""
-    """COCO's number of the same photograph, `458752`; empty where there is none."""
+    """COCO's number of the same photograph, `458752`; empty where there is none, or where nothing says that it is."""
+    ids: Ids = "own"
+    """Who gave the image its id."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

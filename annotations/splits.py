@@ -1,19 +1,17 @@
 """No photograph that is evaluated somewhere is trained on elsewhere, whatever name another data set gives it."""
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from annotations.datasets.text_files import read_lines
+from annotations.image_ids import NUMBERED_BY, Ids, is_number, photograph_name
 from annotations.records import Sentence, SentenceImage, Split
 
 MINIVAL_ROWS = 5000
 """LXMERT's minival is the first so many images of its val2014 feature file."""
 
-_COCO_NAME = re.compile(r"(?:COCO_(?:train|val|test)20\d\d_)?0*(\d{1,12})")
-_COCO_DIGITS = 12
 _VAL2014 = "COCO_val2014_"
 
 
@@ -25,6 +23,8 @@ class SplitRules:
     """Names, by `names_of`, of the photographs of validation and test splits, minival and the user's lists."""
     minival: frozenset[str] | None = None
     """Photographs of COCO val2014 that stay for validation, its others being for training; None: all stay."""
+    shared: frozenset[Ids] = frozenset()
+    """Whose numbers are numbers of the same images, see `make_split_rules`."""
 
     def split_of(self, sentence: Sentence) -> Split | None:
         """Return the sentence's split; None if it would be trained on and one of its photographs is evaluated."""
@@ -35,7 +35,7 @@ class SplitRules:
         if (
             split == "train"
             and self.evaluated
-            and any(not self.evaluated.isdisjoint(names_of(image)) for image in sentence.images)
+            and any(not self.evaluated.isdisjoint(names_of(image, self.shared)) for image in sentence.images)
         ):
             return None
         return split
@@ -47,28 +47,33 @@ def make_split_rules(
     held_out: Iterable[str] = (),
     minival: Iterable[str] | None = None,
     photographs: Iterable[SentenceImage] = (),
+    shared: Collection[Ids] = (),
+    listed: Collection[Ids] = (),
 ) -> SplitRules:
     """Return the rules that keep training clear of the images.
 
     Args:
         evaluation_images: those of all data sets' validation and test splits.
-        held_out: further image ids.
+        held_out: further image ids, or `visual-genome 9` for a number and whose it is.
         minival: image ids of COCO val2014 that stay for validation; None: all of them do.
         photographs: images of which a source knows COCO's number as well: they tie the name under which one data set
             evaluates to the name under which another trains, though neither knows both.
+        shared: whose numbers are numbers of the same images: an image of Visual Genome's called 9 is then that of any
+            other of them.
+        listed: who numbers images in `held_out`, where a line says only a number; none: whoever made them.
     """
-    kept = None if minival is None else frozenset(map(_named, minival))
+    kept = None if minival is None else frozenset(photograph_name(image_id, "coco") for image_id in minival)
     evaluated = {
         name
         for image in evaluation_images
         if kept is None or not _is_val2014(image) or photograph(image) in kept
-        for name in names_of(image)
+        for name in names_of(image, shared)
     }
-    evaluated.update(kept or (), map(_named, held_out))
+    evaluated.update(kept or (), (name for line in held_out for name in _listed_names(line, shared, listed)))
     for image in photographs:
-        if not evaluated.isdisjoint(names := names_of(image)):
+        if not evaluated.isdisjoint(names := names_of(image, shared)):
             evaluated.update(names)
-    return SplitRules(evaluated=frozenset(evaluated), minival=kept)
+    return SplitRules(evaluated=frozenset(evaluated), minival=kept, shared=frozenset(shared))
 
 
 def photograph(image: SentenceImage) -> str:
@@ -76,15 +81,22 @@ def photograph(image: SentenceImage) -> str:
 
     `COCO_train2014_000000000009`, `000000000009` and Visual Genome's image with coco_id 9 are one photograph.
     """
-    return f"coco {image.coco_id}" if image.coco_id else _named(image.image_id)
+    return f"coco {image.coco_id}" if image.coco_id else photograph_name(image.image_id, image.ids)
 
 
-def names_of(image: SentenceImage) -> tuple[str, ...]:
+def names_of(image: SentenceImage, shared: Collection[Ids] = ()) -> tuple[str, ...]:
     """Return `photograph` and, before it, what a source that knows nothing of COCO would call the photograph.
 
-    GQA has Visual Genome's images under Visual Genome's ids, without COCO's numbers; so may a user's list.
+    GQA has Visual Genome's images under Visual Genome's ids, without COCO's numbers; so may a user's list. A number of
+    one who shares it with others (`make_split_rules`) stands there too.
     """
-    return _named(image.image_id), photograph(image)
+    names = photograph_name(image.image_id, image.ids), photograph(image)
+    return (image.image_id, *names) if image.ids in shared and is_number(image.image_id) else names
+
+
+def numbers_in(held_out: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a list that are numbers, of which only whoever wrote them knows whose they are."""
+    return filter(is_number, held_out)
 
 
 def read_minival(path: Path) -> Iterator[str]:
@@ -93,10 +105,16 @@ def read_minival(path: Path) -> Iterator[str]:
     yield from (image_id for image_id, _, _ in (islice(rows, MINIVAL_ROWS) if _has_columns(path) else rows))
 
 
-def _named(image_id: str) -> str:
-    name = _COCO_NAME.fullmatch(image_id)
-    is_coco = name is not None and (image_id.startswith("COCO_") or len(image_id) == _COCO_DIGITS)
-    return f"coco {int(name[1])}" if name is not None and is_coco else image_id
+def _listed_names(line: str, shared: Collection[Ids], listed: Collection[Ids]) -> tuple[str, ...]:
+    """Return the names of the photographs that one line of a list may mean."""
+    said, _, number = line.partition(" ")
+    whose = [ids for ids in NUMBERED_BY if ids == said and is_number(number)]
+    if whose:
+        line = number
+    elif is_number(line):
+        whose = list(listed)
+    images = [SentenceImage(image_id=line, ids=ids) for ids in whose] or [SentenceImage(image_id=line)]
+    return tuple(name for image in images for name in names_of(image, shared))
 
 
 def _has_columns(path: Path) -> bool:

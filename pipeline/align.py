@@ -12,7 +12,8 @@ from annotations.criteria import SemanticUnit
 from annotations.datasets.catalog import DATA_SETS
 from annotations.datasets.text_files import read_lines
 from annotations.drops import Drops
-from annotations.splits import SplitRules, make_split_rules, read_minival
+from annotations.image_ids import Ids, shown_ids
+from annotations.splits import SplitRules, make_split_rules, numbers_in, read_minival
 from annotations.word_vectors import Aliases, WordVectors, read_word_vectors
 from pipeline.align_log import AlignLog
 from pipeline.align_worker import (
@@ -27,6 +28,7 @@ from pipeline.align_worker import (
 from pipeline.cluster import connected
 from pipeline.crew import Crew
 from pipeline.identity import identity_of, identity_of_files, identity_of_store
+from pipeline.numbering import settle_numbering, tell_numbering
 from stores.atomic import locked, remove_leftovers
 from stores.catalog import STORES
 from stores.errors import StoreError
@@ -42,6 +44,8 @@ from stores.manifest import (
     require_same_configuration,
     without_lost_shards,
 )
+from stores.numbering import Numbering
+from stores.picture_layouts import PictureLayouts
 from stores.places import FolderPlace
 from stores.plan import SHARD_PREFIX
 from stores.sentence_reading import SentenceStore, open_sentences
@@ -65,6 +69,8 @@ class AlignmentJob:
     """A store, which wants vectors; or instead:"""
     images: tuple[str, ...] = ()
     """Places of files. Their sentences point at boxes, and at no region."""
+    ids: Ids | None = None
+    """Whose the numbers are among the images' ids; None: it is told otherwise, see `pipeline.numbering`."""
     vectors: Path | None = None
     out: Path
     store: StoreName = "arrow"
@@ -91,6 +97,8 @@ class SourceSummary:
     """Sentences, images, pointers, pointed words ...; `objects` are counted in each shard for itself."""
     drops: dict[str, int]
     """Annotations left out, by reason."""
+    joins: dict[str, int]
+    """Images of its sentences, by the rule by which they were found."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +115,8 @@ class AlignmentSummary:
     sources: tuple[SourceSummary, ...]
     vector_drops: dict[str, int]
     """Lines of the vectors' file left out, by reason."""
+    numbering: str
+    """Whose the numbers among the images' ids are, for people; empty where there is nothing to say."""
 
 
 def align(job: AlignmentJob) -> AlignmentSummary:
@@ -114,8 +124,15 @@ def align(job: AlignmentJob) -> AlignmentSummary:
     check_sources(job.annotations)
     vector_drops = Drops(strict=job.strict)
     given = _list_files(job) if job.images else _open_regions(job, vector_drops)
-    splits = _split_rules(job, Drops())
-    wanted = Manifest(content="sentences", store=job.store, configuration=_configuration(job, given))
+    numbering, notes = settle_numbering(
+        RegionLayouts(given.images) if isinstance(given.images, Path) else PictureLayouts(given.images),
+        str(job.regions or "--images"),
+        job.ids,
+        [(DATA_SETS[source.name], source.path) for source in job.annotations],
+        read_manifest(job.out) if (job.out / MANIFEST_NAME).exists() else None,
+    )
+    splits = _split_rules(job, Drops(), numbering)
+    wanted = Manifest(content="sentences", store=job.store, configuration=_configuration(job, given), notes=notes)
     job.out.mkdir(parents=True, exist_ok=True)
     with locked(job.out):
         remove_leftovers(job.out)
@@ -130,6 +147,7 @@ def align(job: AlignmentJob) -> AlignmentSummary:
             store=job.store,
             out=job.out.absolute(),
             splits=splits,
+            numbering=numbering,
             merging=job.merging,
             unit=job.unit,
             class_weight=job.class_weight,
@@ -239,9 +257,17 @@ def _grouped(records: Iterator[Any], size: int) -> Iterator[list[Any]]:
     yield group
 
 
-def _split_rules(job: AlignmentJob, drops: Drops) -> SplitRules:
+def _split_rules(job: AlignmentJob, drops: Drops, numbering: Numbering) -> SplitRules:
     """Return the rules of all sources together; images that a source evaluates are kept from every other's training."""
     data_sets = [(DATA_SETS[source.name], source.path) for source in job.annotations]
+    listed = numbering.shared or frozenset(data_set.ids for data_set, _ in data_sets) - {"own"}
+    for path in job.held_out:
+        number = next(numbers_in(read_lines(path)), None)
+        if number is not None and len(listed) > 1 and not numbering.shared:
+            raise ValueError(
+                f"{path}: {number!r} may be a number of {shown_ids(listed)}; expected lines that say whose it is: "
+                f"`visual-genome {number}`, or the names that COCO gives its files"
+            )
     return make_split_rules(
         (image for data_set, path in data_sets for image in data_set.evaluation_images(path, drops=drops)),
         photographs=(
@@ -250,7 +276,9 @@ def _split_rules(job: AlignmentJob, drops: Drops) -> SplitRules:
             if data_set.photographs is not None
             for image in data_set.photographs(path, drops=drops)
         ),
-        held_out=(image_id for path in job.held_out for image_id in read_lines(path)),
+        held_out=(line for path in job.held_out for line in read_lines(path)),
+        shared=numbering.shared,
+        listed=listed,
         minival=read_minival(job.minival) if job.minival else None,
     )
 
@@ -281,6 +309,9 @@ def check_sources(sources: Sequence[AnnotationSource]) -> None:
             raise ValueError(f"--annotations {source.name}: no such data set; expected one of {', '.join(DATA_SETS)}")
         if not source.path.exists():
             raise ValueError(f"{source.path}: no such file or folder, expected {DATA_SETS[source.name].place}")
+    for name in dict.fromkeys(source.name for source in sources):
+        if (check := DATA_SETS[name].check) is not None:
+            check([source.path for source in sources if source.name == name])
 
 
 def _places(job: AlignmentJob) -> dict[str, Any]:
@@ -317,6 +348,7 @@ def _summary(job: AlignmentJob, manifest: Manifest, log: AlignLog, vector_drops:
         vector_drops=vector_drops,
         sentences_per_second=round(log.sentences_per_second, 1),
         sources=sources,
+        numbering=tell_numbering(manifest.notes),
     )
 
 
@@ -327,4 +359,4 @@ def _source_summary(number: int, name: str, sentences: SentenceStore) -> SourceS
     drops = Counter[str]()
     for shard in shards:
         drops.update({drop.reason: drop.count for drop in entries[shard].drops})
-    return SourceSummary(name=name, counts=sentences.counts(shards), drops=dict(drops))
+    return SourceSummary(name=name, counts=sentences.counts(shards), drops=dict(drops), joins=sentences.joins(shards))

@@ -10,6 +10,7 @@ import tyro
 from annotations.alignment import CLASS_WEIGHT, Combination
 from annotations.criteria import SemanticUnit
 from annotations.datasets.catalog import DATA_SETS
+from annotations.image_ids import Ids
 from annotations.word_vectors import Aliases
 from pipeline.align import AlignmentJob, AlignmentSummary, AnnotationSource, align
 from pipeline.align_worker import BakeOptions, MergeOptions
@@ -32,6 +33,9 @@ class AlignCommand:
     """The region store that extract wrote."""
     images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ()
     """Instead of regions: files of images, as extract takes them."""
+    ids: Ids | None = None
+    """Whose the numbers are among the images' ids, where neither their store nor sizes tell: coco, visual-genome (and
+    GQA), flickr30k, or own, of your own images and annotations."""
     annotations: tuple[str, ...]
     """NAME=PATH, any number; names and what each path must be are told where one is wrong."""
     vectors: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -98,6 +102,7 @@ class AlignCommand:
         return AlignmentJob(
             regions=self.regions,
             images=self.images,
+            ids=self.ids,
             annotations=tuple(map(parse_source, self.annotations)),
             vectors=self.vectors,
             out=self.out,
@@ -129,10 +134,14 @@ def _lines(summary: AlignmentSummary) -> Iterator[str]:
         f"{summary.out}: {summary.num_sentences} sentences in {summary.num_shards} shards, "
         f"{summary.num_shards_made} made now, {summary.sentences_per_second:.0f} sentences/s"
     )
+    if summary.numbering:
+        yield f"  {summary.numbering}"
     for reason, count in summary.vector_drops.items():
         yield f"  vectors: {count} lines left out: {reason}"
     for source in summary.sources:
         counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in source.counts.items())
         yield f"  {source.name}: {counts or 'nothing'}"
+        if source.joins:
+            yield f"    images {', '.join(f'{told}: {count}' for told, count in source.joins.items())}"
         for reason, count in source.drops.items():
             yield f"    dropped {count}: {reason}"

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from stores.catalog import STORES
 from stores.image_sources import ImageSources
 from stores.layouts import RegionLayouts
 from stores.manifest import DropCount, ShardEntry, StoreName, describe_shard
+from stores.numbering import JOIN_RULES, Joined, JoinRule, Numbering, join, joined_by, numbers_of
 from stores.picture_layouts import PictureLayouts
 from stores.sentence_schema import MAX_ID_BYTES, is_row_id
 
@@ -39,6 +40,8 @@ MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError
 
 NO_REGIONS = "sentence: image without regions"
 NO_FILE = "sentence: image without a file that can be read"
+ANOTHERS_NUMBER = "sentence: image's number is there as somebody else's, or as nobody knows whose; see --ids"
+OTHER_SIZE = "sentence: image of its number has another size than where it was annotated: another photograph"
 OTHER_PROPORTIONS = "sentence: image has other proportions than where it was annotated"
 """Reasons under which sentences are dropped for their images."""
 
@@ -80,6 +83,8 @@ class AlignSettings:
     store: StoreName
     out: Path
     splits: SplitRules
+    numbering: Numbering = field(default_factory=Numbering)
+    """Whose the numbers are among the images' ids."""
     merging: MergeOptions = MergeOptions()
     unit: SemanticUnit = "word"
     class_weight: float = CLASS_WEIGHT
@@ -150,7 +155,7 @@ class AlignWorker:
         started = time.perf_counter()
         drops = Drops(strict=self._settings.strict)
         counts = Counter[str](sentences=0, pointers=0, boxed_pointers=0, pointed_words=0)
-        sentences, regions = self._fitted(task, drops)
+        sentences, regions, rules = self._fitted(task, drops)
         path = self._settings.out / f"{task.name}{STORES[self._settings.store].suffix}"
         rows = STORES[self._settings.store].write_sentences(
             path, self._aligned(sentences, regions, counts), configuration=self._settings.configuration
@@ -158,7 +163,7 @@ class AlignWorker:
         entry = replace(
             describe_shard(path, rows),
             drops=_together(task.drops, drop_counts(drops)),
-            counts={**counts, **_distinct(sentences)},
+            counts={**counts, **_distinct(sentences), **_rule_counts(rules)},
         )
         self._done.put(rows)
         return AlignReport(entry=entry, seconds=time.perf_counter() - started)
@@ -179,12 +184,16 @@ class AlignWorker:
             counts.update(_counts(batch))
             yield batch if settings.bake is None else replace(batch, words=_baked(batch, settings.bake))
 
-    def _fitted(self, task: AlignTask, drops: Drops) -> tuple[list[Sentence], dict[str, ImageRegions]]:
-        """Return the sentences of all records whose images are there, ascending by id, and the images' regions."""
+    def _fitted(
+        self, task: AlignTask, drops: Drops
+    ) -> tuple[list[Sentence], dict[str, ImageRegions], Counter[JoinRule]]:
+        """Return the sentences of all records whose images are there, ascending by id, the images' regions, and by
+        which rule sentences found their images."""
         fitted: dict[str, Sentence] = {}
         regions: dict[str, ImageRegions] = {}
+        rules = Counter[JoinRule]()
         images: tuple[SentenceImage, ...] | None = None
-        found: list[ImageRegions] = []
+        found: list[Joined] = []
         obstacle: tuple[str, str] | None = None
         for sentence in self._sentences(task, drops):
             if sentence.images is not images:  # sentences of one image often share the very tuple
@@ -200,23 +209,32 @@ class AlignWorker:
             elif not is_row_id(sentence.sentence_id):
                 drops.add(f"sentence: id is not 1 to {MAX_ID_BYTES} UTF-8 bytes", _where(sentence))
             else:
-                for layout in found:
-                    regions[layout.image_id] = layout
+                layouts = [each.layout for each in found]
+                regions |= {layout.image_id: layout for layout in layouts}
+                rules.update(each.rule for each in found)
                 in_split = sentence if split == sentence.split else replace(sentence, split=split)
-                fitted[sentence.sentence_id] = fit_to_regions(in_split, found)
-        return [fitted[sentence_id] for sentence_id in sorted(fitted)], regions
+                fitted[sentence.sentence_id] = fit_to_regions(in_split, layouts)
+        return [fitted[sentence_id] for sentence_id in sorted(fitted)], regions, rules
 
-    def _find_regions(self, sentence: Sentence) -> tuple[list[ImageRegions], tuple[str, str] | None]:
+    def _find_regions(self, sentence: Sentence) -> tuple[list[Joined], tuple[str, str] | None]:
         """Return the regions of the sentence's images, or the reason why they can not be used and what was found."""
-        found = [layout for image in sentence.images if (layout := self._layouts.find(image))]
+        joined = [join(image, self._layouts, self._settings.numbering) for image in sentence.images]
+        found = [each for each in joined if each is not None]
         if len(found) < len(sentence.images):
-            reason = NO_REGIONS if isinstance(self._layouts, RegionLayouts) else NO_FILE
-            return found, (reason, f"images {', '.join(sentence.image_ids)}")
-        if any(map(_is_stretched, sentence.images, found)):
-            annotated = ", ".join(f"{image.width} x {image.height}" for image in sentence.images)
-            there = ", ".join(f"{each.width} x {each.height}" for each in found)
+            missing = [image for image, each in zip(sentence.images, joined, strict=True) if each is None]
+            return found, (self._why_missing(missing), f"images {', '.join(sentence.image_ids)}")
+        annotated = ", ".join(f"{image.width} x {image.height}" for image in sentence.images)
+        there = ", ".join(f"{each.layout.width} x {each.layout.height}" for each in found)
+        if any(map(_is_resized, sentence.images, found)):
+            return found, (OTHER_SIZE, f"annotated at {annotated}, found at {there}")
+        if any(_is_stretched(image, each.layout) for image, each in zip(sentence.images, found, strict=True)):
             return found, (OTHER_PROPORTIONS, f"annotated at {annotated}, found at {there}")
         return found, None
+
+    def _why_missing(self, missing: Sequence[SentenceImage]) -> str:
+        if any(number in self._layouts for image in missing for number, _ in numbers_of(image)):
+            return ANOTHERS_NUMBER
+        return NO_REGIONS if isinstance(self._layouts, RegionLayouts) else NO_FILE
 
     def _sentences(self, task: AlignTask, drops: Drops) -> Iterator[Sentence]:
         data_set, merging = DATA_SETS[task.data_set], self._settings.merging
@@ -299,6 +317,17 @@ def _distinct(sentences: Sequence[Sentence]) -> dict[str, int]:
         "images": len({image.image_id for sentence in sentences for image in sentence.images}),
         "objects": len(objects),
     }
+
+
+def _rule_counts(rules: Counter[JoinRule]) -> dict[str, int]:
+    """Return how many images of sentences were found by each rule, as a manifest counts them."""
+    return {joined_by(rule): rules[rule] for rule in JOIN_RULES if rules[rule]}
+
+
+def _is_resized(image: SentenceImage, found: Joined) -> bool:
+    """Return whether nothing but a number says that this is the image, and its size says otherwise."""
+    size = found.layout.width, found.layout.height
+    return found.rule == "size" and bool(image.width) and (image.width, image.height) != size
 
 
 def _is_stretched(image: SentenceImage, regions: ImageRegions) -> bool:

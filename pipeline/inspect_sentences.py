@@ -118,7 +118,7 @@ def _layouts_of_last_run(store: Path) -> RegionLayouts | PictureLayouts:
 
 
 def _exhibit(aligned: AlignedSentence, layouts: RegionLayouts | PictureLayouts) -> Exhibit:
-    return make_sentence_exhibit(aligned, [layouts.find(image) for image in aligned.sentence.images])
+    return make_sentence_exhibit(aligned, [layouts.get(image.image_id) for image in aligned.sentence.images])
 
 
 def _regions(
@@ -126,7 +126,7 @@ def _regions(
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the regions of every image shown."""
     configuration = layouts.manifest.configuration if isinstance(layouts, RegionLayouts) else {}
-    found = {image.image_id: layouts.find(image) for each in shown for image in each.sentence.images}
+    found = {image.image_id: layouts.get(image.image_id) for each in shown for image in each.sentence.images}
     return {image_id: named_regions(layout, configuration) for image_id, layout in found.items() if layout is not None}
 
 

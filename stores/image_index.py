@@ -66,6 +66,11 @@ class ImageIndex(Sequence[str]):
     def __contains__(self, image_id: object) -> bool:
         return isinstance(image_id, str) and self.find(image_id) is not None
 
+    @property
+    def column(self) -> pa.Array:
+        """The ids as one column."""
+        return self._ids
+
     def find(self, image_id: str) -> tuple[int, int] | None:
         """Return the image's shard, by its number in the manifest, and row; None where there is no image of this id."""
         crc32 = np.uint32(zlib.crc32(image_id.encode(errors="surrogatepass")))

@@ -1,20 +1,18 @@
 """The boxes and names of a store's regions, without their features: what alignment needs of millions of them."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 
 from annotations.aligned import ImageRegions
-from annotations.records import SentenceImage
+from annotations.image_ids import Ids
 from stores.catalog import STORES
 from stores.errors import DamagedFileError, StoreError
 from stores.image_index import open_index
 from stores.manifest import Manifest, ShardEntry, read_manifest
+from stores.numbering import NOTE, has_numbers, ids_in_range
 
 MAX_LOADED_SHARDS = 128
 """Each takes 0.9 kB an image in memory."""
-
-_COCO_NAMES = ("COCO_train2014_{:012d}", "COCO_val2014_{:012d}", "COCO_test2015_{:012d}", "{:012d}")
 
 
 class RegionLayouts:
@@ -32,11 +30,19 @@ class RegionLayouts:
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._index
 
-    def find(self, image: SentenceImage) -> ImageRegions | None:
-        """Return the image's regions under its own id, or under a name that COCO gives the same photograph."""
-        return next((found for name in possible_ids(image) if (found := self._get(name)) is not None), None)
+    @property
+    def has_numbers(self) -> bool:
+        """Whether some ids do not tell whose they are."""
+        return has_numbers(self._index.column)
 
-    def _get(self, image_id: str) -> ImageRegions | None:
+    @property
+    def ids(self) -> Ids | None:
+        """Who numbers the images, as the manifest notes it or else the numbers tell; None where neither does."""
+        noted: Ids | None = self.manifest.notes.get(NOTE)
+        return noted or ids_in_range(self._index.column)
+
+    def get(self, image_id: str) -> ImageRegions | None:
+        """Return the regions of the image of this id."""
         place = self._index.find(image_id)
         if place is None:
             return None
@@ -55,13 +61,6 @@ class RegionLayouts:
             raise DamagedFileError(path, found=f"{size} bytes", expected=f"{entry.bytes}, as the manifest has it")
         with STORES[self.manifest.store].open_shard(path) as shard:
             return {layout.image_id: layout for layout in shard.read_layouts()}
-
-
-def possible_ids(image: SentenceImage) -> Iterator[str]:
-    """Yield the image's own id, then the names that COCO gives the same photograph."""
-    yield image.image_id
-    if image.coco_id.isdecimal():
-        yield from (name.format(int(image.coco_id)) for name in _COCO_NAMES)
 
 
 def _require_regions(folder: Path, manifest: Manifest) -> Manifest:

@@ -78,6 +78,9 @@ class Manifest:
     configuration: dict[str, Any]
     """Everything that decides the bytes: detector, its options and conventions, weights, vocabularies, shard size."""
     shards: tuple[ShardEntry, ...] = ()
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What is known about the store and decides no byte of it, such as whose its image ids are. A later run may know
+    more; a store that lacks a note is continued, and read, as one of which that is not known."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -116,6 +119,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "fingerprint": manifest.fingerprint,
         "configuration": manifest.configuration,
         "shards": [asdict(shard) for shard in sorted(manifest.shards, key=lambda each: each.name)],
+        **({"notes": manifest.notes} if manifest.notes else {}),
     }
     write_json(folder / MANIFEST_NAME, content | {"checksum": _checksum(content)})
 
@@ -145,6 +149,7 @@ def read_manifest(folder: Path) -> Manifest:
             store=content["store"],
             configuration=content["configuration"],
             shards=tuple(_entry(each, path) for each in content["shards"]),
+            notes=content.get("notes", {}),
         )
     except (KeyError, TypeError) as error:
         raise DamagedFileError(path, found=f"a missing or unknown field ({error})", expected="a manifest") from error

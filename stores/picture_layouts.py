@@ -1,13 +1,14 @@
 """Files of images as alignment sees them: their sizes; of regions they have none."""
 
 import numpy as np
+import pyarrow as pa
 
 from annotations.aligned import ImageRegions
-from annotations.records import SentenceImage
+from annotations.image_ids import Ids
 from detectors.images import ImageError, upright_size
 from stores.image_bytes import read_source
 from stores.image_sources import ImageSources
-from stores.layouts import possible_ids
+from stores.numbering import has_numbers, ids_in_range
 
 MAX_KEPT = 1 << 16
 """Images whose sizes are remembered, half a kilobyte each, before all are forgotten."""
@@ -21,11 +22,21 @@ class PictureLayouts:
         self._rows = {image_id: row for row, image_id in enumerate(sources.image_ids())}
         self._found: dict[str, ImageRegions | None] = {}
 
-    def find(self, image: SentenceImage) -> ImageRegions | None:
-        """Return the image without regions, as `RegionLayouts.find` finds it; None of one that can not be read, too."""
-        return next((found for name in possible_ids(image) if (found := self._get(name)) is not None), None)
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self._rows
 
-    def _get(self, image_id: str) -> ImageRegions | None:
+    @property
+    def has_numbers(self) -> bool:
+        """Whether some ids do not tell whose they are."""
+        return has_numbers(pa.array(filter(str.isascii, self._rows), pa.string()))
+
+    @property
+    def ids(self) -> Ids | None:
+        """Who numbers the images, as the numbers tell; None where they do not."""
+        return ids_in_range(pa.array(filter(str.isascii, self._rows), pa.string()))
+
+    def get(self, image_id: str) -> ImageRegions | None:
+        """Return the image of this id, without regions; None also of one that can not be read."""
         if image_id not in self._rows:
             return None
         if image_id not in self._found:

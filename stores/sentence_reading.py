@@ -7,6 +7,7 @@ from typing import Self
 from annotations.aligned import AlignedSentence
 from stores.errors import StoreError
 from stores.manifest import Manifest, read_manifest
+from stores.numbering import JOIN_RULES, joined_by
 from stores.open_shards import OpenShards
 from stores.training_rows import SentenceIndex, TrainingSentence
 
@@ -73,6 +74,12 @@ class SentenceStore:
         if len(entries) > 1:
             totals["images"] = len(self.image_ids(shards))
         return totals
+
+    def joins(self, shards: Sequence[int]) -> dict[str, int]:
+        """Return how many images of these shards' sentences were found by each rule; older shards do not tell."""
+        counts = [self.manifest.shards[number].counts for number in shards]
+        totals = {told: sum(each.get(joined_by(rule), 0) for each in counts) for rule, told in JOIN_RULES.items()}
+        return {told: total for told, total in totals.items() if total}
 
     def image_ids(self, shards: Iterable[int]) -> set[str]:
         """Return the ids of all images that the sentences of these shards are about."""

@@ -1,6 +1,6 @@
 """The public data sets that become sentences. A new one is a module like `flickr30k_entities` and a line below."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from annotations.datasets import (
     winoground,
 )
 from annotations.drops import Drops
+from annotations.image_ids import Ids
 from annotations.records import Sentence, SentenceImage
 
 
@@ -58,6 +59,10 @@ class DataSet:
     """About so many; records are dealt to workers by it."""
     photographs: Images | None = None
     """Yields the images of which the data set knows COCO's number; None: it knows none but COCO's own."""
+    ids: Ids = "own"
+    """Who numbers its images; `own` where its names say it, or where there is no number among them."""
+    check: Callable[[Sequence[Path]], None] | None = None
+    """Raises DataError where paths that are each one of the data set are not together."""
     has_descriptions: bool = False
     """Records are images whose region descriptions are to be merged, see `annotations.merging`."""
 
@@ -72,18 +77,23 @@ DATA_SETS: dict[str, DataSet] = {
         read_records=coco.read_caption_records,
         to_sentences=coco.to_captions,
         evaluation_images=coco.caption_evaluation_images,
+        ids="coco",
+        check=coco.check_captions,
         place="a captions_*.json file, or a folder of them or with annotations/",
     ),
     coco.INSTANCES: DataSet(
         read_records=coco.read_instance_records,
         to_sentences=coco.to_instances,
         evaluation_images=coco.instance_evaluation_images,
+        ids="coco",
+        check=coco.check_instances,
         place="an instances_*.json file, or a folder of them or with annotations/",
     ),
     visual_genome_sentences.DESCRIPTIONS: DataSet(
         read_records=visual_genome_sentences.read_description_records,
         to_sentences=visual_genome_sentences.to_descriptions,
         evaluation_images=visual_genome_sentences.evaluation_images,
+        ids="visual-genome",
         photographs=visual_genome_sentences.photographs,
         place="a folder with region_descriptions.json; region graphs, questions and image data beside it are used",
         sentences_per_record=40,
@@ -93,6 +103,7 @@ DATA_SETS: dict[str, DataSet] = {
         read_records=visual_genome_sentences.read_relationship_records,
         to_sentences=visual_genome_sentences.to_relationships,
         evaluation_images=visual_genome_sentences.evaluation_images,
+        ids="visual-genome",
         photographs=visual_genome_sentences.photographs,
         place="a folder with relationships.json",
         sentences_per_record=20,
@@ -101,6 +112,7 @@ DATA_SETS: dict[str, DataSet] = {
         read_records=visual_genome_sentences.read_attribute_records,
         to_sentences=visual_genome_sentences.to_attributes,
         evaluation_images=visual_genome_sentences.evaluation_images,
+        ids="visual-genome",
         photographs=visual_genome_sentences.photographs,
         place="a folder with objects.json and image_data.json; attributes.json beside them is used",
         sentences_per_record=20,
@@ -109,18 +121,21 @@ DATA_SETS: dict[str, DataSet] = {
         read_records=gqa.read_question_records,
         to_sentences=gqa.to_questions,
         evaluation_images=gqa.evaluation_images,
+        ids="visual-genome",
         place="a *questions*.json file or a folder of them, with *sceneGraphs.json beside or in sceneGraphs/",
     ),
     gqa.FULL_ANSWERS: DataSet(
         read_records=gqa.read_question_records,
         to_sentences=gqa.to_full_answers,
         evaluation_images=gqa.evaluation_images,
+        ids="visual-genome",
         place="as gqa",
     ),
     vqa_v2.SOURCE: DataSet(
         read_records=vqa_v2.read_question_records,
         to_sentences=vqa_v2.to_sentences,
         evaluation_images=vqa_v2.evaluation_images,
+        ids="coco",
         place="a questions file with its annotations beside it, or a folder of both",
     ),
     nlvr2.SOURCE: DataSet(
@@ -133,6 +148,7 @@ DATA_SETS: dict[str, DataSet] = {
         read_records=flickr30k_entities.read_records,
         to_sentences=flickr30k_entities.to_sentences,
         evaluation_images=flickr30k_entities.evaluation_images,
+        ids="flickr30k",
         place="a folder with Sentences/, Annotations/ and train.txt, val.txt, test.txt; or a tar file of one",
         sentences_per_record=5,
     ),
@@ -140,12 +156,14 @@ DATA_SETS: dict[str, DataSet] = {
         read_records=vgp.read_records,
         to_sentences=vgp.to_sentences,
         evaluation_images=vgp.evaluation_images,
+        ids="flickr30k",
         place="a CSV file of VGP-Typology or a folder of them, with Sentences/ and Annotations/ beside it for boxes",
     ),
     vgp_entities.SOURCE: DataSet(
         read_records=vgp_entities.read_records,
         to_sentences=vgp_entities.to_sentences,
         evaluation_images=vgp_entities.evaluation_images,
+        ids="flickr30k",
         place="as flickr30k-entities; tables of VGP-Typology in the same folder add relations",
         sentences_per_record=10,
     ),
@@ -153,12 +171,14 @@ DATA_SETS: dict[str, DataSet] = {
         read_records=refcoco.read_records,
         to_sentences=refcoco.to_sentences,
         evaluation_images=refcoco.evaluation_images,
+        ids="coco",
         place="a folder with refs(unc).p, refs(umd).p or refs(google).p, and instances.json; or one refs file",
     ),
     snli_ve.SOURCE: DataSet(
         read_records=snli_ve.read_pair_records,
         to_sentences=snli_ve.to_sentences,
         evaluation_images=snli_ve.evaluation_images,
+        ids="flickr30k",
         place="a .jsonl file of SNLI-VE, a .csv file of e-SNLI-VE, or a folder of either",
     ),
     winoground.SOURCE: DataSet(
@@ -171,6 +191,7 @@ DATA_SETS: dict[str, DataSet] = {
         read_records=lxmert_json.read_lxmert_records,
         to_sentences=lxmert_json.to_sentences,
         evaluation_images=lxmert_json.evaluation_images,
+        ids="visual-genome",
         place="one of LXMERT's JSON files, or a folder of them",
         sentences_per_record=10,
     ),

@@ -3,12 +3,16 @@
 FOLDER[/annotations]/captions_{train,val}{2014,2017}.json     captions
 FOLDER[/annotations]/instances_{train,val}{2014,2017}.json    boxes of 80 categories; also {minival,valminusminival}2014
 
-Each file is one object: `images`, `annotations` and, for instances, `categories`, in any order.
+Each file is one object: `images`, `annotations` and, for instances, `categories`, in any order. Releases divide the
+same photographs and annotations otherwise, so that one of them is read. The layout is anybody's: images are COCO's
+where their files are named so.
 """
 
+import re
 from array import array
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypedDict
 
 from annotations.boxes import clip_box
@@ -22,7 +26,8 @@ from annotations.datasets.json_records import (
     take_text,
 )
 from annotations.datasets.text_files import SPLIT_WORDS, json_files, split_in_name
-from annotations.drops import Drops
+from annotations.drops import DataError, Drops
+from annotations.image_ids import coco_number
 from annotations.records import AnnotatedImage, AnnotatedObject, Box, Pointer, Sentence, SentenceImage, Split
 
 CAPTIONS = "coco-captions"
@@ -30,6 +35,15 @@ INSTANCES = "coco-instances"
 
 SPLITS: dict[str, Split] = {**SPLIT_WORDS, "minival": "val", "valminusminival": "train"}
 """Words of file names; of val2014, minival stays for validation and valminusminival is what COCO's papers train on."""
+
+_CAPTIONS_FILES = ("captions_*.json", "annotations/captions_*.json")
+_INSTANCES_FILES = ("instances_*.json", "annotations/instances_*.json")
+
+_RELEASE = re.compile(r"(train|valminusminival|minival|val)(20\d\d)")
+_PARTS = ("val", "minival"), ("val", "valminusminival")
+"""Of one year, what is in what."""
+_APART = {("train", "2014"), ("val", "2017")}
+"""The only two files of different years that have no photograph in common."""
 
 
 class CocoImage(NamedTuple):
@@ -39,7 +53,19 @@ class CocoImage(NamedTuple):
     """Name of its file without suffix."""
     width: int
     height: int
-    coco_id: str
+    coco_id: str = ""
+    """COCO's number, where its file is named as COCO's are or the record says `coco_url`; the layout is anybody's."""
+    number: str = ""
+    """Its id in this file, by which annotations mean it."""
+
+    def as_sentence_image(self) -> SentenceImage:
+        return SentenceImage(
+            image_id=self.image_id,
+            width=self.width,
+            height=self.height,
+            coco_id=self.coco_id,
+            ids="coco" if self.coco_id else "own",
+        )
 
 
 class CocoRecord(TypedDict):
@@ -62,7 +88,8 @@ def read_caption_records(path: Path, *, drops: Drops) -> Iterator[CocoRecord]:
     Raises:
         DataError: no such file, or not the layout.
     """
-    for file in json_files(path, "captions_*.json", "annotations/captions_*.json"):
+    check_captions([path])
+    for file in json_files(path, *_CAPTIONS_FILES):
         yield from _joined(file, None, drops)
 
 
@@ -72,7 +99,8 @@ def read_instance_records(path: Path, *, drops: Drops) -> Iterator[CocoRecord]:
     Raises:
         DataError: no such file, or not the layout.
     """
-    for file in json_files(path, "instances_*.json", "annotations/instances_*.json"):
+    check_instances([path])
+    for file in json_files(path, *_INSTANCES_FILES):
         categories = dict(_named(read_records(file, "categories"), f"{file}: category", drops))
         yield from _joined(file, categories, drops)
 
@@ -85,7 +113,8 @@ def read_instances(path: Path, *, drops: Drops) -> Iterator[AnnotatedImage]:
     Raises:
         DataError: no such file, or not the layout.
     """
-    for file in json_files(path, "instances_*.json", "annotations/instances_*.json"):
+    check_instances([path])
+    for file in json_files(path, *_INSTANCES_FILES):
         found: dict[CocoImage, tuple[list[str], list[str], array[float]]] = {}  # ids, names, 4 numbers a box
         for record in read_instance_records(file, drops=drops):
             if (box := _box_of(record, drops)) is not None:
@@ -115,7 +144,7 @@ def to_captions(record: CocoRecord, *, drops: Drops) -> Iterator[Sentence]:
         return
     yield Sentence(
         sentence_id=f"{record['image'].image_id}#{record['annotation']['id']}",
-        images=(SentenceImage(**record["image"]._asdict()),),
+        images=(record["image"].as_sentence_image(),),
         text=text,
         source=CAPTIONS,
         split=record["split"],
@@ -131,7 +160,7 @@ def to_instances(record: CocoRecord, *, drops: Drops) -> Iterator[Sentence]:
     pointer = Pointer(start=0, end=len(category), boxes_xyxy=(box,), object_id=annotation_id, category=category)
     yield Sentence(
         sentence_id=f"{record['image'].image_id}#{annotation_id}",
-        images=(SentenceImage(**record["image"]._asdict()),),
+        images=(record["image"].as_sentence_image(),),
         text=category,
         source=INSTANCES,
         split=record["split"],
@@ -141,12 +170,22 @@ def to_instances(record: CocoRecord, *, drops: Drops) -> Iterator[Sentence]:
 
 def caption_evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield the images of the files whose names say val or test."""
-    return _evaluation_images(path, "captions_*.json", drops)
+    return _evaluation_images(path, _CAPTIONS_FILES, drops)
 
 
 def instance_evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield the images of the files whose names say val or test."""
-    return _evaluation_images(path, "instances_*.json", drops)
+    return _evaluation_images(path, _INSTANCES_FILES, drops)
+
+
+def check_captions(paths: Sequence[Path]) -> None:
+    """No caption is in two of the files at the paths; raises DataError where names of files say that it is."""
+    _require_one_release([file for path in paths for file in json_files(path, *_CAPTIONS_FILES)])
+
+
+def check_instances(paths: Sequence[Path]) -> None:
+    """No instance is in two of the files at the paths; raises DataError where names of files say that it is."""
+    _require_one_release([file for path in paths for file in json_files(path, *_INSTANCES_FILES)])
 
 
 def read_images(file: Path, *, drops: Drops) -> Iterator[CocoImage]:
@@ -156,19 +195,21 @@ def read_images(file: Path, *, drops: Drops) -> Iterator[CocoImage]:
         where = f"{file}: image {number}"
         try:
             width, height = take_size(image)
-            found = CocoImage(Path(take_text(image, "file_name")).stem, width, height, take_id(image, "id"))
+            name = Path(take_text(image, "file_name")).stem
+            coco_id = coco_number(name) or _number_in_url(image)
+            found = CocoImage(name, width, height, coco_id, take_id(image, "id"))
         except FieldError as error:
             drops.add(f"image: {error.reason}", f"{where}: found {error.found}")
             continue
-        if found.coco_id in seen:
-            drops.add("image: id is there twice", f"{where}: found id {found.coco_id!r}")
+        if found.number in seen:
+            drops.add("image: id is there twice", f"{where}: found id {found.number!r}")
             continue
-        seen.add(found.coco_id)
+        seen.add(found.number)
         yield found
 
 
 def _joined(file: Path, categories: dict[str, str] | None, drops: Drops) -> Iterator[CocoRecord]:
-    images = {image.coco_id: image for image in read_images(file, drops=drops)}
+    images = {image.number: image for image in read_images(file, drops=drops)}
     split = _split_of(file)
     seen: set[int] = set()
     for number, annotation in enumerate(read_records(file, "annotations")):
@@ -217,6 +258,12 @@ def _box_of(record: CocoRecord, drops: Drops) -> Box | None:
     return box
 
 
+def _number_in_url(image: Record) -> str:
+    """Return COCO's number of an image that a record says to be COCO's, under whichever name; or nothing."""
+    url = image.get("coco_url")
+    return coco_number(PurePosixPath(url).stem) if isinstance(url, str) else ""
+
+
 def _where(record: CocoRecord) -> str:
     return f"{record['place']}: annotation {record['annotation']['id']!r}"
 
@@ -225,10 +272,27 @@ def _split_of(file: Path) -> Split:
     return split_in_name(file.name, SPLITS, place=file)
 
 
-def _evaluation_images(path: Path, pattern: str, drops: Drops) -> Iterator[SentenceImage]:
-    for file in json_files(path, pattern, f"annotations/{pattern}"):
+def _require_one_release(files: Sequence[Path]) -> None:
+    releases = {file: (release[1], release[2]) for file in files if (release := _RELEASE.search(file.name))}
+    for (one, its), (other, others) in combinations(releases.items(), 2):
+        if _overlap(its, others):
+            raise DataError(
+                f"{one} and {other}: two releases of the same photographs and annotations, divided into other train "
+                "and val; expected one of them. Name its files, each for itself, instead of their folder: "
+                f"NAME={one} ..."
+            )
+
+
+def _overlap(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    if one[1] == other[1]:
+        return (one[0], other[0]) in _PARTS or (other[0], one[0]) in _PARTS
+    return {one, other} != _APART
+
+
+def _evaluation_images(path: Path, patterns: tuple[str, ...], drops: Drops) -> Iterator[SentenceImage]:
+    for file in json_files(path, *patterns):
         if _split_of(file) != "train":
-            yield from (SentenceImage(**image._asdict()) for image in read_images(file, drops=drops))
+            yield from (image.as_sentence_image() for image in read_images(file, drops=drops))
 
 
 def _named(records: Iterator[Record], where: str, drops: Drops) -> Iterator[tuple[str, str]]:

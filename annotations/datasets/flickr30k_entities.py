@@ -99,7 +99,7 @@ def to_sentences(record: EntitiesRecord, *, drops: Drops) -> Iterator[Sentence]:
     except (ElementTree.ParseError, ValueError) as error:
         drops.add("image: annotations are no XML of this format", f"{where}: {error}")
         return
-    images = (SentenceImage(image_id=image_id, width=width, height=height),)
+    images = (SentenceImage(image_id=image_id, width=width, height=height, ids="flickr30k"),)
     where = f"{record['place']}: Sentences/{image_id}.txt"
     try:
         lines = record["sentences"].decode().splitlines()
@@ -131,7 +131,9 @@ def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     folder = path if path.is_dir() else path.parent
     for split in SPLITS[1:]:
         if (folder / f"{split}.txt").exists():
-            yield from (SentenceImage(image_id=image_id) for image_id in read_lines(folder / f"{split}.txt"))
+            yield from (
+                SentenceImage(image_id=image_id, ids="flickr30k") for image_id in read_lines(folder / f"{split}.txt")
+            )
 
 
 def _read_caption(line: str, boxes: _Boxes, where: str, drops: Drops) -> tuple[str, tuple[Pointer, ...]]:

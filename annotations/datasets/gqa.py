@@ -100,7 +100,12 @@ def to_questions(record: GqaRecord, *, drops: Drops) -> Iterator[Sentence]:
     try:
         text = take_text(question, "question")
         images = (
-            SentenceImage(image_id=take_id(question, "imageId"), width=record["size"][0], height=record["size"][1]),
+            SentenceImage(
+                image_id=take_id(question, "imageId"),
+                width=record["size"][0],
+                height=record["size"][1],
+                ids="visual-genome",
+            ),
         )
         answer = take_text(question, "answer") if "answer" in question else ""
     except FieldError as error:
@@ -149,7 +154,7 @@ def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
                 continue
             if image_id not in seen:
                 seen.add(image_id)
-                yield SentenceImage(image_id=image_id)
+                yield SentenceImage(image_id=image_id, ids="visual-genome")
 
 
 def read_scene_graphs(path: Path, *, drops: Drops) -> Iterator[AnnotatedImage]:

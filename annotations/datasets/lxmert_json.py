@@ -21,9 +21,9 @@ from annotations.datasets.json_records import (
 )
 from annotations.datasets.text_files import SPLIT_WORDS, json_files, split_in_name
 from annotations.drops import DataError, Drops
+from annotations.image_ids import coco_number
 from annotations.records import Answer, Sentence, SentenceImage, Split
 from annotations.shown import shown
-from annotations.splits import photograph
 
 SOURCE = "lxmert-json"
 
@@ -136,8 +136,8 @@ def _images(content: Record) -> tuple[SentenceImage, ...]:
 
 
 def _image(image_id: str) -> SentenceImage:
-    name = photograph(SentenceImage(image_id=image_id))
-    return SentenceImage(image_id=image_id, coco_id=name.removeprefix("coco ") if name != image_id else "")
+    number = coco_number(image_id)
+    return SentenceImage(image_id=image_id, coco_id=number, ids="coco" if number else "visual-genome")
 
 
 def _answers(label: Any) -> tuple[Answer, ...]:

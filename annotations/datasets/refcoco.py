@@ -16,6 +16,7 @@ import ijson
 
 from annotations.datasets.json_records import FieldError, Record, take_id, take_list, take_number, take_objects
 from annotations.drops import DataError, Drops
+from annotations.image_ids import coco_number
 from annotations.records import Box, Pointer, Sentence, SentenceImage, Split
 from annotations.restricted_pickle import load_restricted
 from annotations.shown import shown
@@ -203,9 +204,9 @@ def _take_image(ref: Record, image: Record | None) -> SentenceImage:
     width, height = int(take_number(image, "width")), int(take_number(image, "height"))
     if width < 1 or height < 1:
         raise FieldError("image has no size", f"found {width} x {height}")
-    return SentenceImage(
-        image_id=Path(file_name).stem, width=width, height=height, coco_id=take_id(ref, "image_id").lstrip("0")
-    )
+    name = Path(file_name).stem
+    number = coco_number(name)
+    return SentenceImage(image_id=name, width=width, height=height, coco_id=number, ids="coco" if number else "own")
 
 
 def _take_box(ref: Record, annotation: Record | None, image: SentenceImage) -> Box:

@@ -69,7 +69,7 @@ def to_sentences(record: SnliVeRecord, *, drops: Drops) -> Iterator[Sentence]:
     names = {"sentence1": "premise", "captionID": "caption_id", "explanation": "explanation"}
     yield Sentence(
         sentence_id=pair_id,
-        images=(SentenceImage(image_id=image_id),),
+        images=(SentenceImage(image_id=image_id, ids="flickr30k"),),
         text=text,
         source=SOURCE,
         split=record["split"],

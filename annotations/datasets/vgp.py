@@ -82,7 +82,7 @@ def to_sentences(record: PairsRecord, *, drops: Drops) -> Iterator[Sentence]:
                 drops.add("pair: captions do not have both phrases for one thing", where)
         yield Sentence(
             sentence_id=pair["pair_id"],
-            images=captions[0].images if captions else (SentenceImage(image_id=pair["image_id"]),),
+            images=captions[0].images if captions else (SentenceImage(image_id=pair["image_id"], ids="flickr30k"),),
             text=text,
             source=SOURCE,
             split=pair["split"],
@@ -95,7 +95,7 @@ def to_sentences(record: PairsRecord, *, drops: Drops) -> Iterator[Sentence]:
 def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield the images of pairs for validation and test, and of those splits of Entities if it is there."""
     pairs = (pair for pair in read_pairs(path, drops=drops) if pair["split"] != "train")
-    yield from (SentenceImage(image_id=image_id) for image_id in group_by_image(pairs))
+    yield from (SentenceImage(image_id=image_id, ids="flickr30k") for image_id in group_by_image(pairs))
     yield from flickr30k_entities.evaluation_images(path, drops=drops)
 
 

@@ -231,7 +231,7 @@ class _RecordMaker:
         yield VisualGenomeRecord(
             place=self._place,
             split=split,
-            image=self._images.get(image_id, SentenceImage(image_id=image_id)),
+            image=self._images.get(image_id, SentenceImage(image_id=image_id, ids="visual-genome")),
             regions=said.get("regions", []),
             graphs=said.get("graphs", []),
             questions=said.get("questions", []),
@@ -256,7 +256,7 @@ def _read_images(path: Path, drops: Drops) -> Iterator[SentenceImage]:
             drops.add(f"image: {error.reason}", f"{where}: found {error.found}")
             continue
         width, height = _size(record, where, drops)
-        yield SentenceImage(image_id=image_id, width=width, height=height, coco_id=coco_id)
+        yield SentenceImage(image_id=image_id, width=width, height=height, coco_id=coco_id, ids="visual-genome")
 
 
 def _size(record: Record, where: str, drops: Drops) -> tuple[int, int]:

@@ -125,9 +125,9 @@ def image_of(number: str, subtype: str) -> SentenceImage:
     """Return the image under the name that COCO's release `subtype` gives its file."""
     release = subtype.replace("test-dev", "test")  # its questions are about the same files
     if number.isdecimal() and release in ("train2014", "val2014", "test2014", "test2015"):
-        return SentenceImage(image_id=f"COCO_{release}_{int(number):012d}", coco_id=str(int(number)))
+        return SentenceImage(image_id=f"COCO_{release}_{int(number):012d}", coco_id=str(int(number)), ids="coco")
     if number.isdecimal() and release in ("train2017", "val2017", "test2017", ""):
-        return SentenceImage(image_id=f"{int(number):012d}", coco_id=str(int(number)))
+        return SentenceImage(image_id=f"{int(number):012d}", coco_id=str(int(number)), ids="coco")
     return SentenceImage(image_id=number)
 
 

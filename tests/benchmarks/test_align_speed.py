@@ -23,7 +23,6 @@ import pytest
 from annotations.boxes import pairwise_iou
 from annotations.datasets.catalog import DATA_SETS
 from annotations.drops import Drops
-from annotations.records import SentenceImage
 from annotations.splits import SplitRules
 from annotations.word_vectors import read_word_vectors
 from annotations.words import find_words
@@ -184,7 +183,7 @@ def _loop_over_pairs(place, num_images):
     for record in (record for record, _ in zip(records, repeat(None, num_images), strict=False)):
         for sentence in data_set.to_sentences(record, drops=Drops()):
             num_sentences += 1
-            regions = layouts.find(sentence.images[0])
+            regions = layouts.get(sentence.images[0].image_id)
             for pointer in sentence.pointers:
                 words = find_words(sentence.text[pointer.start : pointer.end]).lower if pointer.boxes_xyxy else ()
                 for word in words:
@@ -203,10 +202,10 @@ def _sketch(place, num_images):
     phrase = re.compile(r"\[/EN#(\d+)/\S+ ([^\]]+)\]")
     image_ids = (place / "entities/train.txt").read_text().split()[:num_images]
     for image_id in image_ids:
-        layouts.find(SentenceImage(image_id=image_id))
+        layouts.get(image_id)
     started, num_sentences = time.perf_counter(), 0
     for image_id in image_ids:
-        regions = layouts.find(SentenceImage(image_id=image_id))
+        regions = layouts.get(image_id)
         root = ElementTree.parse(place / f"entities/Annotations/{image_id}.xml").getroot()
         boxes: dict[str, list[list[float]]] = {}
         for thing in root.iter("object"):

@@ -73,6 +73,7 @@ def make_store(
     failed: Iterable[tuple[int, str]] = (),
     configuration: dict[str, Any] = CONFIGURATION,
     content: Content = "regions",
+    notes: dict[str, Any] | None = None,
 ) -> Manifest:
     """Write a finished store: `shards` are its records, `failed` pairs of shard number and image id in quarantine."""
     folder.mkdir(exist_ok=True)
@@ -91,6 +92,8 @@ def make_store(
         rows = STORES[store].write_shard(path, records, content=content, configuration=configuration)
         entries.append(describe_shard(path, rows, failures))
     write_plan(folder, Plan.of_shards(planned))
-    manifest = Manifest(content=content, store=store, configuration=configuration, shards=tuple(entries))
+    manifest = Manifest(
+        content=content, store=store, configuration=configuration, shards=tuple(entries), notes=notes or {}
+    )
     write_manifest(folder, manifest)
     return manifest

@@ -8,6 +8,7 @@ from PIL import ExifTags, Image
 from annotations.records import SentenceImage
 from stores import picture_layouts
 from stores.image_listing import list_images
+from stores.numbering import Numbering, join
 from stores.picture_layouts import PictureLayouts
 
 
@@ -24,7 +25,8 @@ def photos(tmp_path):
 
 
 def size_of(layouts, image_id, coco_id=""):
-    found = layouts.find(SentenceImage(image_id=image_id, coco_id=coco_id))
+    joined = join(SentenceImage(image_id=image_id, coco_id=coco_id), layouts, Numbering())
+    found = joined and joined.layout
     return found and (found.image_id, found.width, found.height, len(found.boxes_xyxy), len(found.class_ids))
 
 

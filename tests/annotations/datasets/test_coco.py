@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from annotations.datasets.catalog import DATA_SETS
 from annotations.datasets.coco import (
     read_caption_records,
     read_images,
@@ -17,6 +18,7 @@ from annotations.datasets.coco import (
     to_instances,
 )
 from annotations.drops import DataError, Drops
+from annotations.splits import make_split_rules
 
 DATA = Path(os.environ.get("VINCULUM_TEST_DATA", "../shared/data"))
 
@@ -154,3 +156,72 @@ def test_the_real_instances_are_those_of_their_readme():
     assert len(images) == 249
     assert sum(len(each.objects) for each in images) + drops.counts["annotation: a crowd"] == 2105
     assert drops.counts == {"annotation: a crowd": 22}
+
+
+def write_captions(path, images):
+    """Write captions of these images, two each, whose ids are those of the photographs, as COCO's are in every year."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    records = [{"id": number, "file_name": name, "width": 640, "height": 480, **more} for number, name, more in images]
+    captions = [
+        {"id": 10 * record["id"] + which, "image_id": record["id"], "caption": "a red tractor"}
+        for record in records
+        for which in range(2)
+    ]
+    path.write_text(json.dumps({"images": records, "annotations": captions}))
+    return path
+
+
+def test_a_number_is_cocos_only_where_a_name_or_a_url_says_so(tmp_path):
+    url = {"coco_url": "http://images.cocodataset.org/train2017/000000000025.jpg"}
+    path = write_captions(
+        tmp_path / "captions_train.json",
+        [
+            (9, "0013ea2087020901.jpg", {}),
+            (42, "sub/dir/42.jpg", {}),
+            (25, "twenty-five.jpg", url),
+            (1, "train2017/000000000030.jpg", {}),
+        ],
+    )
+    sentences = list(DATA_SETS["coco-captions"].read_sentences(path, drops=Drops()))
+    images = {each.images[0].image_id: (each.images[0].coco_id, each.images[0].ids) for each in sentences}
+    assert images == {
+        "0013ea2087020901": ("", "own"),
+        "42": ("", "own"),
+        "twenty-five": ("25", "coco"),
+        "000000000030": ("30", "coco"),
+    }
+
+
+def test_images_of_ones_own_hold_none_of_cocos_out(tmp_path):
+    own = write_captions(tmp_path / "own/captions_val.json", [(9, "0013ea2087020901.jpg", {})])
+    official = write_captions(tmp_path / "captions_train2017.json", [(9, "000000000009.jpg", {})])
+    data_set = DATA_SETS["coco-captions"]
+    rules = make_split_rules(data_set.evaluation_images(own, drops=Drops()))
+    assert {rules.split_of(each) for each in data_set.read_sentences(official, drops=Drops())} == {"train"}
+
+
+@pytest.mark.parametrize("name", ["coco-captions", "coco-instances"])
+def test_two_releases_of_the_same_annotations_are_refused(tmp_path, name):
+    kind = name.removeprefix("coco-")
+    for release in ("train2014", "val2014", "train2017", "val2017"):
+        write_captions(tmp_path / f"annotations/{kind}_{release}.json", [(9, "000000000009.jpg", {})])
+    data_set = DATA_SETS[name]
+    with pytest.raises(DataError, match=rf"{kind}_train2014.json and .*{kind}_train2017.json: two releases"):
+        list(data_set.read_records(tmp_path, drops=Drops()))
+    files = [tmp_path / f"annotations/{kind}_{release}.json" for release in ("train2017", "val2017")]
+    data_set.check(files)  # what the error advises: one year's files, each for itself
+    data_set.check([files[1], tmp_path / f"annotations/{kind}_train2014.json"])  # nothing is in both
+    for other in ("val2014", "minival2014"):
+        write_captions(tmp_path / f"annotations/{kind}_{other}.json", [(9, "000000000009.jpg", {})])
+        with pytest.raises(DataError, match="two releases"):
+            data_set.check([*files, tmp_path / f"annotations/{kind}_{other}.json"])
+
+
+def test_a_release_and_a_part_of_it_are_refused(tmp_path):
+    files = [
+        write_captions(tmp_path / f"captions_{release}.json", [(9, "000000000009.jpg", {})])
+        for release in ("val2014", "minival2014", "valminusminival2014")
+    ]
+    with pytest.raises(DataError, match="two releases"):
+        DATA_SETS["coco-captions"].check(files)
+    DATA_SETS["coco-captions"].check(files[1:])

@@ -135,7 +135,9 @@ def test_test_dev_questions_are_read_once_though_two_files_have_them(tmp_path):
     ],
 )
 def test_images_are_named_as_the_files_of_their_release(subtype, image_id, coco_id):
-    assert image_of("458752", subtype) == SentenceImage(image_id=image_id, coco_id=coco_id)
+    assert image_of("458752", subtype) == SentenceImage(
+        image_id=image_id, coco_id=coco_id, ids="coco" if coco_id else "own"
+    )
 
 
 def test_a_file_that_does_not_say_its_release_has_it_in_its_name(tmp_path):

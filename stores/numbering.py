@@ -1,0 +1,134 @@
+"""Who numbers the images of a store, and under which of its ids it may have the image that a sentence is about.
+
+Names tell whose they are, numbers do not (`annotations/image_ids.py`). Of a store's numbers a person has said it, or
+their range tells, or the sizes of its images beside those in annotations.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from annotations.aligned import ImageRegions
+from annotations.image_ids import NUMBER, NUMBERED_BY, Ids, is_number
+from annotations.records import SentenceImage
+
+JoinRule = Literal["id", "size", "coco_number", "coco_id"]
+"""By its own id; by a number and the image's size; by COCO's number under another name; by Visual Genome's coco_id."""
+
+JOIN_RULES: dict[JoinRule, str] = {
+    "id": "joined by id",
+    "size": "joined by number where sizes agree",
+    "coco_number": "joined by COCO's number",
+    "coco_id": "joined by Visual Genome's coco_id",
+}
+"""Each with how it is told."""
+
+
+def joined_by(rule: JoinRule) -> str:
+    """Return how a manifest's counts call the rule."""
+    return f"joined_by_{rule}"
+
+
+NOTE = "ids"
+"""Under which a manifest's notes have it."""
+
+_COCO_NAMES = (
+    *("COCO_train2014_{:012d}", "COCO_val2014_{:012d}", "COCO_test2015_{:012d}", "COCO_test2014_{:012d}"),
+    "{:012d}",
+)
+
+_VISUAL_GENOMES = "2(31[5-9]|3[2-9][0-9]|40[0-9]|41[0-7])[0-9]{3}"
+"""2315000 to 2417999, where nineteen of twenty numbers of Visual Genome's are and nobody else's."""
+
+_FLICKRS = "[1-9][0-9]{7,10}"
+"""Flickr's numbers of photographs; of Flickr30k, 99 of 100 have so many digits."""
+
+_MOST = 0.9
+"""Share of the numbers that must be in the range of one who gives them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbering:
+    """Whose numbers a store's are."""
+
+    ids: frozenset[Ids] = frozenset()
+    """Several where several data sets describe the same images; none where nobody tells, or no id is a number."""
+    by_size: bool = False
+    """Told by sizes, so that an image of another size is another image."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether images and annotations are somebody's own, so that ids mean what they say and nothing else."""
+        return self.ids == {"own"} and not self.by_size
+
+    @property
+    def shared(self) -> frozenset[Ids]:
+        """Return whose numbers mean the same images, for `annotations.splits`."""
+        return frozenset(NUMBERED_BY) if self.is_own else self.ids
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Joined:
+    """An image that was found, and the rule by which it is the one that was looked for."""
+
+    layout: ImageRegions
+    rule: JoinRule
+
+
+class Layouts(Protocol):
+    """What there is of a store's images, or of files, without features or pixels."""
+
+    def get(self, image_id: str) -> ImageRegions | None:
+        """Return the image of this very id."""
+        ...
+
+    def __contains__(self, image_id: str) -> bool: ...
+
+
+def join(image: SentenceImage, layouts: Layouts, numbering: Numbering) -> Joined | None:
+    """Return the image as the store has it; None where it does not, or where nobody knows that it is the same."""
+    for image_id, rule in possible_ids(image, numbering):
+        if (layout := layouts.get(image_id)) is not None:
+            return Joined(layout=layout, rule=rule)
+    return None
+
+
+def possible_ids(image: SentenceImage, numbering: Numbering) -> Iterator[tuple[str, JoinRule]]:
+    """Yield the ids under which a store of that numbering may have the image, and by which rule it is that image."""
+    if numbering.is_own or not is_number(image.image_id):
+        yield image.image_id, "id"
+    elif image.ids in numbering.ids:
+        yield image.image_id, "size" if numbering.by_size else "id"
+    if image.coco_id.isdecimal() and not numbering.is_own:
+        rule: JoinRule = "coco_id" if image.ids == "visual-genome" else "coco_number"
+        yield from ((name.format(int(image.coco_id)), rule) for name in _COCO_NAMES)
+        if "coco" in numbering.ids:
+            yield str(int(image.coco_id)), rule
+
+
+def numbers_of(image: SentenceImage) -> Iterator[tuple[str, Ids]]:
+    """Yield the numbers by which the image is known, and whose each is."""
+    if is_number(image.image_id):
+        yield image.image_id, image.ids
+    if image.coco_id.isdecimal() and image.ids == "coco":
+        yield str(int(image.coco_id)), "coco"
+
+
+def has_numbers(image_ids: pa.Array | pa.ChunkedArray) -> bool:
+    """Return whether some ids do not tell whose they are."""
+    return _count(image_ids, NUMBER) > 0
+
+
+def ids_in_range(image_ids: pa.Array | pa.ChunkedArray) -> Ids | None:
+    """Return whose the numbers among the ids are, where nearly all of them are in a range that one alone has."""
+    num_numbers, num_long = _count(image_ids, NUMBER), _count(image_ids, _FLICKRS)
+    if num_numbers and _count(image_ids, _VISUAL_GENOMES) >= _MOST * num_numbers:
+        return "visual-genome"
+    return "flickr30k" if num_long and num_long >= _MOST * (num_numbers + num_long) else None
+
+
+def _count(image_ids: pa.Array | pa.ChunkedArray, pattern: str) -> int:
+    return int(pc.sum(pc.match_substring_regex(image_ids, f"^(?:{pattern})$")).as_py() or 0)
