@@ -10,6 +10,7 @@ gensim's readers of the first three stop at one bad line among millions and cann
 runs what the pickle says; hence these.
 """
 
+import glob
 import gzip
 import re
 import zlib
@@ -32,6 +33,11 @@ _SAMPLE = 1 << 16
 """Bytes looked at to tell binary from text."""
 _CHUNK = 1 << 20
 _MAX_DIM = 1 << 16
+
+
+def arrays_beside(path: Path) -> tuple[str, ...]:
+    """Return a pattern of the arrays that gensim saves beside the file, for `Path.glob` of its folder."""
+    return (f"{glob.escape(path.name)}.*.npy",)
 
 
 def read_vector_file(path: Path, *, drops: Drops) -> KeyedVectors:

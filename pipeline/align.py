@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from annotations.datasets.text_files import read_lines
 from annotations.drops import Drops
 from annotations.image_ids import Ids, shown_ids
 from annotations.splits import SplitRules, make_split_rules, numbers_in, read_minival
+from annotations.vector_files import arrays_beside
 from annotations.word_vectors import Aliases, WordVectors, read_word_vectors
 from pipeline.align_log import AlignLog
 from pipeline.align_worker import (
@@ -26,8 +27,8 @@ from pipeline.align_worker import (
     drop_counts,
 )
 from pipeline.cluster import connected
-from pipeline.crew import Crew
-from pipeline.identity import identity_of, identity_of_files, identity_of_store
+from pipeline.crew import Crew, Notice
+from pipeline.identity import BY_NAMES, as_recorded, identity_of, identity_of_files, identity_of_store
 from pipeline.numbering import settle_numbering, tell_numbering
 from stores.atomic import locked, remove_leftovers
 from stores.catalog import STORES
@@ -156,6 +157,8 @@ def align(job: AlignmentJob) -> AlignmentSummary:
             strict=job.strict,
         )
         with AlignLog(job.out) as log:
+            for notice in _notices(manifest):
+                log.tell(notice)
             with GrowingManifest(job.out, manifest) as growing:
                 _make_shards(job, settings, growing, log)
             manifest = growing.manifest
@@ -285,10 +288,20 @@ def _split_rules(job: AlignmentJob, drops: Drops, numbering: Numbering) -> Split
 
 def _configuration(job: AlignmentJob, given: _Given) -> dict[str, Any]:
     """Return all that decides the store's bytes; inputs are known by their content, wherever they lie."""
+    recorded = read_manifest(job.out).configuration if (job.out / MANIFEST_NAME).exists() else {}
+    before: list[dict[str, Any]] = recorded.get("annotations", [])
+    annotations = []
+    for source, known in zip(job.annotations, chain(before, repeat({})), strict=False):
+        found = identity_of(source.path, beside=DATA_SETS[source.name].beside)
+        annotations.append({"name": source.name} | as_recorded(found, known, source.path))
+    vectors = None
+    if job.vectors:
+        found = identity_of(job.vectors, beside=arrays_beside(job.vectors))
+        vectors = as_recorded(found, recorded.get("vectors") or {}, job.vectors)
     return {
         **given.identity,
-        "annotations": [{"name": source.name, **identity_of(source.path)} for source in job.annotations],
-        "vectors": identity_of(job.vectors) if job.vectors else None,
+        "annotations": annotations,
+        "vectors": vectors,
         "held_out": [identity_of(path) for path in job.held_out],
         "minival": identity_of(job.minival) if job.minival else None,
         "merging": asdict(job.merging),
@@ -298,6 +311,16 @@ def _configuration(job: AlignmentJob, given: _Given) -> dict[str, Any]:
         "bake": asdict(job.bake) if job.bake else None,
         "shard_size": job.shard_size,
     }
+
+
+def _notices(manifest: Manifest) -> Iterator[Notice]:
+    """Yield what a person should know of a store that an older version began."""
+    for each in manifest.configuration["annotations"]:
+        if each.get("of") == BY_NAMES:
+            yield Notice(
+                text=f"{each['name']}: this store, begun by an older version, knows its {each['files']} files by names "
+                "and sizes; whether one was edited at equal size is not known, a new --out would know"
+            )
 
 
 def check_sources(sources: Sequence[AnnotationSource]) -> None:

@@ -14,7 +14,7 @@ from detectors.vocabulary import read_vocabulary
 from pipeline.crew import CrewSize
 from pipeline.extract import open_manifest
 from pipeline.foreign_rows import ShardRows, distinct_rows, plan_rows, read_row
-from pipeline.identity import identity_of
+from pipeline.identity import as_recorded, identity_of
 from pipeline.progress import RunLog
 from pipeline.remaining import Remaining
 from pipeline.worker import ShardReport
@@ -209,8 +209,6 @@ def _feature_dim(job: ConversionJob, foreign: ForeignFormat, rows: Iterable[Row]
 
 
 def _configuration(job: ConversionJob, name: str, foreign: ForeignFormat, supplement: Supplement) -> dict[str, Any]:
-    # Whoever reads an LMDB may write to the lock file beside it.
-    content = job.source / "data.mdb" if (job.source / "data.mdb").is_file() else job.source
     return {
         "detector": {
             "name": f"import from {name}",
@@ -220,12 +218,20 @@ def _configuration(job: ConversionJob, name: str, foreign: ForeignFormat, supple
         },
         "imported": {
             "format": name,
-            "source": identity_of(content),
+            "source": _source_identity(job),
             "sizes": identity_of(job.sizes) if job.sizes else None,
             "vocabulary": "given" if job.vocabulary else "the file's own, or numbers",
             "shard_size": job.shard_size,
         },
     }
+
+
+def _source_identity(job: ConversionJob) -> dict[str, Any]:
+    # Whoever reads an LMDB may write to the lock file beside it.
+    content = job.source / "data.mdb" if (job.source / "data.mdb").is_file() else job.source
+    is_begun = (job.out / MANIFEST_NAME).exists()
+    recorded = read_manifest(job.out).configuration.get("imported", {}).get("source", {}) if is_begun else {}
+    return as_recorded(identity_of(content), recorded, content)
 
 
 def _make_shard(job: ConversionJob, manifest: Manifest, shard: PlannedShard, records: ShardRows) -> ShardReport:

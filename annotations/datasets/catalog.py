@@ -55,6 +55,8 @@ class DataSet:
     evaluation_images: Images
     place: str
     """What the path given must be, for --help and errors."""
+    beside: tuple[str, ...] = ()
+    """Where the path is a file: patterns, from its folder, of what is read with it."""
     sentences_per_record: int = 1
     """About so many; records are dealt to workers by it."""
     photographs: Images | None = None
@@ -123,6 +125,7 @@ DATA_SETS: dict[str, DataSet] = {
         evaluation_images=gqa.evaluation_images,
         ids="visual-genome",
         place="a *questions*.json file or a folder of them, with *sceneGraphs.json beside or in sceneGraphs/",
+        beside=gqa.GRAPHS,
     ),
     gqa.FULL_ANSWERS: DataSet(
         read_records=gqa.read_question_records,
@@ -130,6 +133,7 @@ DATA_SETS: dict[str, DataSet] = {
         evaluation_images=gqa.evaluation_images,
         ids="visual-genome",
         place="as gqa",
+        beside=gqa.GRAPHS,
     ),
     vqa_v2.SOURCE: DataSet(
         read_records=vqa_v2.read_question_records,
@@ -137,6 +141,7 @@ DATA_SETS: dict[str, DataSet] = {
         evaluation_images=vqa_v2.evaluation_images,
         ids="coco",
         place="a questions file with its annotations beside it, or a folder of both",
+        beside=("*annotations*", "*annotatons*"),
     ),
     nlvr2.SOURCE: DataSet(
         read_records=nlvr2.read_statement_records,
@@ -150,6 +155,7 @@ DATA_SETS: dict[str, DataSet] = {
         evaluation_images=flickr30k_entities.evaluation_images,
         ids="flickr30k",
         place="a folder with Sentences/, Annotations/ and train.txt, val.txt, test.txt; or a tar file of one",
+        beside=flickr30k_entities.LISTS,
         sentences_per_record=5,
     ),
     vgp.SOURCE: DataSet(
@@ -158,6 +164,7 @@ DATA_SETS: dict[str, DataSet] = {
         evaluation_images=vgp.evaluation_images,
         ids="flickr30k",
         place="a CSV file of VGP-Typology or a folder of them, with Sentences/ and Annotations/ beside it for boxes",
+        beside=(*flickr30k_entities.LISTS, "Sentences/*.txt", "Annotations/*.xml"),
     ),
     vgp_entities.SOURCE: DataSet(
         read_records=vgp_entities.read_records,
@@ -165,6 +172,7 @@ DATA_SETS: dict[str, DataSet] = {
         evaluation_images=vgp_entities.evaluation_images,
         ids="flickr30k",
         place="as flickr30k-entities; tables of VGP-Typology in the same folder add relations",
+        beside=(*flickr30k_entities.LISTS, "*.csv"),
         sentences_per_record=10,
     ),
     refcoco.SOURCE: DataSet(
@@ -173,6 +181,7 @@ DATA_SETS: dict[str, DataSet] = {
         evaluation_images=refcoco.evaluation_images,
         ids="coco",
         place="a folder with refs(unc).p, refs(umd).p or refs(google).p, and instances.json; or one refs file",
+        beside=("instances.json",),
     ),
     snli_ve.SOURCE: DataSet(
         read_records=snli_ve.read_pair_records,

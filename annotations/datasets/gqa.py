@@ -37,6 +37,9 @@ FULL_ANSWERS = "gqa-full-answers"
 SPLITS: dict[str, Split] = {**SPLIT_WORDS, "challenge": "test", "submission": "test"}
 """Words of file names. What GQA's server alone can answer is never trained on, and its images are kept back."""
 
+GRAPHS = ("*sceneGraphs.json", "sceneGraphs/*sceneGraphs.json")
+"""Patterns of the files of scene graphs, from the folder of the questions."""
+
 _TEST_SPLITS = ("testdev", "test", "challenge", "submission")
 """Our test split is four of GQA's, of which testdev has answers; the details say which."""
 _SUBMITTED = ("val", "testdev", "test", "challenge")
@@ -306,4 +309,4 @@ def _graph_files(path: Path) -> list[Path]:
     folder = path if path.is_dir() else path.parent
     if path.is_file() and "sceneGraphs" in path.name:
         return [path]
-    return sorted({*folder.glob("*sceneGraphs.json"), *folder.glob("sceneGraphs/*sceneGraphs.json")})
+    return sorted({each for pattern in GRAPHS for each in folder.glob(pattern)})
