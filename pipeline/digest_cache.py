@@ -14,6 +14,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from annotations.plain_json import parse_json
 from stores.atomic import replacing
 
 SETTLED_SECONDS = 2
@@ -71,8 +72,8 @@ def _file_of(place: Path) -> Path | None:
 
 def _read(file: Path | None) -> _Known:
     try:
-        content = json.loads(file.read_bytes()) if file is not None else {}
-    except (OSError, ValueError, RecursionError):
+        content = parse_json(file.read_bytes()) if file is not None else {}
+    except (OSError, ValueError):
         return {}
     is_whole = isinstance(content, dict) and all(
         isinstance(each, list) and len(each) == 5 and isinstance(each[-1], str) for each in content.values()
