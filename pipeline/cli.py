@@ -18,7 +18,9 @@ from pipeline.convert_command import ConvertCommand
 from pipeline.crew import CrewError
 from pipeline.doctor_command import DoctorCommand
 from pipeline.parity_command import ParityCommand
-from stores.errors import StoreError
+from stores.errors import StoreError, told
+from stores.stopping import Stopped, stoppable
+from stores.terminal import printable
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": DemoCommand,
@@ -40,7 +42,10 @@ ERRORS = (StoreError, CrewError, DataError, ImageError, OSError, ValueError, Imp
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0 done, 1 an error, 2 wrong usage, 3 done but for quarantine."""
+    """Run one command and return its exit status.
+
+    0 done, 1 an error, 2 wrong usage, 3 done but for quarantine, 130 after Ctrl-C, 143 after SIGTERM.
+    """
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS,
         prog="vinculum",
@@ -48,15 +53,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args=arguments,
     )
     try:
-        result = command.run()
+        with stoppable():
+            result = command.run()
     except ERRORS as error:
-        print(f"vinculum: {error}", file=sys.stderr)
+        print(printable(f"vinculum: {told(error)}"), file=sys.stderr)
         return ERROR
-    except KeyboardInterrupt:
+    except Stopped as stopped:
         print("vinculum: stopped; run the same command again to go on", file=sys.stderr)
-        return ERROR
+        return stopped.status
     for line in result.lines:
-        print(line)
+        print(printable(line))
     if command.json:
         print(json.dumps(result.summary))
     return result.status

@@ -1,8 +1,5 @@
 """The Ray cluster a run uses: the one at an address, the job's own, or one started here for the time of the run."""
 
-import logging
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +7,7 @@ from dataclasses import dataclass
 import ray
 
 from pipeline.crew import CrewSize
+from stores.ray_connection import joined
 
 DEFAULT_CPUS_PER_WORKER = 4  # a convolution gains little from more threads; many workers gain more
 
@@ -38,30 +36,8 @@ class Cluster:
 def connected(address: str | None) -> Iterator[Cluster]:
     """Be connected to the cluster at `address`, to that of the running Ray job, or to a local one that ends after.
 
-    Raises ConnectionError when there is none at the address.
+    Raises ConnectionError where no cluster answers at the address.
     """
-    if address is not None:
-        _require_listener(address)
-    if address is None and "RAY_ADDRESS" not in os.environ:
-        # Ray's own default would join whatever cluster was last started on this machine, and die with it.
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    else:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    try:
+    with joined(address):
         resources = ray.cluster_resources()
         yield Cluster(cpus=int(resources.get("CPU", 1)), gpus=int(resources.get("GPU", 0)))
-    finally:
-        ray.shutdown()
-
-
-def _require_listener(address: str) -> None:
-    """Raise ConnectionError where nothing listens at host:port; Ray itself would try for a quarter of an hour."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdecimal():
-        return  # "auto" and "local" are Ray's own words
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise ConnectionError(
-            f"--address {address}: no Ray cluster answers ({error}); expected HOST:PORT of one that runs"
-        ) from error

@@ -39,7 +39,7 @@ def run_demo(out: Path, num_images: int, num_steps: int) -> dict[str, Any]:
         for command in commands:
             program = "vinculum" if module == "pipeline.cli" else "vinculum-train"
             print(f"$ {program} {' '.join(command)}", flush=True)
-            status = subprocess.run([sys.executable, "-m", module, *command], check=False).returncode
+            status = subprocess.run([sys.executable, "-P", "-m", module, *command], check=False).returncode
             if status:
                 raise ValueError(f"{program} {command[0]} ended with exit status {status}")
     return {

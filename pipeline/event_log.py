@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from pipeline.crew import CrewSize
 from stores.locations import is_url, shown, without_secrets
+from stores.terminal import printable
 
 RUN_LOG_NAME = "run.jsonl"
 
@@ -51,7 +52,7 @@ class EventLog:
 
     def say(self, text: str) -> None:
         """Show a line, above a bar if there is one."""
-        tqdm.write(text.encode(errors="backslashreplace").decode(), file=self._stream)
+        tqdm.write(printable(text), file=self._stream)
 
 
 def _without_secrets(value: Any) -> Any:

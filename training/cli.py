@@ -11,7 +11,9 @@ from annotations.drops import DataError
 from detectors.images import ImageError
 from detectors.vocabulary import VocabularyError
 from detectors.weights import WeightsError
-from stores.errors import StoreError
+from stores.errors import StoreError, told
+from stores.stopping import Stopped, stoppable
+from stores.terminal import printable
 from training.detector_command import DetectorCommand
 from training.evaluate_command import EvaluateCommand
 from training.experiment_command import ExperimentCommand
@@ -50,22 +52,26 @@ ERRORS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and print its summary. Exit status 0 done, 1 an error, 2 wrong usage."""
+    """Run one command and print its summary.
+
+    Exit status 0 done, 1 an error, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
+    """
     try:
         command = tyro.extras.subcommand_cli_from_dict(
             COMMANDS, prog="vinculum-train", description="Train on what vinculum prepares.", args=arguments
         )
-        summary = command.run()
+        with stoppable():
+            summary = command.run()
     except ERRORS as error:
-        print(f"vinculum-train: {error}", file=sys.stderr)
+        print(printable(f"vinculum-train: {told(error)}"), file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except Stopped as stopped:
         print("vinculum-train: stopped; run the same command again to go on", file=sys.stderr)
-        return 1
+        return stopped.status
     if command.json:
         print(json.dumps(summary))
     else:
-        print("\n".join(tell(summary)))
+        print("\n".join(map(printable, tell(summary))))
     return 0
 
 

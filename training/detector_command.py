@@ -23,6 +23,7 @@ from detectors.precision import Precision, resolve_precision
 from detectors.training import TrainingOptions
 from detectors.vocabulary import Vocabulary, read_vocabulary
 from detectors.weights import read_trainable, sha256_of
+from stores.terminal import printable
 from training.detector_batches import image_order
 from training.detector_recipe import PRESETS, DetectorRecipe, PresetName, begin_detector_run, optimization_of
 from training.detector_worker import SCORES, WEIGHTS, DetectorTask, train_detector
@@ -166,7 +167,7 @@ class DetectorCommand:
         annotated = read_objects(self.annotations, drops=drops)
         gold = collect_gold(annotated, files, recipe.vocabulary, train=train, val=val, drops=drops)
         for reason, count in drops.counts.items():
-            print(f"left out {count}: {reason} (first: {drops.first[reason]})", file=sys.stderr)
+            print(printable(f"left out {count}: {reason} (first: {drops.first[reason]})"), file=sys.stderr)
         if not gold.is_val.any():
             raise DataError(f"{self.annotations}: no image of val.txt is left to measure on; expected one or more")
         if recipe.num_steps:

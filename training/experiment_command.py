@@ -11,10 +11,10 @@ from ray.exceptions import RayTaskError
 from tqdm import tqdm
 
 from stores.atomic import replacing, write_json
+from stores.ray_connection import joined
 from training.experiments.catalog import EXPERIMENTS, ExperimentName, run_alone, train_base_alone
 from training.experiments.comparison import compare, table
 from training.experiments.trial import Trial
-from training.launch import cluster
 
 Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 
@@ -75,7 +75,7 @@ class ExperimentCommand:
             for arm in arms
         ]
         experiment.prepare(trials[0])  # stores and steps that no trial can have end here
-        with cluster(self.address):
+        with joined(self.address):
             try:
                 if experiment.train_base is not None:
                     _on_cluster(train_base_alone, trials[:: len(arms)], "what the arms of a seed start from")

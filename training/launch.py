@@ -1,13 +1,10 @@
 """Starts a run's ranks on Ray Train, one here or many on a cluster; what they write is in the run's folder."""
 
-import logging
-import os
 import shutil
-import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -15,6 +12,7 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
+import torch.distributed as dist
 from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchTrainer
 from tqdm import tqdm
@@ -22,14 +20,22 @@ from tqdm import tqdm
 from annotations.drops import DataError
 from stores.atomic import locked, remove_leftovers
 from stores.errors import StoreError
+from stores.ray_connection import joined
+from stores.stopping import ending_on_request
+from stores.terminal import printable
 from training.checkpoints import list_checkpoints
 from training.loop import LoopError
 from training.order import OrderError
 from training.progress import showing
+from training.stop_request import request_stop, stop_is_requested, withdraw_stop
 from training.worker import Place
 
 RETRIES = 3
 """How often in a row, with no checkpoint between, ranks that were lost are started anew."""
+PATIENCE_SECONDS = 60.0
+"""How long ranks that were asked to stop may take to write a checkpoint."""
+SIGNS_OF_LOSS = ("gloo", "NCCL", "DataLoader worker (pid")
+"""In messages of plain RuntimeErrors, by which a rank notices that another rank, or a loader's process, is gone."""
 
 
 class RankTask(Protocol):
@@ -66,23 +72,44 @@ def launch(
         ValueError: the cluster has no room for so many workers.
         ConnectionError: there is no cluster at the address.
     """
-    with locked(task.run), cluster(address):
+    with locked(task.run), joined(address):
         remove_leftovers(task.run)
+        withdraw_stop(task.run)
         resources = _resources_of_worker(num_workers, use_gpu)
-        with showing(task.run, num_steps=num_steps):
-            times_lost = 0
-            while True:
-                before = steps_done(task.run)
-                try:
-                    _fit(train, task, num_workers, resources)
-                    break
-                except TrainingFailedError as error:
-                    causes = _causes(error)
-                after = steps_done(task.run)
-                times_lost = 1 if after > before else times_lost + 1
-                if times_lost > RETRIES:
-                    raise LoopError(f"workers were lost {times_lost} times: {causes}; run again to go on from {after}")
-                tqdm.write(f"lost workers: {causes}; they start anew from step {after}", file=sys.stderr)
+        try:
+            with (
+                showing(task.run, num_steps=num_steps),
+                ending_on_request(lambda: _ask_to_stop(task.run), patience=PATIENCE_SECONDS),
+            ):
+                _fit_with_retries(train, task, num_workers, resources)
+        finally:
+            withdraw_stop(task.run)
+
+
+def _ask_to_stop(run: Path) -> None:
+    request_stop(run)
+    tqdm.write("asked to stop: workers write a checkpoint; ask again to stop without", file=sys.stderr)
+
+
+def _fit_with_retries(
+    train: Callable[[Task, Place], None], task: Task, num_workers: int, resources: dict[str, float]
+) -> None:
+    """The ranks have done all steps, or what they were at when they were asked to stop."""
+    times_lost = 0
+    while True:
+        before = steps_done(task.run)
+        try:
+            _fit(train, task, num_workers, resources)
+            return
+        except TrainingFailedError as error:
+            causes = _causes(error)
+        if stop_is_requested(task.run):
+            return
+        after = steps_done(task.run)
+        times_lost = 1 if after > before else times_lost + 1
+        if times_lost > RETRIES:
+            raise LoopError(f"workers were lost {times_lost} times: {causes}; run again to go on from {after}")
+        tqdm.write(printable(f"lost workers: {causes}; they start anew from step {after}"), file=sys.stderr)
 
 
 def steps_done(run: Path) -> int:
@@ -150,11 +177,28 @@ def _train(config: dict[Any, Any]) -> None:
         torch.set_num_threads(max(1, torch.get_num_threads() - config["task"].loader_workers))
     try:
         config["train"](config["task"], place)
-    except (LoopError, StoreError, DataError, OrderError, OSError, ValueError) as error:
-        raise LoopError(str(error)) from None
     except torch.OutOfMemoryError as error:
         advice = "try --accumulation 2, which takes each step in two parts"
         raise LoopError(f"rank {place.rank}: {_reason(error)}; {advice}") from None
+    except (LoopError, StoreError, DataError, OrderError, OSError, ValueError) as error:
+        raise LoopError(str(error)) from None
+    except Exception as error:
+        if is_of_a_lost_process(error):
+            raise
+        raise LoopError(f"rank {place.rank}: {_told_with_place(error)}") from None
+
+
+def is_of_a_lost_process(error: Exception) -> bool:
+    """Return whether a rank fails because another one, or a process that loads for it, is gone."""
+    if isinstance(error, dist.DistError):
+        return True
+    return type(error) is RuntimeError and any(sign in str(error) for sign in SIGNS_OF_LOSS)
+
+
+def _told_with_place(error: Exception) -> str:
+    """Return an error that nobody expected, with the line of code that raised it."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error}, at {last.filename}:{last.lineno}"
 
 
 def _causes(failure: TrainingFailedError) -> str:
@@ -178,28 +222,6 @@ def _reason(error: BaseException) -> str:
     error = getattr(error, "health_check_failure", error)
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return next((line for line in lines if line.startswith("The actor is dead because ")), lines[0])[:500]
-
-
-@contextmanager
-def cluster(address: str | None) -> Iterator[None]:
-    """Connect to the running cluster, the running job's, or a local one that ends after."""
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if port.isdecimal():
-        try:
-            socket.create_connection((host, int(port)), timeout=10).close()
-        except OSError as error:  # Ray itself would try for a quarter of an hour
-            raise ConnectionError(
-                f"--address {address}: no Ray cluster answers ({error}); expected HOST:PORT"
-            ) from error
-    if address is None and "RAY_ADDRESS" not in os.environ:
-        # Ray's own default would join whatever cluster was last started on this machine, and die with it.
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    else:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def has_gpu(device: str) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from annotations.answers import AnswerVocabulary, normalize_answer, read_answer_vocabulary
 from stores.errors import StoreError
+from stores.terminal import printable
 from training.bert import bert_state
 from training.data_identity import data_as_begun
 from training.model import Model
@@ -93,13 +94,13 @@ def tell_left_out(shards: JoinedShards) -> None:
         (len(shards.silent_images), "images never seen, of which no sentence speaks", shards.silent_images),
     ):
         if count and shards.content != "regions":
-            print(f"{what}: {count} (such as {', '.join(map(repr, names[:3]))})", file=sys.stderr)
+            print(printable(f"{what}: {count} (such as {', '.join(map(repr, names[:3]))})"), file=sys.stderr)
     if shards.content == "regions" and shards.aligned_content is None:
-        print(
+        told = (
             f"{shards.sentences.folder}: no content of the regions that it was aligned with was recorded; whether "
-            f"{shards.images_place} has the same cannot be checked beyond settings and ids",
-            file=sys.stderr,
+            f"{shards.images_place} has the same cannot be checked beyond settings and ids"
         )
+        print(printable(told), file=sys.stderr)
 
 
 @dataclass(frozen=True, kw_only=True)

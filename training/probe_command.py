@@ -13,6 +13,7 @@ from annotations.drops import DataError
 from stores.atomic import write_json
 from stores.manifest import fingerprint, read_manifest
 from stores.store_content import shards_since
+from stores.terminal import printable
 from training.batches import BatchMaker, BatchOptions
 from training.data_identity import CONTENT, compare_with_learnt
 from training.launch import has_gpu
@@ -107,7 +108,7 @@ class ProbeCommand:
                     is_expected = not shards.is_aligned and "modalities" in self.measure
                     if told_as is None and not is_expected:
                         raise
-                    print(f"{told_as or folder}: no alignment to measure: {error}", file=sys.stderr)
+                    print(printable(f"{told_as or folder}: no alignment to measure: {error}"), file=sys.stderr)
                     accuracy = {}
                 else:
                     write_json(run.folder / PROBE, {"split": self.split, **accuracy})

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from annotations.plain_json import parse_json
 from stores.atomic import replacing
+from stores.terminal import printable
 from training.loop import StepReport, memory_mb
 
 METRICS, SKIPPED = "metrics.jsonl", "skipped_images.txt"
@@ -172,7 +173,7 @@ def _show(tail: _Tail, seen: int, bar: Any) -> int:
     new = [line for line in tail.read() if line["step"] > seen]
     for line in new:
         bar.update(line["step"] - bar.n)
-        tqdm.write(progress_line(line), file=sys.stderr)
+        tqdm.write(printable(progress_line(line)), file=sys.stderr)
     return int(new[-1]["step"]) if new else seen
 
 
