@@ -103,10 +103,25 @@ class AlignTask:
     records: Sequence[Any]
     drops: tuple[DropCount, ...] = ()
     """Met while these records were read."""
+    fatal: tuple[DropCount, ...] = ()
+    """Records over which workers died; they are not among these."""
 
     @property
     def subject(self) -> str:
         return f"{len(self.records)} records of {self.data_set}"
+
+    def gently(self) -> "AlignTask":
+        return self
+
+    def parts(self) -> list["AlignTask"]:
+        """Return a task for each record."""
+        return [replace(self, records=[record], drops=()) for record in self.records]
+
+    def without(self, parts: Sequence[int], reason: str) -> "AlignTask":
+        left = [record for number, record in enumerate(self.records) if number not in set(parts)]
+        first = f"{self.data_set}, {self.name}, record {parts[0]}"
+        lost = DropCount(reason=f"record: {reason}", count=len(parts), first=first)
+        return replace(self, records=left, fatal=(*self.fatal, lost))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,9 +166,18 @@ class AlignWorker:
         with self._turn, _without_garbage_collection():
             return self._make_shard(task)
 
+    def try_part(self, part: AlignTask) -> None:
+        """Make the sentences of one record, and write none."""
+        with self._turn:
+            sentences, regions, _ = self._fitted(part, Drops())
+            for _ in self._aligned(sentences, regions, Counter[str]()):
+                pass
+
     def _make_shard(self, task: AlignTask) -> AlignReport:
         started = time.perf_counter()
         drops = Drops(strict=self._settings.strict)
+        for lost in task.fatal if self._settings.strict else ():
+            raise DataError(f"{lost.first}: {lost.reason}; expected records that can be used, or no --strict")
         counts = Counter[str](sentences=0, pointers=0, boxed_pointers=0, pointed_words=0)
         sentences, regions, rules = self._fitted(task, drops)
         path = self._settings.out / f"{task.name}{STORES[self._settings.store].suffix}"
@@ -162,7 +186,7 @@ class AlignWorker:
         )
         entry = replace(
             describe_shard(path, rows),
-            drops=_together(task.drops, drop_counts(drops)),
+            drops=_together(task.drops, task.fatal, drop_counts(drops)),
             counts={**counts, **_distinct(sentences), **_rule_counts(rules)},
         )
         self._done.put(rows)

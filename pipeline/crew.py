@@ -1,20 +1,26 @@
-"""The crew of Ray actors that make shards: hired as resources appear, replaced when they die, fed as they finish."""
+"""The crew of Ray actors that make shards: hired as resources appear, replaced when they die, fed as they finish.
+
+A shard whose worker died is made again by a worker that has nothing else to do, after the others. If workers keep dying
+over it, its parts are tried one by one, those over which workers die are left out, and the shard is made of the rest.
+"""
 
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol, Self
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from stores.locations import ALLOW_LOCAL
 
 TASKS_PER_WORKER = 2  # one whose model runs, one that decodes ahead
-ATTEMPTS = 4  # a shard whose worker has died so often is given up
+ATTEMPTS = 3  # workers that may die over a shard before its parts are tried, or over a part before it is left out
+SYSTEMATIC = 16  # parts in a row that had to be left out, with nothing finished between: that is the machine
+MANY_SUSPECTS = 8  # shards whose workers died wait for the others to be made, unless there are so many
 PATIENCE_SECONDS = 20.0  # without any worker, before the reason is told
 POLL_SECONDS = 1.0
 
@@ -61,6 +67,18 @@ class Task(Protocol):
         """What it is made from, for messages."""
         ...
 
+    def gently(self) -> "Task":
+        """Return the task of making the same bytes with as little in memory at once as possible."""
+        ...
+
+    def parts(self) -> Sequence["Task"]:
+        """Return what it is made from, each to be tried alone."""
+        ...
+
+    def without(self, parts: Sequence[int], reason: str) -> "Task":
+        """Return the task of making the shard without these of its parts, which are put aside for this reason."""
+        ...
+
 
 class Worker(Protocol):
     """Makes shards, in a process of its own; up to `TASKS_PER_WORKER` calls of `make_shard` overlap."""
@@ -73,38 +91,88 @@ class Worker(Protocol):
 
     def make_shard(self, task: Any) -> Any: ...
 
+    def try_part(self, part: Any) -> None:
+        """Do with one part what making the shard does with it; nothing is written."""
+        ...
+
+
+@dataclass(kw_only=True, eq=False)
+class _Trial:
+    """A shard whose parts are tried one by one."""
+
+    task: Task
+    num_left: int
+    fatal: dict[int, str] = field(default_factory=dict)
+    """Numbers of the parts over which workers died, each with the reason."""
+
+
+@dataclass(kw_only=True, eq=False)
+class _Job:
+    """A shard to make, or a part of one to try."""
+
+    task: Task
+    num_deaths: int = 0
+    """Workers that died while they had it."""
+    trial: _Trial | None = None
+    """Which the part belongs to; or that the shard has behind it."""
+    part: int | None = None
+    """The part's number; None of a shard."""
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether a worker that has it is given nothing else."""
+        return self.num_deaths > 0 or self.trial is not None
+
 
 class _Backlog:
-    """Tasks not yet given; they may come from a generator, which is not asked for more than is needed."""
+    """Jobs not yet given. Tasks may come from a generator, which is not asked for more than is needed."""
 
     def __init__(self, tasks: Iterable[Task]) -> None:
-        self._ahead: deque[Task] = deque()
+        self._fresh: deque[_Job] = deque()
+        self._suspects: deque[_Job] = deque()
         self._tasks = iter(tasks)
 
     def count(self, limit: int) -> int:
         """Return how many there are, counting no further than `limit`."""
-        self._ahead.extend(islice(self._tasks, max(0, limit - len(self._ahead))))
-        return min(limit, len(self._ahead))
+        wanted = max(0, limit - len(self._fresh) - len(self._suspects))
+        self._fresh.extend(_Job(task=task) for task in islice(self._tasks, wanted))
+        return min(limit, len(self._fresh) + len(self._suspects))
 
-    def take(self) -> Task:
-        """Return the next; there must be one."""
-        return self._ahead.popleft()
+    def next_is_suspect(self) -> bool:
+        """Return whether `take` would return a suspect; there must be a job."""
+        if len(self._suspects) >= MANY_SUSPECTS:
+            return True
+        if not self._fresh:
+            self._fresh.extend(_Job(task=task) for task in islice(self._tasks, 1))
+        return not self._fresh
 
-    def put_back(self, tasks: Iterable[Task]) -> None:
-        """The tasks come before all others."""
-        self._ahead.extendleft(reversed(list(tasks)))
+    def take(self) -> _Job:
+        """Return the next; there must be one. Suspects come after all others, unless there are many."""
+        return self._suspects.popleft() if self.next_is_suspect() else self._fresh.popleft()
+
+    def put_last(self, job: _Job) -> None:
+        """The suspect comes after all others."""
+        self._suspects.append(job)
+
+    def put_first(self, jobs: Iterable[_Job]) -> None:
+        """The suspects come before all other suspects."""
+        self._suspects.extendleft(reversed(list(jobs)))
 
 
 @dataclass(kw_only=True, eq=False)
 class _Member:
-    """One actor and the tasks it was given."""
+    """One actor and the jobs it was given."""
 
     actor: Any
     number: int
-    tasks: dict[Any, Task] = field(default_factory=dict)
-    """Ray's reference of each call to its task."""
+    jobs: dict[Any, _Job] = field(default_factory=dict)
+    """By Ray's reference of each call."""
     asked: Any = None
     """Reference of the progress call under way."""
+
+    def give(self, job: _Job) -> None:
+        call = self.actor.make_shard if job.part is None else self.actor.try_part
+        self.jobs[call.remote(job.task)] = job
 
 
 class Crew:
@@ -117,8 +185,12 @@ class Crew:
         self._hired = 0
         self._starting: dict[Any, _Member] = {}
         self._members: list[_Member] = []
-        self._attempts: dict[str, int] = {}
+        self._max_workers = size.workers
+        """Fewer than asked for once the machines' memory has not held as many."""
         self._lost_starting = 0
+        """In a row."""
+        self._left_out = 0
+        """Parts in a row."""
 
     def __enter__(self) -> Self:
         return self
@@ -130,15 +202,22 @@ class Crew:
     def run(self, tasks: Iterable[Task]) -> Iterator[Any]:
         """Yield the worker's report for every task as it ends, in any order, with its progress and notices between.
 
-        Raises CrewError when a worker can not load the detector, a shard can not be written, or a shard's workers
-        keep dying.
+        Raises:
+            CrewError: a worker cannot load the detector, a shard cannot be written, workers keep dying whatever they
+                are given, or Ray itself fails.
         """
+        try:
+            yield from self._run(tasks)
+        except RayError as error:
+            raise CrewError(f"Ray failed: {_last_line(error)}; run again to go on") from error
+
+    def _run(self, tasks: Iterable[Task]) -> Iterator[Any]:
         waiting = _Backlog(tasks)
         idle_since = time.monotonic()
-        while waiting.count(1) or any(member.tasks for member in self._members):
-            self._hire(waiting.count(self._size.workers))
+        while waiting.count(1) or any(member.jobs for member in self._members):
+            self._hire(waiting.count(self._max_workers))
             self._give_work(waiting)
-            calls = [ref for member in self._members for ref in member.tasks]
+            calls = [ref for member in self._members for ref in member.jobs]
             done, _ = ray.wait([*self._starting, *calls], num_returns=1, timeout=POLL_SECONDS)
             for ref in done:
                 yield from self._welcome(ref) if ref in self._starting else self._collect(ref, waiting)
@@ -151,7 +230,7 @@ class Crew:
 
     def _hire(self, num_waiting: int) -> None:
         """Ask Ray for actors while there is work for more; they start when their resources exist."""
-        while len(self._members) + len(self._starting) < self._size.workers and len(self._starting) < num_waiting:
+        while len(self._members) + len(self._starting) < self._max_workers and len(self._starting) < num_waiting:
             actor = (
                 ray.remote(self._worker)
                 .options(
@@ -168,58 +247,109 @@ class Crew:
             self._hired += 1
 
     def _give_work(self, waiting: _Backlog) -> None:
-        """Give every member one task, and a second to decode ahead while there is more than one for each."""
+        """Give every member one task, and a second to decode ahead while there is more than one for each.
+
+        Suspects are alone with a worker, so that it is known over which of them it died.
+        """
         for num_given in range(TASKS_PER_WORKER):
             at_least = 1 if num_given == 0 else len(self._members)
             for member in self._members:
-                if len(member.tasks) == num_given and waiting.count(at_least) == at_least:
-                    task = waiting.take()
-                    member.tasks[member.actor.make_shard.remote(task)] = task
+                if len(member.jobs) != num_given or waiting.count(at_least) < at_least:
+                    continue
+                is_alone = any(job.is_suspect for job in member.jobs.values()) or waiting.next_is_suspect()
+                if num_given == 0 or not is_alone:
+                    member.give(waiting.take())
 
     def _welcome(self, ref: Any) -> Iterator[Notice]:
         """Take on an actor whose detector is loaded."""
         member = self._starting.pop(ref)
         try:
             ray.get(ref)
-        except RayActorError as error:
-            if error.actor_init_failed:
+        except RayTaskError as error:
+            raise CrewError(f"a worker could not start: {_last_line(error)}") from error
+        except RayError as error:
+            if isinstance(error, RayActorError) and error.actor_init_failed:
                 raise CrewError(f"a worker could not start: {_last_line(error)}") from error
             self._lost_starting += 1
             if self._lost_starting >= ATTEMPTS:
-                raise CrewError(f"{ATTEMPTS} workers died while starting: {_last_line(error)}") from error
+                raise CrewError(f"{ATTEMPTS} workers in a row died while starting: {_why_it_died(error)}") from error
             yield Notice(text=f"worker {member.number} died while starting; another is asked for")
             return
+        self._lost_starting = 0
         self._members.append(member)
 
     def _collect(self, ref: Any, waiting: _Backlog) -> Iterator[Any]:
-        """Take a finished shard in, or put the shards of a dead worker back."""
-        member = next((member for member in self._members if ref in member.tasks), None)
+        """Take a finished job in, or put the jobs of a dead worker back."""
+        member = next((member for member in self._members if ref in member.jobs), None)
         if member is None:
             return  # its worker was found dead by another call of the same moment
         try:
             report = ray.get(ref)
         except RayTaskError as error:
-            raise CrewError(f"{member.tasks[ref].name}: {_last_line(error)}") from error
-        except RayActorError as error:
-            yield Notice(text=self._bury(member, waiting, error))
+            raise CrewError(f"{member.jobs[ref].task.name}: {_last_line(error)}") from error
+        except RayError as error:  # the actor's death, whichever way it is told
+            yield from self._bury(member, waiting, error)
             return
-        del member.tasks[ref]
-        yield report
+        job = member.jobs.pop(ref)
+        self._left_out = 0
+        if job.part is None:
+            yield report
+        elif job.trial is not None:
+            yield from self._end_of_part(job.trial, waiting)
 
-    def _bury(self, member: _Member, waiting: _Backlog, error: RayActorError) -> str:
-        """Put a dead worker's shards back to the front, and say so."""
+    def _bury(self, member: _Member, waiting: _Backlog, error: RayError) -> Iterator[Notice]:
+        """Put what a dead worker had back, behind what nobody died over, and say so."""
         self._members.remove(member)
         ray.kill(member.actor)
-        for task in member.tasks.values():
-            name = task.name
-            self._attempts[name] = self._attempts.get(name, 0) + 1
-            if self._attempts[name] >= ATTEMPTS:
+        jobs = list(member.jobs.values())
+        names = ", ".join(job.task.name if job.part is None else job.task.subject for job in jobs)
+        yield Notice(text=f"worker {member.number} died over {names or 'no shard'} ({_why_it_died(error)})")
+        lacks_memory = isinstance(error, OutOfMemoryError)
+        if lacks_memory and self._max_workers > 1 and not any(job.is_suspect for job in jobs):
+            self._max_workers -= 1
+            yield Notice(text=f"out of memory: {self._max_workers} workers at most from here on")
+        for job in jobs:
+            job.num_deaths += 1
+            job.task = job.task.gently()
+            if job.num_deaths < ATTEMPTS:
+                waiting.put_last(job) if job.part is None else waiting.put_first([job])
+            elif job.part is not None and job.trial is not None:
+                yield from self._leave_out(job.part, job.trial, waiting, lacks_memory)
+            elif job.trial is None:
+                yield self._try_parts(job.task, waiting)
+            else:
                 raise CrewError(
-                    f"{name}: {ATTEMPTS} workers died over it; it is made from {task.subject}: {_last_line(error)}"
+                    f"{job.task.name}: workers die over it, and over nothing alone that it is made from, which is "
+                    f"{job.task.subject}: {_why_it_died(error)}. Expected enough memory for one worker; try --workers 1"
                 ) from error
-        waiting.put_back(member.tasks.values())
-        names = ", ".join(task.name for task in member.tasks.values())
-        return f"worker {member.number} died; {names or 'no shard'} goes to another ({_last_line(error)})"
+
+    def _try_parts(self, task: Task, waiting: _Backlog) -> Notice:
+        parts = task.parts()
+        trial = _Trial(task=task, num_left=len(parts))
+        waiting.put_first(_Job(task=part, trial=trial, part=number) for number, part in enumerate(parts))
+        return Notice(text=f"{task.name}: {ATTEMPTS} workers died over it; its {len(parts)} parts are tried one by one")
+
+    def _leave_out(self, part: int, trial: _Trial, waiting: _Backlog, lacks_memory: bool) -> Iterator[Notice]:
+        trial.fatal[part] = f"its worker died {ATTEMPTS} times" + (" for want of memory" if lacks_memory else "")
+        self._left_out += 1
+        if self._left_out >= SYSTEMATIC:
+            raise CrewError(
+                f"{trial.task.name}: workers died over {SYSTEMATIC} of its parts in a row, each alone, and finished "
+                f"nothing between: {trial.fatal[part]}. Expected a machine on which workers live; see its memory, its "
+                "driver and its libraries, then run again to go on"
+            )
+        yield from self._end_of_part(trial, waiting)
+
+    def _end_of_part(self, trial: _Trial, waiting: _Backlog) -> Iterator[Notice]:
+        """Make the shard once its parts are tried, without those over which workers died."""
+        trial.num_left -= 1
+        if trial.num_left:
+            return
+        task = trial.task
+        for reason in sorted(set(trial.fatal.values())):
+            task = task.without([part for part, told in trial.fatal.items() if told == reason], reason)
+        waiting.put_first([_Job(task=task, trial=trial)])
+        yield Notice(text=f"{task.name}: workers died over {len(trial.fatal)} of its parts; it is made without them")
 
     def _ask_progress(self) -> Iterator[Any]:
         """Yield what workers have answered, and ask again; a dead worker's silence is found by its shards."""
@@ -230,7 +360,7 @@ class Crew:
                     continue
                 try:
                     yield ray.get(member.asked)
-                except RayActorError:
+                except RayError:
                     continue
             member.asked = member.actor.progress.remote()
 
@@ -246,6 +376,13 @@ class Crew:
 def _asked_for(variable: str) -> dict[str, str]:
     """Return an environment variable of the driver for its workers, if it is set."""
     return {variable: os.environ[variable]} if variable in os.environ else {}
+
+
+def _why_it_died(error: RayError) -> str:
+    """Return the one line of an actor's death that says why."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    beginning = "Memory on the node" if isinstance(error, OutOfMemoryError) else "The actor is dead because"
+    return next((line for line in lines if line.startswith(beginning)), _last_line(error))[:300]
 
 
 def _last_line(error: Exception) -> str:

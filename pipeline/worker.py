@@ -60,6 +60,10 @@ class ShardTask:
     shard: PlannedShard
     retry: frozenset[str] = frozenset()
     """Ids of the failed images; none where the shard is made for the first time."""
+    fatal: tuple[FailedImage, ...] = ()
+    """Images over which workers died; they are not tried again."""
+    is_gentle: bool = False
+    """Whether images are decoded one at a time, for want of memory; batches stay as they are, and so do the bytes."""
 
     @property
     def name(self) -> str:
@@ -67,12 +71,26 @@ class ShardTask:
 
     @property
     def subject(self) -> str:
-        return f"the images {self.shard.images[0].location} to {self.shard.images[-1].location}"
+        first, last = self.shard.images[0].location, self.shard.images[-1].location
+        return f"the image {first}" if first == last else f"the images {first} to {last}"
 
     @property
     def num_images(self) -> int:
         """How many images are tried."""
         return len(self.retry) or len(self.shard.images)
+
+    def gently(self) -> "ShardTask":
+        return replace(self, is_gentle=True)
+
+    def parts(self) -> list["ShardTask"]:
+        """Return a task for each image that is tried."""
+        tried = [image for image in self.shard.images if not self.retry or image.image_id in self.retry]
+        return [ShardTask(shard=PlannedShard(self.name, (image,)), is_gentle=True) for image in tried]
+
+    def without(self, parts: Sequence[int], reason: str) -> "ShardTask":
+        tried = self.parts()
+        put_aside = tuple(failed(tried[part].shard.images[0], "detect", reason) for part in parts)
+        return replace(self, fatal=self.fatal + put_aside)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,25 +155,41 @@ class ShardWorker:
             folder = stack.enter_context(self._place.workspace())
             path = folder / f"{task.shard.name}{STORES[settings.store].suffix}"
             kept = self._kept_rows(path, stack) if task.retry else {}
-            threads = stack.enter_context(ThreadPoolExecutor(settings.threads))
-            loading = load_ahead(
-                lambda source: load_image(source, self._detector, self._given_boxes),
-                [image for image in task.shard.images if image.image_id not in kept],
-                threads,
-                depth=self._window() + settings.threads,
-            )
-            records = stack.enter_context(closing(self._records(task.shard.images, kept, loading, failures, seconds)))
+            fatal = {each.image_id for each in task.fatal}
+            images = [image for image in task.shard.images if image.image_id not in fatal]
+            loading = self._load([image for image in images if image.image_id not in kept], task, stack)
+            records = stack.enter_context(closing(self._records(images, kept, loading, failures, seconds)))
             rows = STORES[settings.store].write_shard(
                 path, records, content=content_of(settings.detector), configuration=settings.configuration
             )
             records.close()
-            entry = describe_shard(path, rows, failures)
+            for each in task.fatal:
+                self._news.put(each)
+            entry = describe_shard(path, rows, [*failures, *task.fatal])
             self._place.publish(path)
         whole = time.perf_counter() - started
         seconds["write"] = whole - seconds["turn"] - seconds["wait"] - seconds["detect"]
         del seconds["turn"]
         self._metrics.count(stored=rows - len(kept), quarantined=len(failures), stage_seconds=seconds)
         return ShardReport(entry=entry, num_images=task.num_images, seconds=whole, stage_seconds=dict(seconds))
+
+    def try_part(self, part: ShardTask) -> None:
+        """Load an image and run the detector on it; what is wrong with it is told when the shard is made."""
+        (source,) = part.shard.images
+        loaded = self._load_image(source)
+        with self._model:
+            if isinstance(loaded.outcome, PreparedImage):
+                self._detect([loaded])
+
+    def _load(self, images: Sequence[ImageSource], task: ShardTask, stack: ExitStack) -> Iterator[LoadedImage]:
+        """Return the images as they are loaded, on threads ahead of the model."""
+        if task.is_gentle:
+            return map(self._load_image, images)
+        threads = stack.enter_context(ThreadPoolExecutor(self._settings.threads))
+        return load_ahead(self._load_image, images, threads, depth=self._window() + self._settings.threads)
+
+    def _load_image(self, source: ImageSource) -> LoadedImage:
+        return load_image(source, self._detector, self._given_boxes)
 
     def _records(
         self,
@@ -188,22 +222,22 @@ class ShardWorker:
         """Yield each loaded image's features, or why there are none, in order."""
         while True:
             asked = time.perf_counter()
-            window = list(islice(loading, self._window()))
+            loaded = list(islice(loading, self._window()))
             seconds["wait"] += time.perf_counter() - asked
-            if not window:
+            if not loaded:
                 return
-            seconds["read"] += sum(image.read_seconds for image in window)
-            seconds["decode"] += sum(image.decode_seconds for image in window)
+            seconds["read"] += sum(image.read_seconds for image in loaded)
+            seconds["decode"] += sum(image.decode_seconds for image in loaded)
             outcomes: dict[str, Features | FailedImage] = {}
             asked = time.perf_counter()
-            for batch in self._batches(window):
+            for batch in self._batches(loaded):
                 outcomes |= zip((image.source.image_id for image in batch), self._detect(batch), strict=True)
             seconds["detect"] += time.perf_counter() - asked
             yield from (
                 image.outcome
                 if isinstance(image.outcome, FailedImage)
                 else _of_file(image, outcomes[image.source.image_id])
-                for image in window
+                for image in loaded
             )
 
     def _batches(self, window: Sequence[LoadedImage]) -> Iterator[list[LoadedImage]]:

@@ -142,3 +142,24 @@ def test_a_worker_that_reads_another_vocabulary_than_the_run_does_not_begin(tmp_
     (tmp_path / "objects_vocab.txt").write_text("\n".join(reversed(names["classes"])))
     with pytest.raises(OtherInputsError, match=r"detector\.vocabulary\.classes\[0\] was"):
         ShardWorker(settings)
+
+
+def shard_bytes(tmp_path, name, task, detector=TOY, batch_size=4):
+    """Return the shard's file, and the ids with reasons of what is in quarantine."""
+    out = tmp_path / name
+    out.mkdir()
+    worker = ShardWorker(replace(settings_of(out, detector), batch_size=batch_size))
+    entry = worker.make_shard(task).entry
+    assert worker.progress().num_images == len(task.shard.images)
+    return (out / entry.name).read_bytes(), [(each.image_id, each.reason) for each in entry.failures]
+
+
+def test_a_shard_without_what_kills_workers_is_that_of_an_image_that_cannot_be_read(tmp_path, shard):
+    task = ShardTask(shard=shard)
+    numbers = [number for number, part in enumerate(task.parts()) if part.shard.images[0].image_id == "05"]
+    lost, reasons = shard_bytes(tmp_path, "lost", task.without(numbers, "its worker died 3 times").gently())
+    assert reasons == [("05", "its worker died 3 times")]
+    (tmp_path / "images/05.png").write_bytes(b"")
+    unreadable, reasons = shard_bytes(tmp_path, "unreadable", task)
+    assert reasons == [("05", "empty file")]
+    assert lost == unreadable
