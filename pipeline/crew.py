@@ -304,7 +304,7 @@ class Crew:
         jobs = list(member.jobs.values())
         names = ", ".join(job.task.name if job.part is None else job.task.subject for job in jobs)
         yield Notice(text=f"worker {member.number} died over {names or 'no shard'} ({_why_it_died(error)})")
-        lacks_memory = isinstance(error, OutOfMemoryError)
+        lacks_memory = _lacks_memory(error)
         if lacks_memory and self._max_workers > 1 and not any(job.is_suspect for job in jobs):
             self._max_workers -= 1
             yield Notice(text=f"out of memory: {self._max_workers} workers at most from here on")
@@ -378,11 +378,17 @@ def _asked_for(variable: str) -> dict[str, str]:
     return {variable: os.environ[variable]} if variable in os.environ else {}
 
 
+def _lacks_memory(error: RayError) -> bool:
+    """Return whether Ray's memory monitor killed the actor, which an error of either kind tells."""
+    return isinstance(error, OutOfMemoryError) or "out of memory issue" in str(error)
+
+
 def _why_it_died(error: RayError) -> str:
     """Return the one line of an actor's death that says why."""
+    if _lacks_memory(error):
+        return "its machine ran out of memory"
     lines = [line.strip() for line in str(error).splitlines()]
-    beginning = "Memory on the node" if isinstance(error, OutOfMemoryError) else "The actor is dead because"
-    return next((line for line in lines if line.startswith(beginning)), _last_line(error))[:300]
+    return next((line for line in lines if line.startswith("The actor is dead because")), _last_line(error))[:300]
 
 
 def _last_line(error: Exception) -> str:
