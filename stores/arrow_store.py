@@ -117,9 +117,7 @@ class ArrowShard:
         if not self._is_checked:
             require_intact(path)
         if not schema.equals(columns_of(self.description)):
-            raise DamagedFileError(
-                path, found=f"columns {schema.names}", expected=f"those of {self.description.content}"
-            )
+            raise DamagedFileError(path, found="other columns", expected=f"those of {self.description.content}")
         with _damage_named(path):
             read = map(shard.get_batch_with_custom_metadata, range(shard.num_record_batches))
             self._batches = list(self._sparing_memory(read))

@@ -21,9 +21,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stores.atomic import replacing
-from stores.catalog import STORES
 from stores.errors import DamagedFileError
 from stores.manifest import Manifest, ShardEntry, canonical_json
+from stores.open_shards import open_entry
 from stores.plan import Plan
 from stores.seal import UNSEALED, is_intact, seal
 
@@ -201,10 +201,7 @@ def _planned_rows(plan: Plan, entry: ShardEntry) -> NDArray[np.int64]:
 
 
 def _read_ids(folder: Path, manifest: Manifest, entry: ShardEntry) -> Sequence[str]:
-    path = folder / entry.name
-    with STORES[manifest.store].open_shard(path) as shard:
-        if len(shard) != entry.rows:
-            raise DamagedFileError(path, found=f"{len(shard)} rows", expected=f"{entry.rows} rows")
+    with open_entry(folder, manifest, entry) as shard:
         return shard.row_ids
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from annotations.aligned import ImageRegions
 from annotations.image_ids import Ids
-from stores.catalog import STORES
 from stores.errors import DamagedFileError, StoreError
 from stores.image_index import open_index
 from stores.manifest import Manifest, ShardEntry, read_manifest
+from stores.open_shards import open_entry
 from stores.numbering import NOTE, has_numbers, ids_in_range
 
 MAX_LOADED_SHARDS = 128
@@ -22,7 +22,7 @@ class RegionLayouts:
         self.folder = folder
         self.manifest = _require_regions(folder, read_manifest(folder))
         self._index = open_index(folder, self.manifest)
-        self._loaded: OrderedDict[int, dict[str, ImageRegions]] = OrderedDict()
+        self._loaded: OrderedDict[int, list[ImageRegions]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._index)
@@ -46,21 +46,25 @@ class RegionLayouts:
         place = self._index.find(image_id)
         if place is None:
             return None
-        number, _ = place
-        layouts = self._loaded.get(number)
-        if layouts is None:
+        number, row = place
+        if number not in self._loaded:
             if len(self._loaded) >= MAX_LOADED_SHARDS:
                 self._loaded.popitem(last=False)
-            layouts = self._read(self.manifest.shards[number])
-            self._loaded[number] = layouts
-        return layouts[image_id]
+            self._loaded[number] = self._read(self.manifest.shards[number])
+        layout = self._loaded[number][row]
+        if layout.image_id != image_id:
+            found = f"image {layout.image_id!r} in row {row}"
+            raise DamagedFileError(
+                self.folder / self.manifest.shards[number].name, found=found, expected=f"image {image_id!r}"
+            )
+        return layout
 
-    def _read(self, entry: ShardEntry) -> dict[str, ImageRegions]:
+    def _read(self, entry: ShardEntry) -> list[ImageRegions]:
         path = self.folder / entry.name
         if (size := path.stat().st_size) != entry.bytes:  # made again since the manifest was read
             raise DamagedFileError(path, found=f"{size} bytes", expected=f"{entry.bytes}, as the manifest has it")
-        with STORES[self.manifest.store].open_shard(path) as shard:
-            return {layout.image_id: layout for layout in shard.read_layouts()}
+        with open_entry(self.folder, self.manifest, entry) as shard:
+            return shard.read_layouts()
 
 
 def _require_regions(folder: Path, manifest: Manifest) -> Manifest:

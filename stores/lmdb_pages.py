@@ -48,7 +48,9 @@ def check_pages(path: Path) -> bool:
         page_bytes, num_runs, recorded = _TAIL.unpack(file.read(_TAIL.size))
         file.seek(max(0, end - 8 * num_runs))
         table = file.read(min(8 * num_runs, end))
-        if len(table) != 8 * num_runs or _checksum(file, page_bytes, table) != recorded:
+        runs = struct.iter_unpack("<II", table)
+        fits = len(table) == 8 * num_runs and all((first + number) * page_bytes <= end for first, number in runs)
+        if not fits or _checksum(file, page_bytes, table) != recorded:
             raise DamagedFileError(path, found="another checksum of its pages", expected="the bytes that were written")
         return True
 

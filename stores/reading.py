@@ -5,19 +5,32 @@ from pathlib import Path
 from typing import Self
 
 from detectors.records import Features
+from stores.errors import DamagedFileError, StoreError
 from stores.image_index import open_index
 from stores.manifest import Manifest, read_manifest
 from stores.open_shards import OpenShards
 from stores.schema import num_bytes
 
 
-def open_store(folder: Path) -> "FeatureStore":
-    """Return a reader of the store in `folder`; it sees the shards that its manifest names now.
+def open_store(folder: str | Path) -> "FeatureStore":
+    """Return a reader of the region or grid store in `folder`; it reads the shards that its manifest names now.
+
+    Every record is checked when it is read: its bytes are those that were written, and its id is the one asked for.
+    A shard of schema version 1, whose rows have no checksums, is read whole once when it is first opened. Arrays are
+    read-only, since they may be views of a file; `array.copy()` may be written to.
 
     Raises:
         DamagedFileError: the manifest is not as it was written, or a shard is missing or not whole.
+        StoreError: it is a store of sentences.
     """
-    return FeatureStore(folder, read_manifest(folder))
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    if manifest.content == "sentences":
+        raise StoreError(
+            f"{folder} is a store of sentences, expected one of regions or grids; "
+            "read it with stores.sentence_reading.open_sentences"
+        )
+    return FeatureStore(folder, manifest)
 
 
 class FeatureStore:
@@ -44,21 +57,28 @@ class FeatureStore:
         return image_id in self._index
 
     def __iter__(self) -> Iterator[Features]:
+        ids = iter(self._index)
         for shard, entry in enumerate(self.manifest.shards):
             for row in range(entry.rows):
-                yield self._read(shard, row)
+                yield self._read(shard, row, next(ids))
 
     def get(self, image_id: str) -> Features:
         """Return the features of one image.
 
         Raises:
             KeyError: the store has none; says why, if the image is in quarantine.
+            TypeError: the id is no string, as ids are even where they are numbers.
+            DamagedFileError: its shard is not as it was written, or is another.
         """
+        if not isinstance(image_id, str):
+            raise TypeError(
+                f"image_id is {image_id!r}, a {type(image_id).__name__}, expected a string such as {str(image_id)!r}"
+            )
         place = self._index.find(image_id)
         if place is None:
             raise KeyError(self._why_missing(image_id))
         shard, row = place
-        return self._read(shard, row)
+        return self._read(shard, row, image_id)
 
     def close(self) -> None:
         """No shard is open any more."""
@@ -70,8 +90,13 @@ class FeatureStore:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _read(self, shard: int, row: int) -> Features:
+    def _read(self, shard: int, row: int, image_id: str) -> Features:
         record = self._shards.get(shard).read(row)
+        if record.image_id != image_id:
+            path = self.folder / self.manifest.shards[shard].name
+            raise DamagedFileError(
+                path, found=f"image {record.image_id!r} in row {row}", expected=f"image {image_id!r}"
+            )
         self._shards.count_read(shard, num_bytes(record))
         return record
 

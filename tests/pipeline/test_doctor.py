@@ -135,7 +135,7 @@ def test_a_source_of_which_nothing_is_left_is_in_the_table(regions, tmp_path, ca
     manifest = read_manifest(folder)
     drop = DropCount(reason=NO_REGIONS, count=6982, first="nlvr2, sentence 'dev-0': images dev-0-img0, dev-0-img1")
     path = folder / "shard-01-nlvr2-00000.arrow"
-    rows = STORES["arrow"].write_sentences(path, [], configuration={})
+    rows = STORES["arrow"].write_sentences(path, [], configuration=manifest.configuration)
     write_manifest(
         folder, replace(manifest, shards=(*manifest.shards, replace(describe_shard(path, rows), drops=(drop,))))
     )

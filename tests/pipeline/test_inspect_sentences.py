@@ -23,6 +23,7 @@ HOSTILE = (
     '<img src=x onerror="document.title=`owned`"></script><script>document.title="owned"</script>&amp;\u2028{{7*7}}'
 )
 CONFIGURATION = {"detector": {"vocabulary": {"classes": ["dog", "tree,oak", HOSTILE], "attributes": ["brown"]}}}
+SENTENCES = {"regions": {"fingerprint": fingerprint(CONFIGURATION)}, "note": HOSTILE}
 BOXES = [[10, 10, 60, 60], [40, 40, 90, 90], [100, 20, 180, 95]]
 POSITION = [[1.0, 0.1, 0.0], [0.0, 0.2, 0.9]]
 SEMANTIC = [[0.9, 0.1, 0.0], [0.8, 0.1, 0.0]]
@@ -90,7 +91,7 @@ def write_source(folder, number, sentences, position, semantic, drops=()):
         word_offsets=np.cumsum([0, *(len(each.pointers) for each in sentences)]),
     )
     path = folder / f"shard-{number:02d}-{sentences[0].source}-00000.arrow"
-    rows = STORES["arrow"].write_sentences(path, [aligned], configuration={})
+    rows = STORES["arrow"].write_sentences(path, [aligned], configuration=SENTENCES)
     entry = describe_shard(path, rows)
     counts = {"sentences": len(sentences), "pointed_words": len(starts), "images": 1}
     return ShardEntry(**vars(entry) | {"drops": tuple(drops), "counts": counts})
@@ -110,10 +111,7 @@ def page(tmp_path):
         ),
         write_source(folder, 2, [say(HOSTILE, "plain", [], source="three")], [], []),
     ]
-    configuration = {"regions": {"fingerprint": fingerprint(CONFIGURATION)}, "note": HOSTILE}
-    write_manifest(
-        folder, Manifest(content="sentences", store="arrow", configuration=configuration, shards=tuple(entries))
-    )
+    write_manifest(folder, Manifest(content="sentences", store="arrow", configuration=SENTENCES, shards=tuple(entries)))
     (folder / "run.jsonl").write_text(json.dumps({"event": "start", "inputs": {"regions": str(regions)}}) + "\n")
     assert main(["inspect", str(folder), "--out", str(tmp_path / "page.html"), "--images", "9"]) == 0
     return tmp_path / "page.html"
