@@ -8,8 +8,8 @@ from annotations.image_ids import Ids
 from stores.errors import DamagedFileError, StoreError
 from stores.image_index import open_index
 from stores.manifest import Manifest, ShardEntry, read_manifest
-from stores.open_shards import open_entry
 from stores.numbering import NOTE, has_numbers, ids_in_range
+from stores.open_shards import open_entry
 
 MAX_LOADED_SHARDS = 128
 """Each takes 0.9 kB an image in memory."""

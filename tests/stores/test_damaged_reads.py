@@ -189,7 +189,7 @@ def in_order():
 
 def layouts():
     store = RegionLayouts(folder)
-    return [plain(store._get(f"image {n:02d}")) for n in range(20)]
+    return [plain(store.get(f"image {n:02d}")) for n in range(20)]
 
 def sentences():
     with open_sentences(folder) as store:
