@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 
+from annotations.image_ids import Ids
 from annotations.toyworld.world import EntitiesCaptions, write_toy_world
 from detectors.catalog import CONTENT, DetectorName, DetectorRequest
 from detectors.precision import Precision
@@ -127,6 +128,9 @@ class ExtractCommand:
     """auto takes a GPU if this machine has one."""
     image_id: IdRule = "stem"
     """An image's id is its name without suffix, or its path below the folder given."""
+    ids: Ids | None = None
+    """Whose the numbers among the ids are, which `9` does not tell: coco, visual-genome (and GQA), flickr30k, or own,
+    of your own images and annotations. Names such as COCO_train2014_000000000009 tell it themselves."""
     shard_size: int = 512
     """Images a shard."""
     batch_size: int = 1
@@ -180,6 +184,7 @@ class ExtractCommand:
                 config=self.config,
             ),
             image_id=self.image_id,
+            ids=self.ids,
             store=self.store,
             shard_size=self.shard_size,
             batch_size=self.batch_size,

@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
+from annotations.image_ids import Ids
 from detectors.records import RegionFeatures
 from detectors.vocabulary import read_vocabulary
 from pipeline.crew import CrewSize
 from pipeline.extract import open_manifest
-from pipeline.foreign_rows import ShardRows, distinct_rows, plan_rows, read_row
+from pipeline.foreign_rows import ShardRows, distinct_rows, ids_of, plan_rows, read_row
 from pipeline.identity import as_recorded, identity_of
 from pipeline.progress import RunLog
 from pipeline.remaining import Remaining
@@ -34,6 +35,7 @@ from stores.manifest import (
     describe_shard,
     read_manifest,
 )
+from stores.numbering import note_of, remarks_on
 from stores.places import FolderPlace
 from stores.plan import PLAN_NAME, PlannedShard, read_plan, write_plan
 from stores.reading import open_store
@@ -59,6 +61,8 @@ class ConversionJob:
     box_regression: BoxRegression = "unknown"
     images: tuple[str, ...] = ()
     image_id: IdRule = "stem"
+    ids: Ids | None = None
+    """Whose the numbers among the source's ids are; None: what the store notes, or the source or their range tells."""
     shard_size: int = 512
 
 
@@ -78,6 +82,8 @@ class ConversionSummary:
     """By this run."""
     num_pictures: int = 0
     """Of the images, whose place is known."""
+    remarks: tuple[str, ...] = ()
+    """What people should know of its ids, a clause each."""
     max_rounding_error: float = 0.0
     """The largest difference between a feature and its float16."""
 
@@ -123,8 +129,11 @@ def _import(job: ConversionJob, name: str, store: StoreName) -> ConversionSummar
         remove_leftovers(job.out)
         manifest = open_manifest(job.out, wanted, FolderPlace(job.out).sizes())
         existing = read_plan(job.out) if (job.out / PLAN_NAME).exists() else None
-        plan = plan_rows(rows, pictures, job.shard_size, existing)
+        said = job.ids or ids_of(rows.values())
+        plan = plan_rows(rows, pictures, job.shard_size, existing, said or "own")
         write_plan(job.out, plan)
+        ids = plan.images.table["image_id"]
+        manifest = replace(manifest, notes=note_of(manifest.notes, ids, said))
         left = Remaining.of(plan, manifest)
         with RunLog(job.out, num_shards=len(left), num_images=left.num_images, num_ignored=0) as log:
             with GrowingManifest(job.out, manifest) as growing:
@@ -146,6 +155,7 @@ def _import(job: ConversionJob, name: str, store: StoreName) -> ConversionSummar
                 num_quarantined=sum(len(entry.failures) for entry in manifest.shards),
                 num_shards=len(manifest.shards),
                 num_shards_made=log.num_shards,
+                remarks=remarks_on(manifest.notes, ids),
                 num_pictures=sum(bool(image.url) for image in plan.images),
                 max_rounding_error=max((entry.max_rounding_error for entry in manifest.shards), default=0.0),
             )

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from annotations.image_ids import Ids
 from pipeline.commands import Result
 from pipeline.convert import (
     OUR_STORE,
@@ -46,6 +47,9 @@ class ConvertCommand:
     """Where the pictures are, for vinculum inspect: folders, .tar files, lists, as extract takes them."""
     image_id: IdRule = "stem"
     """A picture's id is its name without suffix, or its path below the folder given."""
+    ids: Ids | None = None
+    """Whose the numbers among the source's ids are, as in bottom-up-attention's files: coco, visual-genome (and GQA),
+    flickr30k, or own; a name such as COCO_train2014_000000000009 tells it itself."""
     shard_size: int = 512
     """Images a shard."""
     json: bool = False
@@ -65,6 +69,7 @@ class ConvertCommand:
                 box_regression=self.box_regression,
                 images=self.images,
                 image_id=self.image_id,
+                ids=self.ids,
                 shard_size=self.shard_size,
             )
         )
@@ -78,6 +83,7 @@ def _lines(summary: ConversionSummary, target_format: str) -> list[str]:
     told = (
         f"{summary.out}: {summary.num_images} images in {summary.num_shards} shards, {summary.num_shards_made} made now"
     )
+    told = "; ".join((told, *summary.remarks))
     if summary.num_quarantined:
         told += f"; {summary.num_quarantined} in quarantine, for vinculum inspect"
     return [

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from annotations.image_ids import Ids
 from detectors.catalog import DetectorRequest, content_of, describe_detector, settle_precision
 from pipeline.cluster import connected
 from pipeline.crew import Crew
@@ -29,6 +30,7 @@ from stores.manifest import (
     require_same_configuration,
     without_lost_shards,
 )
+from stores.numbering import note_of, remarks_on
 from stores.places import place_of
 from stores.plan import PLAN_NAME, SHARD_PREFIX, read_plan, write_plan
 
@@ -42,6 +44,8 @@ class ExtractionJob:
     """A folder that all nodes see, or a URL such as s3://bucket/regions."""
     detector: DetectorRequest
     image_id: IdRule = "stem"
+    ids: Ids | None = None
+    """Whose the numbers among the ids are; None: what the store notes, or their range tells."""
     store: StoreName = "arrow"
     shard_size: int = 512
     batch_size: int = 1
@@ -70,7 +74,7 @@ class ExtractionSummary:
     num_replaced: int
     """Archive members that a later one of their name replaces."""
     remarks: tuple[str, ...]
-    """What people should know of the listing, a clause each."""
+    """What people should know of the listing and of its ids, a clause each."""
     images_per_second: float
     """From the first image asked for to the last shard written; 0 when there was nothing to do."""
 
@@ -92,6 +96,7 @@ def extract(job: ExtractionJob) -> ExtractionSummary:
         if plan is not existing:
             write_plan(folder, plan)
             place.publish(folder / PLAN_NAME)
+        manifest = replace(manifest, notes=note_of(manifest.notes, plan.images.table["image_id"], job.ids))
         left = Remaining.of(plan, manifest, retry_quarantine=job.retry_quarantine)
         growing = GrowingManifest(folder, manifest, place.publish)
         try:
@@ -181,6 +186,6 @@ def _summary(out: str, manifest: Manifest, listing: Listing, log: RunLog) -> Ext
         num_images_done=log.num_images,
         passed_over=dict(listing.passed_over),
         num_replaced=listing.num_replaced,
-        remarks=listing.remarks,
+        remarks=(*listing.remarks, *remarks_on(manifest.notes, listing.images.table["image_id"])),
         images_per_second=round(log.images_per_second, 3),
     )

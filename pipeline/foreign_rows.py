@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from annotations.image_ids import Ids, is_number, photograph_name
 from detectors.records import RecordError, RegionFeatures
 from stores.image_listing import SourceError
 from stores.image_sources import ImageSource, ImageSources
@@ -37,23 +38,36 @@ def distinct_rows(rows: Iterable[Row]) -> dict[str, Row]:
 
 
 def plan_rows(
-    rows: Mapping[str, Row], pictures: Mapping[str, ImageSource], shard_size: int, existing: Plan | None = None
+    rows: Mapping[str, Row],
+    pictures: Mapping[str, ImageSource],
+    shard_size: int,
+    existing: Plan | None = None,
+    ids: Ids = "own",
 ) -> Plan:
     """Return the existing shards or, without any, shards of rows that follow one another; with their pictures' places.
+
+    A picture is a row's where both ids name one photograph, their numbers being those of `ids`.
 
     Raises:
         SourceError: the existing plan has images that the rows lack.
     """
     if existing is None:
-        ids = list(rows)
-        chunks = (_in_order(ids[first : first + shard_size]) for first in range(0, len(ids), shard_size))
+        in_file = list(rows)
+        chunks = (_in_order(in_file[first : first + shard_size]) for first in range(0, len(in_file), shard_size))
         existing = Plan.of_shards([ImageSource(each, "") for each in chunk] for chunk in chunks)
     for image_id in existing.images.image_ids():
         if image_id not in rows:
             raise SourceError(
                 f"image id {image_id!r} is planned in this store, expected it in the source; use a new --out"
             )
-    return existing.with_images(ImageSources.of(pictures.get(image.image_id, image) for image in existing.images))
+    named = {photograph_name(image_id, ids): picture for image_id, picture in pictures.items()} | dict(pictures)
+    return existing.with_images(ImageSources.of(_with_picture(image, named, ids) for image in existing.images))
+
+
+def ids_of(rows: Iterable[Row]) -> Ids | None:
+    """Return whose the numbers among the rows' ids are, as far as their format tells it of all of them alike."""
+    told = {row.ids for row in rows if is_number(row.image_id)}
+    return told.pop() if len(told) == 1 else None
 
 
 def read_row(source: Path, foreign: ForeignFormat, row: Row, supplement: Supplement) -> ImportedRegions:
@@ -95,6 +109,11 @@ class ShardRows:
                 self.seconds += time.perf_counter() - started
             self.max_rounding_error = max(self.max_rounding_error, found.rounding_error)
             yield found.regions
+
+
+def _with_picture(image: ImageSource, pictures: Mapping[str, ImageSource], ids: Ids) -> ImageSource:
+    picture = pictures.get(image.image_id) or pictures.get(photograph_name(image.image_id, ids))
+    return image if picture is None else replace(picture, image_id=image.image_id)
 
 
 def _with_id_checked(row: Row) -> Row:

@@ -4,9 +4,9 @@ Names tell whose they are, numbers do not (`annotations/image_ids.py`). Of a sto
 their range tells, or the sizes of its images beside those in annotations.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -115,6 +115,20 @@ def numbers_of(image: SentenceImage) -> Iterator[tuple[str, Ids]]:
         yield image.image_id, image.ids
     if image.coco_id.isdecimal() and image.ids == "coco":
         yield str(int(image.coco_id)), "coco"
+
+
+def note_of(notes: Mapping[str, Any], image_ids: pa.Array | pa.ChunkedArray, said: Ids | None) -> dict[str, Any]:
+    """Return the notes of a store of these images with whose their numbers are, if somebody says, said or tells it."""
+    found = said or notes.get(NOTE) or ids_in_range(image_ids)
+    return {**notes, NOTE: found} if found else dict(notes)
+
+
+def remarks_on(notes: Mapping[str, Any], image_ids: pa.Array | pa.ChunkedArray) -> tuple[str, ...]:
+    """Return what people should know of whose the ids of a store's images are, a clause each."""
+    if not has_numbers(image_ids):
+        return ()
+    found = notes.get(NOTE)
+    return (f"numbers as ids are {found}'s" if found else "whose the numbers as ids are is not known, see --ids",)
 
 
 def has_numbers(image_ids: pa.Array | pa.ChunkedArray) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from annotations.image_ids import Ids
 from detectors.records import RecordError, RegionFeatures
 from detectors.vocabulary import Vocabulary
 
@@ -41,6 +42,8 @@ class Row:
     """Of a line: its bytes, line end included."""
     fault: str = ""
     """Why it can not be read, as far as that shows without reading it."""
+    ids: Ids | None = None
+    """Whose number the id is, where it is one and the format tells it."""
 
 
 @dataclass(frozen=True, kw_only=True)

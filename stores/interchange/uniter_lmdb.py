@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotations.drops import DataError
+from annotations.image_ids import Ids
 from detectors.vocabulary import Vocabulary, numbered_vocabulary
 from stores.interchange.npz_members import read_members
 from stores.interchange.rows import (
@@ -54,6 +55,9 @@ PREFIXES = {
 }
 """How UNITER's names begin, and image ids instead; visual grounding has COCO's number in twelve digits."""
 
+NUMBERED: dict[str, Ids] = {"flickr30k_": "flickr30k", "vg_": "visual-genome"}
+"""How names begin whose rest is a number of others, after zeros that are not theirs."""
+
 _KEYS = b"__keys__"
 _MEMBERS = ("norm_bb", "features", "soft_labels")
 
@@ -76,7 +80,8 @@ def list_rows(path: Path) -> Iterator[Row]:
                 continue
             try:
                 name = bytes(key).decode()
-                yield Row(_image_id(name), name)
+                image_id, ids = _image_id(name)
+                yield Row(image_id, name, ids=ids)
             except UnicodeDecodeError:
                 yield Row("", repr(key), fault="its key is not UTF-8")
 
@@ -131,13 +136,16 @@ def _is_lmdb(file: Path) -> bool:
         return opened.read(20)[16:] == b"\xde\xc0\xef\xbe"
 
 
-def _image_id(key: str) -> str:
+def _image_id(key: str) -> tuple[str, Ids | None]:
+    """Return the image's id and, of a number, whose it is."""
     name = key.removesuffix(".npz")
-    if name.startswith("flickr30k_"):
-        return name.removeprefix("flickr30k_").lstrip("0")
+    for beginning, ids in NUMBERED.items():
+        number = name.removeprefix(beginning).lstrip("0")
+        if name.startswith(beginning) and number.isdecimal():
+            return number, ids
     return next(
         (ours + name.removeprefix(theirs) for theirs, ours in PREFIXES.items() if name.startswith(theirs)), name
-    )
+    ), None
 
 
 def _arrays(content: bytes) -> Mapping[str, NDArray[Any]]:

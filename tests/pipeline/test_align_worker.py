@@ -8,11 +8,19 @@ from annotations.drops import DataError
 from annotations.splits import SplitRules
 from annotations.word_vectors import read_word_vectors
 from detectors.records import RegionFeatures
-from pipeline.align_worker import AlignSettings, AlignTask, AlignWorker
+from pipeline.align_worker import (
+    ANOTHERS_NUMBER,
+    NO_REGIONS,
+    OTHER_SIZE,
+    AlignSettings,
+    AlignTask,
+    AlignWorker,
+)
 from pipeline.identity import identity_of_store
 from pipeline.inputs import OtherInputsError
 from stores.errors import DamagedFileError
 from stores.manifest import DropCount, read_manifest
+from stores.numbering import Numbering
 from stores.sentence_schema import MAX_ID_BYTES
 from tests.stores.builders import make_store
 
@@ -126,3 +134,42 @@ def test_regions_that_are_replaced_after_a_worker_opened_them_are_not_read(worke
     shard.write_bytes(shard.read_bytes() + bytes(64))
     with pytest.raises(DamagedFileError, match="as the manifest has it"):
         make(begun, caption())
+
+
+REGIONS = RegionFeatures(
+    image_id="9",
+    image_width=200,
+    image_height=100,
+    boxes_xyxy=np.array([[0, 0, 50, 50]], np.float32),
+    features=np.zeros((1, 4), np.float16),
+    class_ids=np.zeros(1, np.int32),
+    class_scores=np.ones(1, np.float32),
+    attribute_ids=np.full(1, -1, np.int32),
+    attribute_scores=np.zeros(1, np.float32),
+    selection="given",
+)
+
+
+@pytest.mark.parametrize(
+    ("image", "numbering", "joined_by", "reason"),
+    [
+        (CocoImage("COCO_train2014_000000000009", 200, 100, "9"), {"ids": {"coco"}}, "coco_number", ""),
+        (CocoImage("COCO_train2014_000000000009", 200, 100, "9"), {"ids": {"visual-genome"}}, "", ANOTHERS_NUMBER),
+        (CocoImage("COCO_train2014_000000000009", 200, 100, "9"), {}, "", ANOTHERS_NUMBER),
+        (CocoImage("COCO_train2014_000000000010", 200, 100, "10"), {"ids": {"coco"}}, "", NO_REGIONS),
+        (CocoImage("9", 200, 100), {"ids": {"coco"}}, "", ANOTHERS_NUMBER),
+        (CocoImage("9", 200, 100), {"ids": {"own"}}, "id", ""),
+        (CocoImage("9", 400, 200), {"ids": {"own"}}, "id", ""),
+        (CocoImage("9", 200, 100), {"ids": {"own"}, "by_size": True}, "size", ""),
+        (CocoImage("9", 400, 200), {"ids": {"own"}, "by_size": True}, "", OTHER_SIZE),
+    ],
+)
+def test_by_which_rule_an_image_was_joined_is_counted_and_why_not(
+    worker, tmp_path, image, numbering, joined_by, reason
+):
+    make_store(tmp_path / "regions", [[REGIONS]])
+    given = Numbering(ids=frozenset(numbering.get("ids", ())), by_size=numbering.get("by_size", False))
+    entry = make(worker(numbering=given), caption(image=image))
+    joins = {name: count for name, count in entry.counts.items() if name.startswith("joined")}
+    assert joins == ({f"joined_by_{joined_by}": 1} if joined_by else {})
+    assert [drop.reason for drop in entry.drops] == ([reason] if reason else [])

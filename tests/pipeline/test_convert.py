@@ -295,3 +295,39 @@ def test_a_store_of_grids_is_not_written_as_regions(tmp_path, capsys):
     status, _, said = convert(capsys, "--source", out, "--to", "lxmert-tsv", "--out", tmp_path / "x.tsv")
     assert status == 1
     assert "is a store of grid, expected one of regions" in said
+
+
+def test_it_is_said_whose_the_numbers_of_a_source_are_and_a_run_again_may_say_it_later(tmp_path, capsys):
+    out = tmp_path / "regions"
+    arguments = ("--source", write(tmp_path, butd_line(b"9"), butd_line(b"42")), "--out", out)
+    _, _, said = convert(capsys, *arguments)
+    assert "whose the numbers as ids are is not known, see --ids" in said
+    assert read_manifest(out).notes == {}
+    status, summary, said = convert(capsys, *arguments, "--ids", "coco")
+    assert (status, summary["num_shards_made"]) == (0, 0)
+    assert "numbers as ids are coco's" in said
+    assert read_manifest(out).notes == {"ids": "coco"}
+    convert(capsys, *arguments)
+    assert read_manifest(out).notes == {"ids": "coco"}
+
+
+def test_pictures_of_cocos_names_belong_to_cocos_numbers_and_to_no_others(tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/COCO_val2014_000000000042.jpg").write_bytes(b"")
+    source = write(tmp_path, butd_line(b"9"), butd_line(b"42"))
+    for ids, num_pictures in (("coco", 1), ("visual-genome", 0)):
+        arguments = ("--source", source, "--images", tmp_path / "photos", "--ids", ids, "--out", tmp_path / ids)
+        assert convert(capsys, *arguments)[1]["num_pictures"] == num_pictures
+    (shard,) = read_plan(tmp_path / "coco")
+    assert [Path(image.url).name for image in shard.images] == ["COCO_val2014_000000000042.jpg", ""]
+
+
+def test_uniters_names_tell_whose_their_numbers_are(tmp_path, capsys):
+    keys = {b"vg_000002370000.npz": "2370000", b"vg_000000000007.npz": "7"}
+    source = test_uniter_lmdb.write(tmp_path / "lmdb", dict.fromkeys(keys, test_uniter_lmdb.as_npz()))
+    (tmp_path / "sizes.tsv").write_text("".join(f"{image_id}\t640\t480\n" for image_id in keys.values()))
+    arguments = ("--source", source, "--sizes", tmp_path / "sizes.tsv", "--out", tmp_path / "regions")
+    assert convert(capsys, *arguments)[0] == 0
+    assert read_manifest(tmp_path / "regions").notes == {"ids": "visual-genome"}
+    with open_store(tmp_path / "regions") as store:
+        assert sorted(store.image_ids) == ["2370000", "7"]
