@@ -256,7 +256,9 @@ class AlignWorker:
         return found, None
 
     def _why_missing(self, missing: Sequence[SentenceImage]) -> str:
-        if any(number in self._layouts for image in missing for number, _ in numbers_of(image)):
+        shared = self._settings.numbering.shared
+        numbers = (number for image in missing for number, ids in numbers_of(image) if ids not in shared)
+        if any(number in self._layouts for number in numbers):
             return ANOTHERS_NUMBER
         return NO_REGIONS if isinstance(self._layouts, RegionLayouts) else NO_FILE
 

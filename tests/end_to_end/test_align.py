@@ -152,6 +152,8 @@ def test_what_there_is_of_everything_is_counted(base):
         "pointed_words": 12 * 9,
     }
     assert source["drops"] == {}
+    assert source["joins"] == {"joined by number where sizes agree": 36}
+    assert summary["numbering"] == "numbers among its images' ids are those of flickr30k, as their sizes tell"
 
 
 def test_the_bytes_do_not_depend_on_the_workers(base, align, place):
@@ -231,7 +233,10 @@ def of_files(place, align):
     turned[ExifTags.Base.Orientation] = 6
     Image.new("RGB", (50, 100)).save(place / "photos/101.png", exif=turned)
     (place / "photos/102.png").write_text("no picture")
-    status, summary, errors = align("of-files", "--images", place / "photos", regions=None, vectors=None)
+    files = ["--images", place / "photos"]
+    # Copies of another size have numbers that nothing tells of.
+    assert "Say it: --ids" in align("of-files", *files, regions=None, vectors=None)[2]
+    status, summary, errors = align("of-files", *files, "--ids", "flickr30k", regions=None, vectors=None)
     assert status == 0, errors
     return place / "of-files", summary
 
@@ -255,10 +260,11 @@ def test_sentences_of_files_point_at_boxes_in_their_pixels_and_at_no_region(of_f
 def test_sentences_of_files_are_those_of_any_number_of_workers_and_of_any_store(of_files, align, place):
     folder, _ = of_files
     again = {"regions": None, "vectors": None}
-    assert align("of-files-2", "--images", place / "photos", "--workers", 2, **again)[0] == 0
+    said = "--ids", "flickr30k"
+    assert align("of-files-2", "--images", place / "photos", "--workers", 2, *said, **again)[0] == 0
     assert bytes_of(place / "of-files-2") == bytes_of(folder)
     assert align("of-files", "--images", place / "photos", **again)[1]["num_shards_made"] == 0
-    assert align("of-files-lmdb", "--images", place / "photos", "--store", "lmdb", **again)[0] == 0
+    assert align("of-files-lmdb", "--images", place / "photos", "--store", "lmdb", *said, **again)[0] == 0
     with open_sentences(folder) as arrow, open_sentences(place / "of-files-lmdb") as lmdb:
         for one, other in zip(arrow, lmdb, strict=True):
             assert one.sentence == other.sentence
