@@ -1,6 +1,6 @@
 """`vinculum align`: annotations and region shards, or files of images, to sentence shards; the main path."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, repeat
@@ -13,6 +13,7 @@ from annotations.datasets.catalog import DATA_SETS
 from annotations.datasets.text_files import read_lines
 from annotations.drops import Drops
 from annotations.image_ids import Ids, shown_ids
+from annotations.repeats import SeenIds
 from annotations.splits import SplitRules, make_split_rules, numbers_in, read_minival
 from annotations.vector_files import arrays_beside
 from annotations.word_vectors import Aliases, WordVectors, read_word_vectors
@@ -214,7 +215,7 @@ def _list_files(job: AlignmentJob) -> _Given:
 
 def _make_shards(job: AlignmentJob, settings: AlignSettings, growing: GrowingManifest, log: AlignLog) -> None:
     """Run the tasks on Ray; the manifest has each shard when it is finished."""
-    tasks = _tasks(job, {Path(entry.name).stem for entry in growing.manifest.shards})
+    tasks = align_tasks(job, {Path(entry.name).stem for entry in growing.manifest.shards})
     first = next(tasks, None)
     if first is None:
         return
@@ -229,17 +230,23 @@ def _make_shards(job: AlignmentJob, settings: AlignSettings, growing: GrowingMan
                 growing.write_if_due()
 
 
-def _tasks(job: AlignmentJob, finished: Collection[str]) -> Iterator[AlignTask]:
-    """Yield the shards to make; a source is read from its beginning even if its first shards are finished."""
+def align_tasks(job: AlignmentJob, finished: Collection[str]) -> Iterator[AlignTask]:
+    """Yield the shards to make; a source is read from its beginning even if its first shards are finished.
+
+    Of sentences with one id the first stays, of all sources of a data set, whatever shard it is in.
+    """
+    seen = defaultdict[str, SeenIds](SeenIds)
     for number, source in enumerate(job.annotations):
         data_set, drops = DATA_SETS[source.name], Drops(strict=job.strict)
         size = max(1, job.shard_size // data_set.sentences_per_record)
         for shard, records in enumerate(_grouped(data_set.read_records(source.path, drops=drops), size)):
+            repeated = seen[source.name].repeated([list(data_set.sentence_ids(record)) for record in records])
             task = AlignTask(
                 name=f"{SHARD_PREFIX}{number:02d}-{source.name}-{shard:05d}",
                 data_set=source.name,
                 records=records,
                 drops=drop_counts(drops),
+                repeated={number: ids for number, ids in enumerate(repeated) if ids},
             )
             drops.clear()
             if task.name not in finished:

@@ -45,6 +45,9 @@ OTHER_SIZE = "sentence: image of its number has another size than where it was a
 OTHER_PROPORTIONS = "sentence: image has other proportions than where it was annotated"
 """Reasons under which sentences are dropped for their images."""
 
+REPEATED = "sentence: id is there twice"
+"""Reason under which the later ones of sentences with one id are dropped."""
+
 MAX_STRETCH = 1.03
 """How much the proportions of an annotated image may differ from those of the regions' image: roundings of a resize."""
 
@@ -105,6 +108,8 @@ class AlignTask:
     """Met while these records were read."""
     fatal: tuple[DropCount, ...] = ()
     """Records over which workers died; they are not among these."""
+    repeated: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    """By number of a record: ids of its sentences that earlier records have had, of this shard or of another."""
 
     @property
     def subject(self) -> str:
@@ -115,13 +120,21 @@ class AlignTask:
 
     def parts(self) -> list["AlignTask"]:
         """Return a task for each record."""
-        return [replace(self, records=[record], drops=()) for record in self.records]
+        return [
+            replace(self, records=[record], drops=(), repeated={0: self.repeated.get(number, frozenset())})
+            for number, record in enumerate(self.records)
+        ]
 
     def without(self, parts: Sequence[int], reason: str) -> "AlignTask":
-        left = [record for number, record in enumerate(self.records) if number not in set(parts)]
+        left = sorted(set(range(len(self.records))) - set(parts))
         first = f"{self.data_set}, {self.name}, record {parts[0]}"
         lost = DropCount(reason=f"record: {reason}", count=len(parts), first=first)
-        return replace(self, records=left, fatal=(*self.fatal, lost))
+        return replace(
+            self,
+            records=[self.records[number] for number in left],
+            fatal=(*self.fatal, lost),
+            repeated={new: self.repeated[old] for new, old in enumerate(left) if old in self.repeated},
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +242,7 @@ class AlignWorker:
             elif obstacle is not None:
                 drops.add(obstacle[0], f"{_where(sentence)}: {obstacle[1]}")
             elif sentence.sentence_id in fitted:
-                drops.add("sentence: id is there twice", _where(sentence))
+                drops.add(REPEATED, _where(sentence))
             elif not is_row_id(sentence.sentence_id):
                 drops.add(f"sentence: id is not 1 to {MAX_ID_BYTES} UTF-8 bytes", _where(sentence))
             else:
@@ -264,9 +277,11 @@ class AlignWorker:
 
     def _sentences(self, task: AlignTask, drops: Drops) -> Iterator[Sentence]:
         data_set, merging = DATA_SETS[task.data_set], self._settings.merging
-        for record in task.records:
+        for number, record in enumerate(task.records):
             try:
                 sentences = list(data_set.to_sentences(record, drops=drops))
+                if repeated := task.repeated.get(number):
+                    sentences = list(_first_ones(sentences, repeated, drops))
                 if data_set.has_descriptions:
                     sentences = merge_descriptions(sentences, seed=merging.seed, shares=merging.shares, drops=drops)
             except DataError:
@@ -276,6 +291,14 @@ class AlignWorker:
                 drops.add(f"record: {type(error).__name__} where its sentences are made", f"{task.data_set}: {error}")
                 continue
             yield from sentences
+
+
+def _first_ones(sentences: Sequence[Sentence], repeated: frozenset[str], drops: Drops) -> Iterator[Sentence]:
+    for sentence in sentences:
+        if sentence.sentence_id in repeated:
+            drops.add(REPEATED, _where(sentence))
+        else:
+            yield sentence
 
 
 @contextmanager

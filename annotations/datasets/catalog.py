@@ -1,6 +1,6 @@
 """The public data sets that become sentences. A new one is a module like `flickr30k_entities` and a line below."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,6 +40,12 @@ class ToSentences(Protocol):
     def __call__(self, record: Any, *, drops: Drops) -> Iterator[Sentence]: ...
 
 
+class SentenceIds(Protocol):
+    """Returns the ids of all sentences that a record may give, with little work done, and of none that it can not."""
+
+    def __call__(self, record: Any) -> Iterable[str]: ...
+
+
 class Images(Protocol):
     """Yields images, without reading more than that takes, such as those of the validation and test splits."""
 
@@ -52,6 +58,7 @@ class DataSet:
 
     read_records: ReadRecords
     to_sentences: ToSentences
+    sentence_ids: SentenceIds
     evaluation_images: Images
     place: str
     """What the path given must be, for --help and errors."""
@@ -78,6 +85,7 @@ DATA_SETS: dict[str, DataSet] = {
     coco.CAPTIONS: DataSet(
         read_records=coco.read_caption_records,
         to_sentences=coco.to_captions,
+        sentence_ids=coco.sentence_ids,
         evaluation_images=coco.caption_evaluation_images,
         ids="coco",
         check=coco.check_captions,
@@ -86,6 +94,7 @@ DATA_SETS: dict[str, DataSet] = {
     coco.INSTANCES: DataSet(
         read_records=coco.read_instance_records,
         to_sentences=coco.to_instances,
+        sentence_ids=coco.sentence_ids,
         evaluation_images=coco.instance_evaluation_images,
         ids="coco",
         check=coco.check_instances,
@@ -94,6 +103,7 @@ DATA_SETS: dict[str, DataSet] = {
     visual_genome_sentences.DESCRIPTIONS: DataSet(
         read_records=visual_genome_sentences.read_description_records,
         to_sentences=visual_genome_sentences.to_descriptions,
+        sentence_ids=visual_genome_sentences.description_ids,
         evaluation_images=visual_genome_sentences.evaluation_images,
         ids="visual-genome",
         photographs=visual_genome_sentences.photographs,
@@ -104,6 +114,7 @@ DATA_SETS: dict[str, DataSet] = {
     visual_genome_sentences.RELATIONSHIPS: DataSet(
         read_records=visual_genome_sentences.read_relationship_records,
         to_sentences=visual_genome_sentences.to_relationships,
+        sentence_ids=visual_genome_sentences.relationship_ids,
         evaluation_images=visual_genome_sentences.evaluation_images,
         ids="visual-genome",
         photographs=visual_genome_sentences.photographs,
@@ -113,6 +124,7 @@ DATA_SETS: dict[str, DataSet] = {
     visual_genome_sentences.ATTRIBUTES: DataSet(
         read_records=visual_genome_sentences.read_attribute_records,
         to_sentences=visual_genome_sentences.to_attributes,
+        sentence_ids=visual_genome_sentences.attribute_ids,
         evaluation_images=visual_genome_sentences.evaluation_images,
         ids="visual-genome",
         photographs=visual_genome_sentences.photographs,
@@ -122,6 +134,7 @@ DATA_SETS: dict[str, DataSet] = {
     gqa.SOURCE: DataSet(
         read_records=gqa.read_question_records,
         to_sentences=gqa.to_questions,
+        sentence_ids=gqa.sentence_ids,
         evaluation_images=gqa.evaluation_images,
         ids="visual-genome",
         place="a *questions*.json file or a folder of them, with *sceneGraphs.json beside or in sceneGraphs/",
@@ -130,6 +143,7 @@ DATA_SETS: dict[str, DataSet] = {
     gqa.FULL_ANSWERS: DataSet(
         read_records=gqa.read_question_records,
         to_sentences=gqa.to_full_answers,
+        sentence_ids=gqa.sentence_ids,
         evaluation_images=gqa.evaluation_images,
         ids="visual-genome",
         place="as gqa",
@@ -138,6 +152,7 @@ DATA_SETS: dict[str, DataSet] = {
     vqa_v2.SOURCE: DataSet(
         read_records=vqa_v2.read_question_records,
         to_sentences=vqa_v2.to_sentences,
+        sentence_ids=vqa_v2.sentence_ids,
         evaluation_images=vqa_v2.evaluation_images,
         ids="coco",
         place="a questions file with its annotations beside it, or a folder of both",
@@ -146,12 +161,14 @@ DATA_SETS: dict[str, DataSet] = {
     nlvr2.SOURCE: DataSet(
         read_records=nlvr2.read_statement_records,
         to_sentences=nlvr2.to_sentences,
+        sentence_ids=nlvr2.sentence_ids,
         evaluation_images=nlvr2.evaluation_images,
         place="a JSON lines file, or a folder with train.json, dev.json, test1.json",
     ),
     flickr30k_entities.SOURCE: DataSet(
         read_records=flickr30k_entities.read_records,
         to_sentences=flickr30k_entities.to_sentences,
+        sentence_ids=flickr30k_entities.sentence_ids,
         evaluation_images=flickr30k_entities.evaluation_images,
         ids="flickr30k",
         place="a folder with Sentences/, Annotations/ and train.txt, val.txt, test.txt; or a tar file of one",
@@ -161,6 +178,7 @@ DATA_SETS: dict[str, DataSet] = {
     vgp.SOURCE: DataSet(
         read_records=vgp.read_records,
         to_sentences=vgp.to_sentences,
+        sentence_ids=vgp.sentence_ids,
         evaluation_images=vgp.evaluation_images,
         ids="flickr30k",
         place="a CSV file of VGP-Typology or a folder of them, with Sentences/ and Annotations/ beside it for boxes",
@@ -169,6 +187,7 @@ DATA_SETS: dict[str, DataSet] = {
     vgp_entities.SOURCE: DataSet(
         read_records=vgp_entities.read_records,
         to_sentences=vgp_entities.to_sentences,
+        sentence_ids=vgp_entities.sentence_ids,
         evaluation_images=vgp_entities.evaluation_images,
         ids="flickr30k",
         place="as flickr30k-entities; tables of VGP-Typology in the same folder add relations",
@@ -178,6 +197,7 @@ DATA_SETS: dict[str, DataSet] = {
     refcoco.SOURCE: DataSet(
         read_records=refcoco.read_records,
         to_sentences=refcoco.to_sentences,
+        sentence_ids=refcoco.sentence_ids,
         evaluation_images=refcoco.evaluation_images,
         ids="coco",
         place="a folder with refs(unc).p, refs(umd).p or refs(google).p, and instances.json; or one refs file",
@@ -186,6 +206,7 @@ DATA_SETS: dict[str, DataSet] = {
     snli_ve.SOURCE: DataSet(
         read_records=snli_ve.read_pair_records,
         to_sentences=snli_ve.to_sentences,
+        sentence_ids=snli_ve.sentence_ids,
         evaluation_images=snli_ve.evaluation_images,
         ids="flickr30k",
         place="a .jsonl file of SNLI-VE, a .csv file of e-SNLI-VE, or a folder of either",
@@ -193,12 +214,14 @@ DATA_SETS: dict[str, DataSet] = {
     winoground.SOURCE: DataSet(
         read_records=winoground.read_example_records,
         to_sentences=winoground.to_sentences,
+        sentence_ids=winoground.sentence_ids,
         evaluation_images=winoground.evaluation_images,
         place="examples.jsonl, or its folder",
     ),
     lxmert_json.SOURCE: DataSet(
         read_records=lxmert_json.read_lxmert_records,
         to_sentences=lxmert_json.to_sentences,
+        sentence_ids=lxmert_json.sentence_ids,
         evaluation_images=lxmert_json.evaluation_images,
         ids="visual-genome",
         place="one of LXMERT's JSON files, or a folder of them",

@@ -143,7 +143,7 @@ def to_captions(record: CocoRecord, *, drops: Drops) -> Iterator[Sentence]:
         drops.add(f"annotation: {error.reason}", f"{_where(record)}: found {error.found}")
         return
     yield Sentence(
-        sentence_id=f"{record['image'].image_id}#{record['annotation']['id']}",
+        sentence_id=sentence_ids(record)[0],
         images=(record["image"].as_sentence_image(),),
         text=text,
         source=CAPTIONS,
@@ -159,13 +159,18 @@ def to_instances(record: CocoRecord, *, drops: Drops) -> Iterator[Sentence]:
     annotation_id, category = str(record["annotation"]["id"]), record["category"]
     pointer = Pointer(start=0, end=len(category), boxes_xyxy=(box,), object_id=annotation_id, category=category)
     yield Sentence(
-        sentence_id=f"{record['image'].image_id}#{annotation_id}",
+        sentence_id=sentence_ids(record)[0],
         images=(record["image"].as_sentence_image(),),
         text=category,
         source=INSTANCES,
         split=record["split"],
         pointers=(pointer,),
     )
+
+
+def sentence_ids(record: CocoRecord) -> tuple[str, ...]:
+    """Return the id of the record's sentence."""
+    return (f"{record['image'].image_id}#{record['annotation']['id']}",)
 
 
 def caption_evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:

@@ -129,6 +129,12 @@ def to_sentences(record: EntitiesRecord, *, drops: Drops) -> Iterator[Sentence]:
         )
 
 
+def sentence_ids(record: EntitiesRecord) -> Iterator[str]:
+    """Yield the ids of the captions, one a line."""
+    lines = record["sentences"].decode(errors="replace").splitlines()
+    yield from (f"{record['image_id']}#{number}" for number in range(len(lines)))
+
+
 def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield the images of val.txt and test.txt; sizes are not read."""
     folder = path if path.is_dir() else path.parent

@@ -143,6 +143,11 @@ def to_full_answers(record: GqaRecord, *, drops: Drops) -> Iterator[Sentence]:
             )
 
 
+def sentence_ids(record: GqaRecord) -> tuple[str, ...]:
+    """Return the id of the record's question, which its full answer has as well."""
+    return (record["question_id"],)
+
+
 def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield the images of validation and test questions, each once a file."""
     for file in _question_files(path):

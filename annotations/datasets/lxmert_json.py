@@ -7,6 +7,7 @@ Answer tables that lie beside them, `all_ans.json` and `*2*.json`, are passed ov
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
@@ -76,7 +77,7 @@ def to_sentences(record: LxmertRecord, *, drops: Drops) -> Iterator[Sentence]:
     content, where = record["content"], record["place"]
     try:
         images = _images(content)
-        said = _pretraining(content) if "sentf" in content else [_finetuning(content, record["file"])]
+        said = _said(record)
     except FieldError as error:
         drops.add(f"record: {error.reason}", f"{where}: found {error.found}")
         return
@@ -97,6 +98,12 @@ def to_sentences(record: LxmertRecord, *, drops: Drops) -> Iterator[Sentence]:
         )
 
 
+def sentence_ids(record: LxmertRecord) -> Iterator[str]:
+    """Yield the ids of the record's sentences; none where the record can not be used."""
+    with suppress(FieldError):
+        yield from (each.sentence_id for each in _said(record))
+
+
 def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield the images of files whose names say minival, valid or test."""
     for file in _files(path):
@@ -106,6 +113,11 @@ def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
                     yield from _images(content)
                 except FieldError as error:
                     drops.add(f"record: {error.reason}", f"{file}: record {number}: found {error.found}")
+
+
+def _said(record: LxmertRecord) -> list[_Said]:
+    content = record["content"]
+    return _pretraining(content) if "sentf" in content else [_finetuning(content, record["file"])]
 
 
 def _pretraining(content: Record) -> list[_Said]:

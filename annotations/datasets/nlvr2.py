@@ -76,6 +76,11 @@ def to_sentences(record: Nlvr2Record, *, drops: Drops) -> Iterator[Sentence]:
     )
 
 
+def sentence_ids(record: Nlvr2Record) -> tuple[str, ...]:
+    """Return the id of the record's statement."""
+    return (str(record["statement"].get("identifier")),)
+
+
 def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield the images of the dev and test files."""
     for record in read_statement_records(path, drops=drops):

@@ -102,6 +102,11 @@ def to_sentences(record: ReferenceRecord, *, drops: Drops) -> Iterator[Sentence]
         )
 
 
+def sentence_ids(record: ReferenceRecord) -> Iterator[str]:
+    """Yield the ids of the reference's expressions."""
+    yield from (f"{record['dataset']}#{each['sent_id']}" for each in record["ref"]["sentences"])
+
+
 def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield the images of references for validation and test."""
     refs_path = _find_refs(path)

@@ -78,6 +78,11 @@ def to_sentences(record: SnliVeRecord, *, drops: Drops) -> Iterator[Sentence]:
     )
 
 
+def sentence_ids(record: SnliVeRecord) -> tuple[str, ...]:
+    """Return the id of the record's hypothesis."""
+    return (str(record["pair"].get("pairID")),)
+
+
 def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield the images of dev and test pairs; an image as often as it has pairs."""
     for record in read_pair_records(path, drops=drops):

@@ -92,6 +92,11 @@ def to_sentences(record: PairsRecord, *, drops: Drops) -> Iterator[Sentence]:
         )
 
 
+def sentence_ids(record: PairsRecord) -> Iterator[str]:
+    """Yield the ids of the record's pairs."""
+    yield from (pair["pair_id"] for pair in record["pairs"])
+
+
 def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield the images of pairs for validation and test, and of those splits of Entities if it is there."""
     pairs = (pair for pair in read_pairs(path, drops=drops) if pair["split"] != "train")

@@ -56,6 +56,12 @@ def to_sentences(record: CaptionsRecord, *, drops: Drops) -> Iterator[Sentence]:
         yield _join(first, second, labels)
 
 
+def sentence_ids(record: CaptionsRecord) -> Iterator[str]:
+    """Yield the ids of every two captions."""
+    captions = flickr30k_entities.sentence_ids(record["entities"])
+    yield from (f"{first}-{second.rpartition('#')[2]}" for first, second in combinations(captions, 2))
+
+
 def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield the images of val.txt and test.txt; sizes are not read."""
     yield from flickr30k_entities.evaluation_images(path, drops=drops)

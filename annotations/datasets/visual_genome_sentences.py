@@ -199,6 +199,23 @@ def to_attributes(record: Any, *, drops: Drops) -> Iterator[Sentence]:
         )
 
 
+def description_ids(record: VisualGenomeRecord) -> Iterator[str]:
+    """Yield the ids of the record's sentences, before descriptions are merged."""
+    yield from (str(region.get("region_id")) for region in record["regions"])
+    yield from (f"qa{question.get('qa_id')}" for question in record["questions"])
+
+
+def relationship_ids(record: VisualGenomeRecord) -> Iterator[str]:
+    """Yield the ids of the record's sentences."""
+    image_id = record["image"].image_id
+    yield from (f"{image_id}-r{each.get('relationship_id')}" for each in record["relationships"])
+
+
+def attribute_ids(record: Any) -> Iterator[str]:
+    """Yield the ids of the record's sentences."""
+    yield from (f"{record[1].image_id}-o{thing.object_id}" for thing in record[1].objects)
+
+
 def photographs(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield the images of which image_data.json knows COCO's number."""
     yield from (image for image in _read_images(path / "image_data.json", drops) if image.coco_id)

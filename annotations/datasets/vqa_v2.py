@@ -111,6 +111,11 @@ def to_sentences(record: VqaRecord, *, drops: Drops) -> Iterator[Sentence]:
     )
 
 
+def sentence_ids(record: VqaRecord) -> tuple[str, ...]:
+    """Return the id of the record's question."""
+    return (str(record["question"]["question_id"]),)
+
+
 def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield the images of questions files whose names say val or test; an image as often as it has questions."""
     for file, split, subtype in _question_files(path):

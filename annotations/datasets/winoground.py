@@ -64,6 +64,11 @@ def to_sentences(record: WinogroundRecord, *, drops: Drops) -> Iterator[Sentence
         )
 
 
+def sentence_ids(record: WinogroundRecord) -> tuple[str, ...]:
+    """Return the ids of both captions."""
+    return tuple(f"{record['example'].get('id')}-{number}" for number in (0, 1))
+
+
 def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     """Yield all images: Winoground is for testing only."""
     for record in read_example_records(path, drops=drops):

@@ -75,6 +75,8 @@ def test_one_wrong_value_never_ends_a_run_without_naming_the_file(name, file, tm
         (tmp_path / file).write_text(json.dumps(content))
         try:
             sentences = list(DATA_SETS[name].read_sentences(tmp_path, drops=Drops()))
+            for record in DATA_SETS[name].read_records(tmp_path, drops=Drops()):
+                list(DATA_SETS[name].sentence_ids(record))
             list(DATA_SETS[name].evaluation_images(tmp_path, drops=Drops()))
         except DataError as error:
             assert file in str(error)

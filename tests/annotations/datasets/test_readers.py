@@ -204,8 +204,12 @@ def write(folder, **files):
 
 
 def read(name, path):
-    drops = Drops()
-    return list(DATA_SETS[name].read_sentences(path, drops=drops)), drops
+    drops, data_set, sentences = Drops(), DATA_SETS[name], []
+    for record in data_set.read_records(path, drops=drops):
+        made = list(data_set.to_sentences(record, drops=drops))
+        assert {each.sentence_id for each in made} <= set(data_set.sentence_ids(record))
+        sentences += made
+    return sentences, drops
 
 
 def words(sentence):

@@ -99,6 +99,14 @@ def test_our_readers_read_every_layout_without_a_drop(world, source):
         assert (sentence.split == "train") == evaluated.isdisjoint(sentence.image_ids), sentence.sentence_id
 
 
+@pytest.mark.parametrize("source", sorted(PLACES))
+def test_the_ids_of_a_record_s_sentences_are_known_before_they_are_made(world, source):
+    data_set, drops = DATA_SETS[source], Drops(strict=True)
+    for record in data_set.read_records(world / PLACES[source], drops=drops):
+        made = [sentence.sentence_id for sentence in data_set.to_sentences(record, drops=drops)]
+        assert made == list(data_set.sentence_ids(record))
+
+
 def test_every_layout_has_a_reader_here():
     assert sorted(PLACES) == sorted(DATA_SETS)
 
