@@ -149,6 +149,7 @@ PARSING_ABLATIONS: dict[str, Callable[[Preset], Preset]] = {
     "attention": change_batches(mask_tokens="attention"),
     "beside-seed": change_batches(beside_seed=True),
     "no-transport": change_objectives(optimal_transport=None),
+    "all-pairs-tokens": change_objective("masked_tokens", matched_only=False),  # as version 0.1.0 had the preset
 }
 
 _PRETRAINING = BatchOptions(mask_words=0.15, mask_regions=0.15, mismatch=0.5)
@@ -275,7 +276,7 @@ VISUAL_PARSING = replace(
         masked_words=MaskedWordsOptions(),
         matching=MatchingOptions(pooled=False),
         optimal_transport=OptimalTransportOptions(),
-        masked_tokens=MaskedTokensOptions(),
+        masked_tokens=MaskedTokensOptions(matched_only=True),
     ),
     batches=BatchOptions(
         max_pieces=16, mask_words=0.15, matched_words=True, mask_tokens="attention", own_texts=2, other_texts=2

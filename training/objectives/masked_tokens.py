@@ -1,13 +1,14 @@
 """Masked visual tokens: guess what an image's cells were before they were hidden, from the words and the other cells.
 
 Source: Xue et al., NeurIPS 2021, section 3.3. What is guessed takes no gradient: a parser could make it constant, and
-so right. The head is BERT's, since the paper has none.
+so right. The head is BERT's, since the paper has none. Section 4.1: of pairs that match alone, as of masked words.
 
-Axes: M hidden cells, E hidden size.
+Axes: B pairs, M hidden cells, E hidden size.
 """
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from training.models.heads import Transform
@@ -20,6 +21,9 @@ class MaskedTokensOptions:
     """How hidden visual tokens count."""
 
     weight: float = 0.01
+    matched_only: bool = False
+    """Cells are to be guessed of pairs that match alone, as the paper has it; they are hidden of all. False is what
+    recipes without this field were trained with."""
 
 
 class MaskedTokensObjective(nn.Module):
@@ -28,16 +32,23 @@ class MaskedTokensObjective(nn.Module):
     def __init__(self, options: MaskedTokensOptions, sizes: Sizes) -> None:
         super().__init__()
         self.terms = ("masked_tokens",)
+        self.options = options
         self.transform = Transform(sizes.hidden_size)
         self.decoder = nn.Linear(sizes.hidden_size, sizes.hidden_size)
 
     def forward(self, outputs: EncoderOutputs, batch: Batch) -> dict[str, Tensor]:
-        """Return the squared distance of all hidden tokens from what is guessed, summed, over the number of pairs."""
+        """Return the squared distance of hidden tokens from what is guessed, summed, over the number of pairs.
+
+        Both are of pairs that match, where `matched_only` asks for these; without any it is 0.
+        """
         hidden = outputs.hidden_tokens
         if batch.token_mask is None:
             raise ValueError("masked tokens: the batch has no token mask, expected one; see mask_tokens")
         if hidden is None:
             raise ValueError("masked tokens: the encoder hides nothing, expected one with visual tokens")
-        states_ME = outputs.regions.flatten(0, 1)[hidden.positions]
+        asked_B = batch.is_matched if self.options.matched_only else torch.ones_like(batch.is_matched)
+        is_asked_M = asked_B[hidden.positions // outputs.regions.shape[1]]
+        states_ME = outputs.regions.flatten(0, 1)[hidden.positions[is_asked_M]]
         guessed_ME = self.decoder(self.transform(states_ME)).float()
-        return {"masked_tokens": (hidden.tokens.detach().float() - guessed_ME).square().sum() / len(batch)}
+        distance = (hidden.tokens[is_asked_M].detach().float() - guessed_ME).square().sum()
+        return {"masked_tokens": distance / asked_B.sum().clamp(min=1)}

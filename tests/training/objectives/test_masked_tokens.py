@@ -51,6 +51,46 @@ def test_the_head_is_a_linear_a_gelu_a_norm_and_a_linear():
     torch.testing.assert_close(head(outputs, batch)["masked_tokens"], expected)
 
 
+def outputs_of(batch):
+    """Return outputs whose hidden tokens are of every pair."""
+    torch.manual_seed(0)
+    width = batch.region_mask.shape[1]
+    positions = torch.arange(len(batch)) * width + 1
+    outputs = make_outputs(batch)
+    return replace(outputs, hidden_tokens=HiddenTokens(positions=positions, tokens=torch.randn(len(batch), 8)))
+
+
+def test_false_captions_have_no_part_in_it_and_true_ones_all():
+    """States of an image's cells follow its sentence; those beside a false one are another here."""
+    batch = make_batch(num_pieces=[4] * 4, num_regions=[3] * 4)
+    batch = replace(batch, is_matched=torch.tensor([True, False, True, False]))
+    outputs, terms = outputs_of(batch), {}
+    for changed in (None, *range(4)):
+        regions = outputs.regions.clone()
+        if changed is not None:
+            regions[changed] += 1 + torch.arange(8)
+        for matched_only in (True, False):
+            torch.manual_seed(0)
+            head = MaskedTokensObjective(MaskedTokensOptions(matched_only=matched_only), SIZES)
+            terms[changed, matched_only] = head(replace(outputs, regions=regions), batch)["masked_tokens"].item()
+    assert [terms[row, True] == terms[None, True] for row in range(4)] == [False, True, False, True]
+    assert [terms[row, False] == terms[None, False] for row in range(4)] == [False] * 4
+
+
+def test_a_mean_over_pairs_that_match_is_that_of_these_pairs_alone():
+    batch = make_batch(num_pieces=[4] * 4, num_regions=[3] * 4)
+    outputs = outputs_of(batch)
+    torch.manual_seed(0)
+    head = MaskedTokensObjective(MaskedTokensOptions(matched_only=True), SIZES)
+    both = head(outputs, replace(batch, is_matched=torch.tensor([True, False, True, False])))["masked_tokens"]
+    alone = []
+    for row in (0, 2):
+        only = replace(batch, is_matched=torch.arange(4) == row)
+        alone.append(head(outputs, only)["masked_tokens"])
+    torch.testing.assert_close(both, sum(alone) / 2)
+    assert head(outputs, replace(batch, is_matched=torch.zeros(4, dtype=torch.bool)))["masked_tokens"] == 0
+
+
 def test_an_encoder_that_hides_nothing_is_refused():
     batch = make_batch()
     head = MaskedTokensObjective(MaskedTokensOptions(), SIZES)
