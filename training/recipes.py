@@ -1,6 +1,12 @@
-"""A recipe: everything that decides a run's weights, beside the data. It is kept with the run, and never guessed."""
+"""A recipe: everything that decides a run's weights, beside the data. It is kept with the run, and never guessed.
+
+A field that is added has a default that means what runs did before there was such a field, so that their recipes are
+read. A preset asks for what is new. A field that is absent where every version wrote it is refused by its missing
+default.
+"""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -85,7 +91,7 @@ def read_recipe(folder: Path) -> Recipe:
     """Return the recipe of the run in `folder`.
 
     Raises:
-        DataError: there is none, or it is not as this version writes it.
+        DataError: there is none, it has a field that this version does not know, or a value that it does not take.
     """
     return read_recipe_of(_RECIPES, folder)
 
@@ -112,10 +118,31 @@ def read_recipe_of(kind: TypeAdapter[R], folder: Path) -> R:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise DataError(f"{path}: {where}: {first['msg']}; expected a recipe of this version") from error
-    # What was guessed, or read past, would come out otherwise.
-    if found := list(differences("", parse_json(content), as_json_of(kind, recipe))):
-        raise DataError(f"{path}: {'; '.join(found[:3])}; expected a recipe of this version")
+    # What was guessed, or read past, would come out otherwise; of what is absent the default is as it was before.
+    written, read = parse_json(content), as_json_of(kind, recipe)
+    if unknown := list(_unknown("", written, read)):
+        raise DataError(
+            f"{path}: has {', '.join(unknown[:3])}, which this version does not know; expected a recipe of this "
+            "version or an older one. Open it with the version that wrote it, or a newer one"
+        )
+    if found := list(differences("", written, _as_far_as(written, read))):
+        raise DataError(f"{path}: {'; '.join(found[:3])}; expected a recipe of this version or an older one")
     return recipe
+
+
+def _unknown(path: str, written: Any, read: Any) -> Iterator[str]:
+    """Yield the fields that the file has and the recipe has not, by where they stand."""
+    if isinstance(written, dict) and isinstance(read, dict):
+        for name, value in written.items():
+            below = f"{path}.{name}" if path else name
+            yield from _unknown(below, value, read[name]) if name in read else (below,)
+
+
+def _as_far_as(written: Any, read: Any) -> Any:
+    """Return the recipe without the fields that the file lacks: an older version wrote it, which had no such thing."""
+    if isinstance(written, dict) and isinstance(read, dict):
+        return {name: _as_far_as(written[name], value) for name, value in read.items() if name in written}
+    return read
 
 
 def as_json_of(kind: TypeAdapter[R], recipe: R) -> dict[str, Any]:

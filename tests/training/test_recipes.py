@@ -1,24 +1,34 @@
 """Recipes and the folders of runs: what is written comes back, and nothing is guessed or read past."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from annotations.answers import AnswerVocabulary
 from annotations.drops import DataError
 from stores.errors import StoreError
+from tests.training.small_runs import make_run
 from training.batches import BatchOptions
+from training.detector_recipe import DetectorRecipe
 from training.models.single_stream import SingleStreamShape
 from training.models.two_stream import TwoStreamShape
 from training.objectives.attention_supervision import AttentionSupervisionOptions
 from training.objectives.catalog import Objectives
 from training.objectives.sizes import Sizes
 from training.presets import PRESETS, find_preset
-from training.recipes import Recipe, read_recipe, write_recipe
+from training.recipes import Recipe, as_json_of, read_recipe, read_recipe_of, write_recipe
 from training.runs import begin_run, open_run
 from training.tokenizer import train_tokenizer
 
+ROOT = Path(__file__).parents[2]
+RECIPES, DETECTORS = TypeAdapter(Recipe), TypeAdapter(DetectorRecipe)
 SIZES = Sizes(hidden_size=64, vocab_size=30, feature_dim=8, num_classes=4, num_attributes=4, num_answers=2)
 NAMES = [(name, ablation) for name, preset in PRESETS.items() for ablation in (None, *preset.ablations)]
 
@@ -59,8 +69,9 @@ def edit(folder, change):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda it: it["encoder"].update(num_layers=3), "encoder.num_layers was 3, this run has absent"),
-        (lambda it: it["batches"].pop("mask_words"), "batches.mask_words was absent, this run has 0.0"),
+        (lambda it: it["encoder"].update(num_layers=3), "has encoder.num_layers, which this version does not know; "),
+        (lambda it: it["objectives"].update(pair_contrast=None), "has objectives.pair_contrast, which this version"),
+        (lambda it: it.update(ema=0.9, seeds=[1]), "has ema, seeds, which this version does not know; expected a"),
         (lambda it: it.pop("seed"), "seed: Field required"),
         (lambda it: it.update(batch_size="many"), "batch_size: .*integer"),
         (lambda it: it.update(batch_size="64"), "batch_size was '64', this run has 64"),
@@ -75,6 +86,111 @@ def test_a_recipe_with_a_field_too_many_too_few_or_wrong_is_refused_by_its_name(
     with pytest.raises(DataError, match=says) as refusal:
         read_recipe(tmp_path)
     assert str(tmp_path / "recipe.json") in str(refusal.value)
+
+
+KEPT = Path(__file__).with_name("kept_recipes")
+AS_BEFORE = {
+    "uniter-before-0.1.0": {
+        "batches.augmentation": None,
+        "batches.beside_seed": False,
+        "batches.mask_tokens": None,
+        "batches.matched_words": False,
+        "batches.other_texts": 0,
+        "batches.own_texts": 1,
+        "batches.token_share": 0.05,
+        "objectives.masked_tokens": None,
+        "objectives.matching.pooled": True,
+        "optimization.trunk_scale": 1.0,
+        "optimization.warmup_steps": None,
+    },
+    "word-object-alignment-0.1.0": {},
+    "visual-parsing-0.1.0": {"objectives.masked_tokens.matched_only": False},
+    "detector-0.1.0": {},
+}
+"""Recipes as older versions wrote them, and what their runs did where a field is younger than they are."""
+
+
+def flat(values, path=""):
+    if not isinstance(values, dict):
+        return {path: values}
+    return {
+        name: each for key, below in values.items() for name, each in flat(below, f"{path}.{key}".strip(".")).items()
+    }
+
+
+@pytest.mark.parametrize("name", AS_BEFORE)
+def test_a_recipe_of_every_released_version_is_read_and_means_what_it_meant(name, tmp_path):
+    """A new field is a line here. Where its default does not mean what runs did before, they would be changed."""
+    shutil.copy(KEPT / f"{name}.json", tmp_path / "recipe.json")
+    kind = DETECTORS if name.startswith("detector") else RECIPES
+    read = flat(as_json_of(kind, read_recipe_of(kind, tmp_path)))
+    assert read == flat(json.loads((KEPT / f"{name}.json").read_text())) | AS_BEFORE[name]
+
+
+def test_every_kept_recipe_is_read():
+    assert {path.stem for path in KEPT.iterdir()} == set(AS_BEFORE)
+
+
+ADDED = """
+from dataclasses import dataclass
+from torch import nn
+
+@dataclass(frozen=True, kw_only=True)
+class PairContrastOptions:
+    weight: float = 1.0
+
+class PairContrast(nn.Module):
+    def __init__(self, options, sizes):
+        super().__init__()
+        self.terms = ("pair_contrast",)
+
+    def forward(self, outputs, batch):
+        return {"pair_contrast": outputs.pooled.square().mean()}
+"""
+OPENED = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import training.objectives.catalog as catalog
+from tests.training.builders import make_batch
+from training.objectives.pair_contrast import PairContrastOptions
+from training.model import build_new
+from training.presets import change_objectives, find_preset
+from training.runs import begin_run
+from training.weights import load_model
+
+run, model = load_model(Path(sys.argv[1]))
+assert run.recipe.objectives.pair_contrast is None
+begin_run(run.folder, run.recipe, run.tokenizer, run.answers)  # goes on
+asked = change_objectives(pair_contrast=PairContrastOptions())(find_preset("toy")).objectives
+new = build_new(run.recipe.encoder, asked, run.recipe.sizes, seed=0)
+print(Path(catalog.__file__).parents[2], *new.objectives)
+"""
+
+
+def test_a_run_is_opened_after_an_objective_was_added_as_the_house_says(tmp_path):
+    """In a scratch copy: a file, a field of `Objectives` and a line of `OBJECTIVES`."""
+    run, scratch = make_run(tmp_path / "run", ["a dog"]), tmp_path / "scratch"
+    for folder in ("annotations", "detectors", "stores", "tests", "training"):
+        shutil.copytree(ROOT / folder, scratch / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (scratch / "training/objectives/pair_contrast.py").write_text(ADDED)
+    catalog = scratch / "training/objectives/catalog.py"
+    text = catalog.read_text()
+    for before, after in (
+        ("from training.objectives.phrase", "from training.objectives.pair_contrast import PairContrast, "
+         "PairContrastOptions\nfrom training.objectives.phrase"),
+        ("    masked_tokens: M", "    pair_contrast: PairContrastOptions | None = None\n    masked_tokens: M"),
+        ('    "masked_tokens": M', '    "pair_contrast": PairContrast,\n    "masked_tokens": M'),
+    ):  # fmt: skip
+        assert text.count(before) == 1
+        text = text.replace(before, after)
+    catalog.write_text(text)
+    command = [sys.executable, "-c", OPENED, str(run)]
+    environment = os.environ | {"PYTHONPATH": str(scratch)}
+    done = subprocess.run(command, cwd=scratch, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split()[0] == str(scratch)
+    assert "pair_contrast" in done.stdout.split()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\x80\x04pickle", b"null"])
