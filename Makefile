@@ -6,7 +6,7 @@ BIN := .venv/bin
 demo: .venv/installed  ## the whole path on the toy world, ending with a page to look at
 	$(BIN)/vinculum demo --out demo
 
-test: .venv/installed  ## lint, types, tests
+test: .venv/installed  ## lint, types, tests; every benchmark once, tiny
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -16,7 +16,7 @@ test-slow: .venv/installed  ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
 bench: .venv/installed  ## measured ratios, printed
-	$(BIN)/pytest -m benchmark -s
+	VINCULUM_BENCH=full $(BIN)/pytest -m benchmark -s
 
 clean:
 	rm -rf .venv demo

@@ -21,9 +21,10 @@ from detectors.records import PreparedImage, RegionFeatures
 from pipeline.extract import ExtractionJob, extract
 from pipeline.run_log import STAGES
 from pipeline.worker import ShardWorker
+from tests.benchmarks.scale import scaled
 
-NUM_IMAGES = int(os.environ.get("VINCULUM_BENCH_IMAGES", "100_000"))
-SHARD_SIZE = 100
+NUM_IMAGES = int(os.environ.get("VINCULUM_BENCH_IMAGES", scaled(full="100_000", tiny="20")))
+SHARD_SIZE = scaled(full=100, tiny=5)
 RATES = {"published, one GPU of 2019": 6.5, "a worker of 100 images/s": 100.0, "a worker of 500 images/s": 500.0}
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.benchmarks.scale import scaled
 from tests.training.builders import make_batch
 from training.loop import Loop
 from training.model import build_new
@@ -26,9 +27,21 @@ from training.optimizers import Optimization, make_optimizer
 pytestmark = pytest.mark.benchmark
 
 NUM_WORDS, NUM_REGIONS = 20, 36
-NUM_PAIRS = 8
+NUM_PAIRS = scaled(full=8, tiny=2)
+NUM_TRANSPORTED = scaled(full=64, tiny=4)
+ROUNDS = scaled(full=20, tiny=1)
+VOCAB_SIZE = scaled(full=30522, tiny=50)
+SHAPE = scaled(
+    full=SingleStreamShape(vocab_size=VOCAB_SIZE),
+    tiny=SingleStreamShape(vocab_size=VOCAB_SIZE, hidden_size=24, intermediate_size=48, num_heads=2, num_layers=2),
+)
 SIZES = Sizes(
-    hidden_size=768, vocab_size=30522, feature_dim=2048, num_classes=1600, num_attributes=400, num_answers=9500
+    hidden_size=SHAPE.hidden_size,
+    vocab_size=VOCAB_SIZE,
+    feature_dim=2048,
+    num_classes=1600,
+    num_attributes=400,
+    num_answers=9500,
 )
 MATCHING = replace(NO_OBJECTIVES, matching=MatchingOptions())
 """The least that a step can have beside it, so that the share of what is added is the largest."""
@@ -118,12 +131,15 @@ def test_the_closed_form_beside_the_loop():
     for one, other in zip(closed(), loops(), strict=True):
         assert torch.allclose(one[0, 0], other, atol=1e-3)
     size = f"{NUM_WORDS} words x {NUM_REGIONS} regions"
-    tell(f"both matrices of CACR at {size}, closed form and loop", *in_turns(closed, loops, 20))
-    tell(f"the whole loss of {NUM_PAIRS} pairs, and loops for its matrices", *in_turns(whole_loss, loops_of_pairs, 5))
+    tell(f"both matrices of CACR at {size}, closed form and loop", *in_turns(closed, loops, ROUNDS))
+    tell(
+        f"the whole loss of {NUM_PAIRS} pairs, and loops for its matrices",
+        *in_turns(whole_loss, loops_of_pairs, min(5, ROUNDS)),
+    )
 
 
 def step_with(objectives):
-    model = build_new(SingleStreamShape(), objectives, SIZES, seed=0)
+    model = build_new(SHAPE, objectives, SIZES, seed=0)
     optimization = Optimization()
     loop = Loop(
         model=model,
@@ -145,23 +161,28 @@ def test_what_congruence_adds_to_a_step():
     without = step_with(MATCHING)
     for options in (CongruenceOptions(), CongruenceOptions(space="block_prob")):
         with_it = step_with(replace(MATCHING, congruence=options))
-        ratios = tell(f"a step without congruence and with it, {options.space}", *in_turns(without, with_it, 7))
+        ratios = tell(
+            f"a step without congruence and with it, {options.space}", *in_turns(without, with_it, min(7, ROUNDS))
+        )
         print(f"  adds {100 * (statistics.median(ratios) - 1):.1f} %")
 
 
 @pytest.mark.usefixtures("one_thread")
 def test_transport_of_a_batch_beside_a_loop_over_pairs():
     draw = torch.Generator().manual_seed(0)
-    text = F.normalize(torch.randn(64, NUM_WORDS, 768, generator=draw), dim=2)
-    costs = 1 - text @ F.normalize(torch.randn(64, NUM_REGIONS, 768, generator=draw), dim=2).transpose(1, 2)
-    words, regions = whole(64, NUM_WORDS), whole(64, NUM_REGIONS)
+    text = F.normalize(torch.randn(NUM_TRANSPORTED, NUM_WORDS, 768, generator=draw), dim=2)
+    costs = 1 - text @ F.normalize(torch.randn(NUM_TRANSPORTED, NUM_REGIONS, 768, generator=draw), dim=2).transpose(
+        1, 2
+    )
+    words, regions = whole(NUM_TRANSPORTED, NUM_WORDS), whole(NUM_TRANSPORTED, NUM_REGIONS)
 
     def together():
         return transport_plan(costs, words, regions)
 
     def one_by_one():
-        pairs = [slice(row, row + 1) for row in range(64)]
+        pairs = [slice(row, row + 1) for row in range(NUM_TRANSPORTED)]
         return torch.cat([transport_plan(costs[pair], words[pair], regions[pair]) for pair in pairs])
 
     assert torch.allclose(together(), one_by_one(), atol=1e-6)
-    tell("50 iterations of IPOT for 64 pairs, batched and one by one", *in_turns(together, one_by_one, 10))
+    what = f"50 iterations of IPOT for {NUM_TRANSPORTED} pairs, batched and one by one"
+    tell(what, *in_turns(together, one_by_one, min(10, ROUNDS)))

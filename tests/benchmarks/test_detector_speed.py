@@ -10,11 +10,13 @@ from torchvision.ops import roi_pool
 
 from detectors.precision import resolve_precision
 from detectors.weights import read_weights
+from tests.benchmarks.scale import scaled
 
-HEIGHT, WIDTH = 600, 800
+HEIGHT, WIDTH = scaled(full=(600, 800), tiny=(96, 128))
+TIMES = scaled(full=3, tiny=1)
 
 
-def timed(call, times=3):
+def timed(call, times=TIMES):
     call()
     seconds = []
     for _ in range(times):

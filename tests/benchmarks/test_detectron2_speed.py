@@ -21,12 +21,13 @@ from detectors.records import DecodedImage
 from detectors.vocabulary import numbered_vocabulary
 from detectors.weights import load_faster_rcnn
 from pipeline.bench import device_rate
+from tests.benchmarks.scale import scaled
 
 HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
 STDS = (30000.0, 30000.0, 30000.0)  # untrained trunks, without norms that hold them, make maps of ones from these
-ROUNDS = 5
-NUM_IMAGES = {"cpu": 3, "cuda": 16}
-SHORT_SIDE = 600
+ROUNDS = scaled(full=5, tiny=1)
+NUM_IMAGES = scaled(full={"cpu": 3, "cuda": 16}, tiny={"cpu": 1, "cuda": 1})
+SHORT_SIDE = scaled(full=600, tiny=120)
 THEIRS = "detectron2, batch 1, float32"
 
 

@@ -16,12 +16,16 @@ from annotations.records import Answer, Sentence, SentenceImage
 from detectors.records import RegionFeatures
 from stores import arrow_store
 from stores.manifest import Manifest, describe_shard, fingerprint, write_manifest
+from tests.benchmarks.scale import scaled
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("VINCULUM_TEST_DATA", ROOT / "../shared/data"))
 VOCABULARY = DATA / "vocab" / "bert-base-uncased-vocab.txt"
 CONFIGURATION = {"detector": {"name": "faster-rcnn"}}
 IMAGES_PER_SHARD, SENTENCES_PER_SHARD = 512, 8192
+NUM_WARM, NUM_COLD = scaled(full=(2048, 100_000), tiny=(96, 96))
+BATCH_SIZE, NUM_STEPS, NUM_FIRST = scaled(full=(256, 60, 41), tiny=(16, 10, 2))
+"""Of batches; steps that are timed, of which eight warm up, and those after the first."""
 NUM_BOXES, FEATURE_DIM = 36, 2048
 SAID = "a man in the red shirt holds two dogs by their leashes near an old wooden bench and looks at the sea"
 
@@ -29,11 +33,11 @@ SAID = "a man in the red shirt holds two dogs by their leashes near an old woode
 @pytest.mark.benchmark
 @pytest.mark.skipif(not VOCABULARY.exists(), reason=f"no vocabulary at {VOCABULARY}; set VINCULUM_TEST_DATA")
 def test_batches_of_pretraining_are_made_from_warm_pages(tmp_path):
-    write_stores(tmp_path, num_images=2048, sentences_per_image=3)
-    for workers in (0, 1):
+    write_stores(tmp_path, num_images=NUM_WARM, sentences_per_image=3)
+    for workers in scaled(full=(0, 1), tiny=(1,)):
         found = _run(_THROUGHPUT, tmp_path, workers)
         print(
-            f"\n{workers} workers: {found['per_second']:.0f} samples/s in batches of 256, or "
+            f"\n{workers} workers: {found['per_second']:.0f} samples/s in batches of {BATCH_SIZE}, or "
             f"{found['per_cpu_second']:.0f} a second of the process's own time, in which copying features alone makes "
             f"{found['copied_per_cpu_second']:.0f}; peak memory {found['peak'] / 1e6:.0f} MB"
         )
@@ -41,15 +45,15 @@ def test_batches_of_pretraining_are_made_from_warm_pages(tmp_path):
 
 @pytest.mark.benchmark
 @pytest.mark.skipif(not VOCABULARY.exists(), reason=f"no vocabulary at {VOCABULARY}; set VINCULUM_TEST_DATA")
-def test_a_store_of_100_000_images_gives_its_first_batch(tmp_path):
-    write_stores(tmp_path, num_images=100_000, sentences_per_image=3, sparse=True)
-    for moment in ("cold", "warm"):
+def test_a_large_store_gives_its_first_batch(tmp_path):
+    write_stores(tmp_path, num_images=NUM_COLD, sentences_per_image=3, sparse=True)
+    for moment in scaled(full=("cold", "warm"), tiny=("cold",)):
         found = _run(_FIRST_BATCH, tmp_path, 0)
         print(
             f"\n{moment}: stores open after {found['opened']:.2f} s, first batch after {found['first']:.2f} s "
             f"({found['used']:.2f} s of the process's own time), and {found['imports']:.2f} s of imports before; "
-            f"peak memory {found['peak_after'] / 1e6:.0f} MB in 40 batches, {found['peak_before'] / 1e6:.0f} MB of it "
-            "from imports"
+            f"peak memory {found['peak_after'] / 1e6:.0f} MB in {NUM_FIRST - 1} batches, "
+            f"{found['peak_before'] / 1e6:.0f} MB of it from imports"
         )
 
 
@@ -135,7 +139,14 @@ def _align(spoken: Sequence[tuple[str, str]]) -> AlignedSentences:
 
 
 def _run(script: str, folder: Path, *more: object) -> dict[str, float]:
-    command = [sys.executable, "-c", script, str(folder), str(VOCABULARY), *map(str, more)]
+    command = [
+        sys.executable,
+        "-c",
+        script,
+        str(folder),
+        str(VOCABULARY),
+        *map(str, (*more, BATCH_SIZE, NUM_STEPS, NUM_FIRST)),
+    ]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT, env=os.environ)
     return json.loads(done.stdout)
 
@@ -162,14 +173,15 @@ def feed(shards, steps, num_workers):
     options = BatchOptions(mask_words=0.15, mask_regions=0.15, mismatch=0.5, targets=TargetOptions())
     answers = AnswerVocabulary(answers=("red", "blue"))
     numbers = shards.select()
-    order = TrainingOrder(sentences=numbers, lengths=shards.lengths[numbers], batch_size=256, seed=0)
+    order = TrainingOrder(sentences=numbers, lengths=shards.lengths[numbers], batch_size=batch_size, seed=0)
     batches = StepBatches(
         BatchMaker(shards, tokenizer, options, answers=answers), order,
-        parts_of_rank(256, rank=0, num_ranks=1, accumulation=1),
+        parts_of_rank(batch_size, rank=0, num_ranks=1, accumulation=1),
     )
     return Feed(batches, range(steps), num_workers=num_workers, device=torch.device("cpu"))
 
 folder, workers = Path(sys.argv[1]), int(sys.argv[3])
+batch_size, num_steps, num_first = map(int, sys.argv[4:])
 tokenizer = load_tokenizer(sys.argv[2])
 torch.set_num_threads(1)
 """
@@ -181,17 +193,17 @@ _THROUGHPUT = (
 shards = JoinedShards(folder / "regions", folder / "sentences")
 for image in range(len(shards.regions)):
     shards.read_regions(image).features.sum()
-made = iter(feed(shards, 60, workers))
+made = iter(feed(shards, num_steps, workers))
 for _ in range(8):
     next(made)
 started, used = time.perf_counter(), time.process_time()
 num_samples = sum(len(batch) for (batch,) in made)
 seconds, used, at_most = time.perf_counter() - started, time.process_time() - used, peak()
-images = np.random.default_rng(0).integers(len(shards.regions), size=(20, 256))
-pool = np.random.default_rng(0).random((2048, 36, 2048), np.float32).astype(np.float16)
+images = np.random.default_rng(0).integers(len(shards.regions), size=(min(20, num_steps), batch_size))
+pool = np.random.default_rng(0).random((len(shards.regions), 36, 2048), np.float32).astype(np.float16)
 started = time.process_time()
 for rows in images:
-    copied = np.empty((256, 36, 2048), np.float16)
+    copied = np.empty((batch_size, 36, 2048), np.float16)
     for row, image in zip(copied, rows):
         row[:] = pool[image]
 copying = time.process_time() - started
@@ -208,7 +220,7 @@ _FIRST_BATCH = (
 before, started, used = peak(), time.perf_counter(), time.process_time()
 shards = JoinedShards(folder / "regions", folder / "sentences")
 opened = time.perf_counter() - started
-made = iter(feed(shards, 41, workers))
+made = iter(feed(shards, num_first, workers))
 next(made)
 first, used = time.perf_counter() - started, time.process_time() - used
 for _ in made:

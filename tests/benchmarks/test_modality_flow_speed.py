@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from tests.benchmarks.scale import scaled
 from tests.training.builders import make_batch
 from training.models.rollout import roll_out
 from training.models.single_stream import SingleStreamEncoder, SingleStreamShape
@@ -21,11 +22,21 @@ from training.probes.modality_flow import modality_flow
 
 pytestmark = pytest.mark.benchmark
 
-ROUNDS = 3
-NUM_PAIRS, NUM_PIECES, NUM_REGIONS = 64, 20, 36
+ROUNDS = scaled(full=3, tiny=1)
+NUM_PAIRS, NUM_PIECES, NUM_REGIONS = scaled(full=(64, 20, 36), tiny=(4, 5, 6))
 NUM_PLACES = NUM_PIECES + NUM_REGIONS
-SHAPE = SingleStreamShape(vocab_size=30522)
-SIZES = Sizes(hidden_size=768, vocab_size=30522, feature_dim=2048, num_classes=1600, num_attributes=400, num_answers=2)
+SHAPE = scaled(
+    full=SingleStreamShape(vocab_size=30522),
+    tiny=SingleStreamShape(vocab_size=30522, hidden_size=24, intermediate_size=48, num_heads=2, num_layers=3),
+)
+SIZES = Sizes(
+    hidden_size=SHAPE.hidden_size,
+    vocab_size=30522,
+    feature_dim=2048,
+    num_classes=1600,
+    num_attributes=400,
+    num_answers=2,
+)
 
 
 @pytest.fixture(scope="module")

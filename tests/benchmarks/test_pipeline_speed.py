@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from annotations.toyworld.world import write_toy_world
+from tests.benchmarks.scale import IS_FULL, scaled
 
 ROOT = Path(__file__).parents[2]
+PER_SHARD = scaled(full=8, tiny=1)
+TOLD = scaled(full=(5, 10, 20, 30), tiny=(1, 2))
+"""After how many shards the memory is told."""
 
 BARE = """
 import sys, time
@@ -37,15 +41,15 @@ from pipeline.inputs import described_inputs
 from pipeline.planning import plan_shards
 from stores.image_listing import list_images
 from pipeline.worker import ShardTask, ShardWorker, WorkerSettings
-folder, out = sys.argv[1:]
+folder, out, per_shard, *told = sys.argv[1:]
 request = DetectorRequest(name="faster-rcnn", weights="toyworld")
 inputs = described_inputs(request.name, describe_detector(request), None)
 settings = {"inputs": inputs, "configuration": {}, "store": "arrow", "out": Path(out), "batch_size": 1, "threads": 2}
 worker = ShardWorker(WorkerSettings(detector=request, **settings))
 images = list_images([folder]).images
-for number, shard in enumerate(plan_shards(images, 8), start=1):
+for number, shard in enumerate(plan_shards(images, int(per_shard)), start=1):
     worker.make_shard(ShardTask(shard=shard))
-    if number in (5, 10, 20, 30):
+    if str(number) in told:
         print(number, psutil.Process().memory_info().rss)
 """
 
@@ -68,13 +72,15 @@ def pipeline_rate(images, weights, out):
 
 @pytest.mark.benchmark
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("weights", "num_images"), [("random:0", 40), ("toyworld", 240)])
+@pytest.mark.parametrize(
+    ("weights", "num_images"), scaled(full=[("random:0", 40), ("toyworld", 240)], tiny=[("toyworld", 4)])
+)
 def test_pipeline_beside_the_bare_model(tmp_path, weights, num_images):
     write_toy_world(tmp_path / "world", num_images=num_images, seed=0)
     images, threads = tmp_path / "world/images", 2
     before = float(run_python(BARE, images, weights, threads))
     pipeline = pipeline_rate(images, weights, tmp_path / "regions")
-    after = float(run_python(BARE, images, weights, threads))
+    after = float(run_python(BARE, images, weights, threads)) if IS_FULL else before
     bare = (before + after) / 2
     print(
         f"\n{weights}: bare model {before:.3f} and {after:.3f} images/s, pipeline {pipeline:.3f} images/s, "
@@ -85,9 +91,9 @@ def test_pipeline_beside_the_bare_model(tmp_path, weights, num_images):
 @pytest.mark.benchmark
 @pytest.mark.timeout(900)
 def test_worker_memory_stays(tmp_path):
-    write_toy_world(tmp_path / "world", num_images=240, seed=0)
+    write_toy_world(tmp_path / "world", num_images=TOLD[-1] * PER_SHARD, seed=0)
     (tmp_path / "out").mkdir()
-    lines = run_python(MEMORY, tmp_path / "world/images", tmp_path / "out").split()
+    lines = run_python(MEMORY, tmp_path / "world/images", tmp_path / "out", PER_SHARD, *TOLD).split()
     resident = dict(zip(map(int, lines[::2]), map(int, lines[1::2]), strict=True))
     told = ", ".join(f"{size / 1e6:.0f} MB at shard {shard}" for shard, size in resident.items())
-    print(f"\nworker memory: {told}; shard 30 / shard 5 = {resident[30] / resident[5]:.3f}")
+    print(f"\nworker memory: {told}; shard {TOLD[-1]} / shard {TOLD[0]} = {resident[TOLD[-1]] / resident[TOLD[0]]:.3f}")

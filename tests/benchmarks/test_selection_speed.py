@@ -9,8 +9,11 @@ from torchvision.ops import nms
 
 from detectors.batch_selection import select_batch
 from detectors.region_selection import SelectionRules, select_regions
+from tests.benchmarks.scale import scaled
 
-BATCH = 8
+BATCH = scaled(full=8, tiny=2)
+NUM_CLASSES = scaled(full=1600, tiny=20)
+TIMES = scaled(full=20, tiny=1)
 
 
 def loop_over_classes(boxes, scores):
@@ -27,16 +30,16 @@ def test_selection_time_beside_the_loop(sharpness):
     generator = np.random.default_rng(0)
     corner, size = generator.uniform(0, 800, (300, 2)), generator.uniform(1, 400, (300, 2))
     boxes = np.concatenate([corner, corner + size], axis=1).astype(np.float32)
-    logits = generator.normal(size=(300, 1600)) * sharpness
+    logits = generator.normal(size=(300, NUM_CLASSES)) * sharpness
     scores = np.exp(logits - logits.max(axis=1, keepdims=True))
     scores = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
     started = time.perf_counter()
     expected = loop_over_classes(boxes, scores)
     loop = time.perf_counter() - started
     started = time.perf_counter()
-    for _ in range(20):
+    for _ in range(TIMES):
         selection = select_regions(boxes, scores, SelectionRules())
-    walk = (time.perf_counter() - started) / 20
+    walk = (time.perf_counter() - started) / TIMES
     device = "cuda" if torch.cuda.is_available() else "cpu"
     on_device = [torch.from_numpy(boxes).to(device)] * BATCH, [torch.from_numpy(scores).to(device)] * BATCH
     seconds = {}

@@ -13,14 +13,15 @@ import pytest
 from stores.atomic import replacing
 from stores.catalog import STORES
 from stores.manifest import Manifest, describe_shard, write_manifest
+from tests.benchmarks.scale import scaled
 from tests.stores.builders import make_regions
 
-NUM_IMAGES = 27 * 512
+NUM_IMAGES = scaled(full=27 * 512, tiny=16)
 
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("store", sorted(STORES))
-@pytest.mark.parametrize("num_shards", [27, 1])
+@pytest.mark.parametrize("num_shards", scaled(full=[27, 1], tiny=[2]))
 def test_a_store_of_2_gb_is_written_and_read(tmp_path, store, num_shards):
     pool = [make_regions("x", feature_dim=2048, seed=seed) for seed in range(64)]
     total = NUM_IMAGES * pool[0].features.nbytes
@@ -86,7 +87,7 @@ if order == "plain":
                 total += int(np.frombuffer(block, np.uint64).sum())
 else:
     features = open_store(folder)
-    image_ids = features.image_ids
+    image_ids = list(features.image_ids)
     if order == "random":
         random.Random(0).shuffle(image_ids)
     before, started = peak(), time.perf_counter()

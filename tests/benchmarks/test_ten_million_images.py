@@ -21,8 +21,9 @@ from stores.image_listing import list_images
 from stores.manifest import Manifest, describe_shard, write_manifest
 from stores.plan import write_plan
 from stores.seal import UNSEALED, seal
+from tests.benchmarks.scale import scaled
 
-NUM_IMAGES = int(os.environ.get("VINCULUM_BENCH_IMAGES", "10_000_000"))
+NUM_IMAGES = int(os.environ.get("VINCULUM_BENCH_IMAGES", scaled(full="10_000_000", tiny="3000")))
 SHARD_SIZE = 512
 CONFIGURATION = {"detector": {"name": "none"}, "given_boxes": None}
 ROOT = Path(__file__).parents[2]
@@ -48,7 +49,7 @@ from stores.reading import open_store
 imported = peak()
 features = timed("open the store", lambda: open_store(store))
 draw = random.Random(0)
-wanted = [features.image_ids[draw.randrange(len(features))] for _ in range(100_000)]
+wanted = [features.image_ids[draw.randrange(len(features))] for _ in range(min(100_000, 10 * len(features)))]
 absent = [f"{each}x" for each in wanted[:10_000]]
 for name, ids in (("look-up by id", wanted), ("look-up of what is not there", absent)):
     started = time.perf_counter()

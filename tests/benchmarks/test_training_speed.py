@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import LxmertConfig, LxmertForPreTraining
 
+from tests.benchmarks.scale import scaled
 from training.loop import Loop
 from training.model import build_new
 from training.models.two_stream import TwoStreamShape
@@ -17,11 +18,30 @@ from training.records import Batch, MaskedRegions, MaskedWords
 
 pytestmark = pytest.mark.benchmark
 
-NUM_PAIRS, NUM_REGIONS, FEATURE_DIM, MAX_PIECES = 16, 36, 2048, 20
-ROUNDS = 2
-SHAPE = TwoStreamShape()
+NUM_PAIRS, MAX_PIECES = 16, 20
+NUM_REGIONS, FEATURE_DIM, VOCAB_SIZE = scaled(full=(36, 2048, 30522), tiny=(4, 16, 50))
+NUM_CLASSES, NUM_ATTRIBUTES, NUM_ANSWERS = scaled(full=(1600, 400, 9500), tiny=(8, 4, 6))
+ROUNDS = scaled(full=2, tiny=1)
+LAYERS = scaled(full=(9, 5, 5), tiny=(1, 1, 1))
+"""Of text, of regions, and of both."""
+HIDDEN_SIZE, NUM_HEADS = scaled(full=(768, 12), tiny=(24, 2))
+SHAPE = TwoStreamShape(
+    vocab_size=VOCAB_SIZE,
+    feature_dim=FEATURE_DIM,
+    hidden_size=HIDDEN_SIZE,
+    intermediate_size=4 * HIDDEN_SIZE,
+    num_heads=NUM_HEADS,
+    num_text_layers=LAYERS[0],
+    num_region_layers=LAYERS[1],
+    num_cross_layers=LAYERS[2],
+)
 SIZES = Sizes(
-    hidden_size=768, vocab_size=30522, feature_dim=FEATURE_DIM, num_classes=1600, num_attributes=400, num_answers=9500
+    hidden_size=HIDDEN_SIZE,
+    vocab_size=VOCAB_SIZE,
+    feature_dim=FEATURE_DIM,
+    num_classes=NUM_CLASSES,
+    num_attributes=NUM_ATTRIBUTES,
+    num_answers=NUM_ANSWERS,
 )
 # Word pieces with [CLS] and [SEP] of 48 sentences, mixed as LXMERT was trained: COCO's captions have 11 to 19, Visual
 # Genome's descriptions 5 to 10, questions 7 to 13 (BERT's uncased pieces).
@@ -38,7 +58,7 @@ def make_batch(lengths, padded_to=None):
     draw = torch.Generator().manual_seed(0)
     length = padded_to or max(lengths)
     text_mask = torch.arange(length) < torch.tensor(lengths)[:, None]
-    input_ids = torch.randint(1000, 30000, (NUM_PAIRS, length), generator=draw) * text_mask
+    input_ids = torch.randint(4, VOCAB_SIZE, (NUM_PAIRS, length), generator=draw) * text_mask
     features = torch.rand(NUM_PAIRS, NUM_REGIONS, FEATURE_DIM, generator=draw)
     hidden = torch.rand(NUM_PAIRS, NUM_REGIONS, generator=draw) < 0.15
     masked_regions = MaskedRegions(
@@ -60,12 +80,12 @@ def make_batch(lengths, padded_to=None):
         features=features,
         boxes=corners,
         region_mask=torch.ones(shape, dtype=torch.bool),
-        class_ids=torch.randint(0, 1600, shape, generator=draw),
+        class_ids=torch.randint(0, NUM_CLASSES, shape, generator=draw),
         class_scores=torch.rand(shape, generator=draw),
-        attribute_ids=torch.randint(0, 400, shape, generator=draw),
+        attribute_ids=torch.randint(0, NUM_ATTRIBUTES, shape, generator=draw),
         attribute_scores=torch.rand(shape, generator=draw),
         is_matched=torch.arange(NUM_PAIRS) % 2 == 0,
-        answer_ids=torch.randint(0, 9500, (NUM_PAIRS,), generator=draw),
+        answer_ids=torch.randint(0, NUM_ANSWERS, (NUM_PAIRS,), generator=draw),
         masked_words=MaskedWords(positions=positions, labels=input_ids.flatten()[positions]),
         masked_regions=masked_regions,
     )
@@ -78,7 +98,7 @@ def our_step(precision):
         model=model,
         optimizer=make_optimizer(model, optimization),
         optimization=optimization,
-        weights=lambda step: model.weights(0),
+        weights=lambda step: model.weights(step, num_steps=1000, epoch=0),
         num_steps=1000,
         precision=precision,
         device=torch.device("cpu"),
@@ -88,7 +108,20 @@ def our_step(precision):
 
 
 def their_step(precision, fused):
-    model = LxmertForPreTraining(LxmertConfig()).train()
+    config = LxmertConfig(
+        hidden_size=HIDDEN_SIZE,
+        intermediate_size=4 * HIDDEN_SIZE,
+        num_attention_heads=NUM_HEADS,
+        l_layers=LAYERS[0],
+        r_layers=LAYERS[1],
+        x_layers=LAYERS[2],
+        vocab_size=VOCAB_SIZE,
+        visual_feat_dim=FEATURE_DIM,
+        num_object_labels=NUM_CLASSES,
+        num_attr_labels=NUM_ATTRIBUTES,
+        num_qa_labels=NUM_ANSWERS,
+    )
+    model = LxmertForPreTraining(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=fused)
 
     def step(batch):

@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.benchmarks.scale import scaled
 from tests.training.joined_stores import Spoken, join_stores, make_image
 from training.presets import find_preset
 from training.pretrain import Overrides, prepare
@@ -26,13 +27,15 @@ from training.worker import Place, TrainTask, train_run
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
-NUM_IMAGES, NUM_STEPS, WARM = 32, 6, 2
+NUM_IMAGES, NUM_STEPS, WARM = scaled(full=(32, 6, 2), tiny=(8, 2, 1))
+ARMS = scaled(full=("kept", "again"), tiny=("again",))
+PRESET = scaled(full="visual-parsing-small", tiny="toy-visual-parsing")
 WORDS = ("a", "man", "dog", "red", "tree", "near", "the", "house", "with", "hat")
 
 
 def test_a_step_from_files_and_what_recomputation_saves(tmp_path):
     stores(tmp_path)
-    found = {name: in_a_fresh_process(tmp_path, name) for name in ("kept", "again")}
+    found = {name: in_a_fresh_process(tmp_path, name) for name in ARMS}
     for name, each in found.items():
         print(
             f"\n{name}: {each['seconds']:.2f} s a step, waiting for images {each['waiting']:.1%}; peak memory "
@@ -40,8 +43,8 @@ def test_a_step_from_files_and_what_recomputation_saves(tmp_path):
             "what stays between steps",
             end="",
         )
-    ratios = {name: found["again"][name] / found["kept"][name] for name in ("peak", "run", "step", "seconds")}
-    print("\nagain / kept: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()))
+    ratios = {name: found[ARMS[-1]][name] / found[ARMS[0]][name] for name in ("peak", "run", "step", "seconds")}
+    print(f"\n{ARMS[-1]} / {ARMS[0]}: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()))
 
 
 def stores(folder):
@@ -76,7 +79,7 @@ def measure(folder, name):
     """Print what a run's steps took; the first ones are not counted."""
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))
     libraries = _resident_mb()
-    preset = replace(find_preset("visual-parsing-small"), tokenizer=None, batch_size=8, num_steps=NUM_STEPS)
+    preset = replace(find_preset(PRESET), tokenizer=None, batch_size=8, num_steps=NUM_STEPS)
     given = {"images": (str(folder / "images"),), "sentences": folder / "joined/sentences"}
     out = folder / name
     prepare(preset, out=out, overrides=Overrides(sources=("coco-captions",)), **given)
