@@ -136,7 +136,7 @@ class ExtractCommand:
     batch_size: int = 1
     """Images a batch, at most; only images of one shape share one, so that it changes nothing."""
     retry_quarantine: bool = False
-    """Try again the images in quarantine, and only those, beside what is missing."""
+    """Try all images in quarantine again, beside what is missing; without it, only those that could not be read."""
     address: str | None = None
     """A Ray cluster; without it the running Ray job's, or this machine."""
     workers: int | None = None
@@ -155,6 +155,8 @@ class ExtractCommand:
             told += "; nothing to do"
         if summary.num_quarantined:
             told += f"; {summary.num_quarantined} in quarantine, for vinculum inspect and --retry-quarantine"
+        if summary.num_unread:
+            told += f"; {summary.num_unread} of them could not be read, which every run tries again"
         told = "; ".join((told, *summary.remarks))
         return Result(summary=asdict(summary), lines=(told,), status=3 if summary.num_quarantined else 0)
 

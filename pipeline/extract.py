@@ -64,6 +64,8 @@ class ExtractionSummary:
     num_images: int
     """In shards."""
     num_quarantined: int
+    num_unread: int
+    """In quarantine because they could not be read; every run tries them again."""
     num_shards: int
     num_shards_made: int
     """By this run."""
@@ -181,6 +183,7 @@ def _summary(out: str, manifest: Manifest, listing: Listing, log: RunLog) -> Ext
         out=out,
         num_images=sum(entry.rows for entry in manifest.shards),
         num_quarantined=sum(len(entry.failures) for entry in manifest.shards),
+        num_unread=sum(failure.stage == "read" for entry in manifest.shards for failure in entry.failures),
         num_shards=len(manifest.shards),
         num_shards_made=log.num_shards,
         num_images_done=log.num_images,

@@ -46,6 +46,15 @@ def failed(source: ImageSource, stage: Stage, reason: str) -> FailedImage:
     return FailedImage(image_id=source.image_id, location=source.location, stage=stage, reason=reason)
 
 
+def read_fault(source: ImageSource) -> FailedImage | None:
+    """Return the quarantine entry of an image that cannot be read; None of one that can be."""
+    try:
+        read_source(source)
+    except OSError as error:
+        return failed(source, "read", _why_unreadable(source, error))
+    return None
+
+
 def load_image(
     source: ImageSource, detector: Detector, given_boxes: Mapping[str, NDArray[np.float32]] | None
 ) -> LoadedImage:
@@ -64,7 +73,7 @@ def load_image(
     except RecordError as error:
         outcome = failed(source, "store", str(error))
     except _GivenBoxesError as error:
-        outcome = failed(source, "read", str(error))
+        outcome = failed(source, "store", str(error))
     except OSError as error:
         outcome = failed(source, "read", _why_unreadable(source, error))
     except ImageError as error:

@@ -75,6 +75,10 @@ class RunLog:
                 self._tell_failures(event.failures)
                 for text in event.notices:
                     self.tell(Notice(text=text))
+            case ShardReport(is_new=False):
+                self.num_images += event.num_images
+                self._tell_failures(event.entry.failures)
+                self.tell(Notice(text=f"{event.entry.name}: {event.num_images} images cannot be read yet"))
             case ShardReport():
                 self.num_shards += 1
                 self.num_images += event.num_images

@@ -1,4 +1,5 @@
-"""What a run has left to do: the shards that the manifest lacks and, on request, those with images in quarantine."""
+"""What a run has left to do: the shards that the manifest lacks, those with images that could not be read and, on
+request, those with others in quarantine."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from pipeline.worker import ShardTask
-from stores.manifest import Manifest
+from stores.manifest import FailedImage, Manifest, ShardEntry
 from stores.plan import Plan, shard_name
 
 
@@ -17,20 +18,23 @@ class Remaining:
     plan: Plan
     missing: Sequence[int]
     """Never made, or lost."""
-    retried: Mapping[int, frozenset[str]]
-    """Made, with the ids of their images in quarantine."""
+    retried: Mapping[int, ShardEntry]
+    """Made, with images in quarantine that are tried again."""
+    retry_quarantine: bool
+    """Whether all in quarantine are tried again, and not only those that could not be read."""
 
     @classmethod
     def of(cls, plan: Plan, manifest: Manifest, *, retry_quarantine: bool = False) -> Self:
-        """Return what the manifest lacks of the plan."""
+        """Return what the manifest lacks of the plan; what could not be read is tried again without being asked for."""
         finished = {Path(entry.name).stem: entry for entry in manifest.shards}
-        failed = {
-            number: frozenset(each.image_id for each in entry.failures)
+        retried = {
+            number: entry
             for name, entry in finished.items()
-            if retry_quarantine and entry.failures and (number := plan.number_of(name)) is not None
+            if any(retry_quarantine or each.stage == "read" for each in entry.failures)
+            and (number := plan.number_of(name)) is not None
         }
         missing = [number for number in range(len(plan)) if shard_name(number) not in finished]
-        return cls(plan=plan, missing=missing, retried=failed)
+        return cls(plan=plan, missing=missing, retried=retried, retry_quarantine=retry_quarantine)
 
     def __len__(self) -> int:
         return len(self.missing) + len(self.retried)
@@ -38,11 +42,20 @@ class Remaining:
     @property
     def num_images(self) -> int:
         """How many images are tried."""
-        return int(self.plan.sizes[self.missing].sum()) + sum(map(len, self.retried.values()))
+        retried = sum(self._is_retried(each) for entry in self.retried.values() for each in entry.failures)
+        return int(self.plan.sizes[self.missing].sum()) + retried
 
     def tasks(self) -> Iterator[ShardTask]:
         """Yield the shards to make."""
         for number in self.missing:
             yield ShardTask(shard=self.plan[number])
-        for number, failed in self.retried.items():
-            yield ShardTask(shard=self.plan[number], retry=failed)
+        for number, entry in self.retried.items():
+            yield ShardTask(
+                shard=self.plan[number],
+                retry=frozenset(each.image_id for each in entry.failures if self._is_retried(each)),
+                put_aside=tuple(each for each in entry.failures if not self._is_retried(each)),
+                made=entry,
+            )
+
+    def _is_retried(self, failure: FailedImage) -> bool:
+        return self.retry_quarantine or failure.stage == "read"

@@ -20,11 +20,12 @@ from detectors.catalog import DetectorRequest, build_detector, content_of
 from detectors.records import Features, PreparedImage
 from pipeline.given_boxes import read_given_boxes
 from pipeline.inputs import described_inputs, require_same_inputs
-from pipeline.loading import IMAGE_FAULTS, LoadedImage, failed, load_ahead, load_image
+from pipeline.loading import IMAGE_FAULTS, LoadedImage, failed, load_ahead, load_image, read_fault
 from pipeline.metrics import WorkerMetrics
 from stores.catalog import STORES
 from stores.image_sources import ImageSource
 from stores.manifest import FailedImage, ShardEntry, StoreName, describe_shard
+from stores.outages import OutageWatch
 from stores.places import place_of
 from stores.plan import PlannedShard
 
@@ -60,8 +61,10 @@ class ShardTask:
     shard: PlannedShard
     retry: frozenset[str] = frozenset()
     """Ids of the failed images; none where the shard is made for the first time."""
-    fatal: tuple[FailedImage, ...] = ()
-    """Images over which workers died; they are not tried again."""
+    put_aside: tuple[FailedImage, ...] = ()
+    """Images that are not tried: workers died over them, or they failed before and nobody asked for them again."""
+    made: ShardEntry | None = None
+    """The shard as it is, of one that is made again."""
     is_gentle: bool = False
     """Whether images are decoded one at a time, for want of memory; batches stay as they are, and so do the bytes."""
 
@@ -84,13 +87,15 @@ class ShardTask:
 
     def parts(self) -> list["ShardTask"]:
         """Return a task for each image that is tried."""
-        tried = [image for image in self.shard.images if not self.retry or image.image_id in self.retry]
+        put_aside = {each.image_id for each in self.put_aside}
+        images = [image for image in self.shard.images if image.image_id not in put_aside]
+        tried = [image for image in images if not self.retry or image.image_id in self.retry]
         return [ShardTask(shard=PlannedShard(self.name, (image,)), is_gentle=True) for image in tried]
 
     def without(self, parts: Sequence[int], reason: str) -> "ShardTask":
         tried = self.parts()
-        put_aside = tuple(failed(tried[part].shard.images[0], "detect", reason) for part in parts)
-        return replace(self, fatal=self.fatal + put_aside)
+        fatal = tuple(failed(tried[part].shard.images[0], "detect", reason) for part in parts)
+        return replace(self, put_aside=self.put_aside + fatal)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +105,8 @@ class ShardReport:
     entry: ShardEntry
     num_images: int
     seconds: float
+    is_new: bool = True
+    """False of a shard that stays as it was: none of the images that were tried again could be read."""
     stage_seconds: Mapping[str, float]
     """`read` and `decode`, summed over threads; `wait` for them; `detect` of the model; `write` to the disk."""
 
@@ -130,6 +137,7 @@ class ShardWorker:
         read = described_inputs(settings.detector.name, self._detector.describe(), boxes.sha256 if boxes else None)
         require_same_inputs(settings.inputs, read)
         self._model = threading.Lock()
+        self._outages = OutageWatch()
         self._metrics = WorkerMetrics()
         self._place = place_of(settings.out)
         self._news: queue.SimpleQueue[Features | FailedImage | str] = queue.SimpleQueue()
@@ -149,29 +157,50 @@ class ShardWorker:
     def make_shard(self, task: ShardTask) -> ShardReport:
         """Write the shard's file whole, or not at all; what fails of it is in the report's manifest entry."""
         started = time.perf_counter()
+        if task.made is not None and (unread := self._still_unread(task)):
+            entry = replace(task.made, failures=unread)
+            seconds_taken = time.perf_counter() - started
+            return ShardReport(
+                entry=entry, num_images=task.num_images, seconds=seconds_taken, is_new=False, stage_seconds={}
+            )
         settings, seconds = self._settings, defaultdict[str, float](float)
         failures: list[FailedImage] = []
         with ExitStack() as stack:
             folder = stack.enter_context(self._place.workspace())
             path = folder / f"{task.shard.name}{STORES[settings.store].suffix}"
             kept = self._kept_rows(path, stack) if task.retry else {}
-            fatal = {each.image_id for each in task.fatal}
-            images = [image for image in task.shard.images if image.image_id not in fatal]
+            put_aside = {each.image_id for each in task.put_aside}
+            images = [image for image in task.shard.images if image.image_id not in put_aside]
             loading = self._load([image for image in images if image.image_id not in kept], task, stack)
             records = stack.enter_context(closing(self._records(images, kept, loading, failures, seconds)))
             rows = STORES[settings.store].write_shard(
                 path, records, content=content_of(settings.detector), configuration=settings.configuration
             )
             records.close()
-            for each in task.fatal:
+            for each in task.put_aside if task.made is None else ():
                 self._news.put(each)
-            entry = describe_shard(path, rows, [*failures, *task.fatal])
+            entry = describe_shard(path, rows, [*failures, *task.put_aside])
             self._place.publish(path)
         whole = time.perf_counter() - started
         seconds["write"] = whole - seconds["turn"] - seconds["wait"] - seconds["detect"]
         del seconds["turn"]
         self._metrics.count(stored=rows - len(kept), quarantined=len(failures), stage_seconds=seconds)
         return ShardReport(entry=entry, num_images=task.num_images, seconds=whole, stage_seconds=dict(seconds))
+
+    def _still_unread(self, task: ShardTask) -> tuple[FailedImage, ...]:
+        """Return the shard's failures where all that are tried again could not be read, and cannot now; else none."""
+        before = {each.image_id: each for each in task.made.failures} if task.made else {}
+        if any(before[image_id].stage != "read" for image_id in task.retry):
+            return ()
+        tried = [image for image in task.shard.images if image.image_id in task.retry]
+        with ThreadPoolExecutor(self._settings.threads) as threads:
+            faults = list(threads.map(read_fault, tried))
+        found = tuple(each for each in faults if each is not None)
+        if len(found) < len(tried):
+            return ()
+        for each in found:
+            self._news.put(each)
+        return tuple(sorted((*found, *task.put_aside), key=lambda each: each.image_id.encode(errors="surrogatepass")))
 
     def try_part(self, part: ShardTask) -> None:
         """Load an image and run the detector on it; what is wrong with it is told when the shard is made."""
@@ -210,11 +239,20 @@ class ShardWorker:
                     continue
                 outcome = next(detected)
                 self._news.put(outcome)
+                self._watch(image, outcome, images)
                 if isinstance(outcome, FailedImage):
                     failures.append(outcome)
                     _refuse_if_the_detector_is_at_fault(failures)
                 else:
                     yield outcome
+
+    def _watch(self, image: ImageSource, outcome: Features | FailedImage, images: Sequence[ImageSource]) -> None:
+        """End the shard where nothing can be read any more: images are not at fault for an outage."""
+        stage = outcome.stage if isinstance(outcome, FailedImage) else "detect"
+        if isinstance(outcome, FailedImage) and stage == "read":
+            self._outages.not_read(image, outcome.reason, images)
+        elif stage != "store":
+            self._outages.read(image)
 
     def _detected(
         self, loading: Iterator[LoadedImage], seconds: defaultdict[str, float]

@@ -1,7 +1,9 @@
 """The bytes of an image, wherever its source says that they are."""
 
+import errno
 import hashlib
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from typing import IO
 
@@ -12,8 +14,68 @@ NUM_SAMPLED = 64
 """Files whose bytes tell them from others of the same sizes."""
 
 
+PAUSES_SECONDS = (0.5, 1.0, 2.0)
+"""Before a read that failed is tried again."""
+
+PASSING = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.EINTR,
+        errno.EIO,  # what a network disk says while its server is away
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENOTCONN,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+    }
+)
+"""What a disk may say that it does not say a second later."""
+
+PASSING_STATUSES = frozenset({408, 425, 429})
+"""Of http, beside all from 500 on."""
+
+FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, TimeoutError, ValueError, ImportError)
+"""What a server or its client says again if asked again; a request that timed out was patient already."""
+
+
 def read_source(source: ImageSource) -> bytes:
-    """Return an image's bytes; raises OSError with the reason."""
+    """Return an image's bytes, having tried again what may pass; see `may_pass`.
+
+    Raises:
+        OSError: they cannot be read; with the reason.
+    """
+    for pause in PAUSES_SECONDS:
+        try:
+            return _read_once(source)
+        except OSError as error:
+            if not may_pass(error):
+                raise
+        time.sleep(pause)
+    return _read_once(source)
+
+
+def may_pass(error: OSError) -> bool:
+    """Return whether a read that failed so may succeed a moment later.
+
+    A server that is overloaded or away may, and a network disk; a file that is not there or not permitted may not.
+    """
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    if cause is error:
+        return error.errno in PASSING
+    status = getattr(cause, "status", None)
+    if isinstance(status, int):
+        return status >= 500 or status in PASSING_STATUSES
+    return not isinstance(cause, FINAL)
+
+
+def _read_once(source: ImageSource) -> bytes:
     if source.member is not None and source.offset is None:
         raise OSError("the archive has no bytes under this name: it is a link to what the archive lacks, or sparse")
     path = local_path(source.url)

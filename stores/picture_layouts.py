@@ -9,6 +9,7 @@ from detectors.images import ImageError, upright_size
 from stores.image_bytes import read_source
 from stores.image_sources import ImageSources
 from stores.numbering import has_numbers, ids_in_range
+from stores.outages import MANY, OutageWatch
 
 MAX_KEPT = 1 << 16
 """Images whose sizes are remembered, half a kilobyte each, before all are forgotten."""
@@ -21,6 +22,7 @@ class PictureLayouts:
         self.sources = sources
         self._rows = {image_id: row for row, image_id in enumerate(sources.image_ids())}
         self._found: dict[str, ImageRegions | None] = {}
+        self._outages = OutageWatch()
 
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._rows
@@ -46,9 +48,17 @@ class PictureLayouts:
         return self._found[image_id]
 
     def _read(self, image_id: str) -> ImageRegions | None:
+        row = self._rows[image_id]
+        source = self.sources[row]
         try:
-            width, height = upright_size(read_source(self.sources[self._rows[image_id]]))
-        except (ImageError, OSError):
+            data = read_source(source)
+        except OSError as error:
+            self._outages.not_read(source, str(error), self.sources[max(0, row - MANY) : row + MANY])
+            return None
+        self._outages.read(source)
+        try:
+            width, height = upright_size(data)
+        except ImageError:
             return None
         nothing = np.empty(0, np.int32)
         return ImageRegions(

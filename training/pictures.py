@@ -6,6 +6,7 @@ Axes: S pixels a side, R cells.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from stores.image_bytes import files_sha256, read_source
 from stores.image_listing import list_images
 from stores.image_sources import ImageSource
 from stores.manifest import fingerprint
+from stores.outages import MANY, OutageWatch
 from training.models.trunk import TrunkShape
 
 
@@ -70,6 +72,7 @@ class Pictures:
         self.trunk = trunk
         images = list_images(places).images
         self._sources = {image.image_id: image for image in images}
+        self._outages = OutageWatch()
         self.cells = cell_boxes(trunk.side, trunk.side)
 
     @property
@@ -96,6 +99,7 @@ class Pictures:
 
         Raises:
             BrokenImageError: it gives no picture.
+            OutageError: image after image cannot be read.
         """
         image = self._decode(image_id)
         if augmentation is None or draw is None:
@@ -115,8 +119,14 @@ class Pictures:
     def _decode(self, image_id: str) -> DecodedImage:
         source = self._sources[image_id]
         try:
-            return decode_image(image_id, read_source(source))
-        except (ImageError, OSError) as error:
+            data = read_source(source)
+        except OSError as error:
+            self._outages.not_read(source, str(error), list(islice(self._sources.values(), MANY)))
+            raise BrokenImageError(image_id, source.location, str(error)) from error
+        self._outages.read(source)
+        try:
+            return decode_image(image_id, data)
+        except ImageError as error:
             raise BrokenImageError(image_id, source.location, str(error)) from error
 
 

@@ -123,9 +123,9 @@ def test_given_boxes_travel_with_the_image(put):
 
 
 def test_given_boxes_that_do_not_fit_are_told(put):
-    assert_failed(load(put(png()), {"8": np.zeros((1, 4), np.float32)}), "read", "no entry for this image")
+    assert_failed(load(put(png()), {"8": np.zeros((1, 4), np.float32)}), "store", "no entry for this image")
     for box in ([0, 0, 7, 4], [0, 0, 6, 4.5], [-1, 0, 6, 4]):
-        assert_failed(load(put(png()), {"7": np.array([box], np.float32)}), "read", "leaves the image of 6 x 4 pixels")
+        assert_failed(load(put(png()), {"7": np.array([box], np.float32)}), "store", "leaves the image of 6 x 4 pixels")
 
 
 @settings(max_examples=40, deadline=None)

@@ -16,8 +16,12 @@ from detectors.weights import SHIPPED, sha256_of
 from pipeline.given_boxes import read_given_boxes
 from pipeline.inputs import OtherInputsError, described_inputs
 from pipeline.planning import plan_shards
+from pipeline.remaining import Remaining
 from pipeline.worker import ShardTask, ShardWorker, WorkerSettings
 from stores.image_listing import list_images
+from stores.manifest import Manifest
+from stores.outages import OutageError
+from stores.plan import Plan
 
 TOY = DetectorRequest(name="faster-rcnn", weights="toyworld", precision="float32")
 INPUTS = described_inputs(TOY.name, describe_detector(TOY), None)
@@ -163,3 +167,53 @@ def test_a_shard_without_what_kills_workers_is_that_of_an_image_that_cannot_be_r
     unreadable, reasons = shard_bytes(tmp_path, "unreadable", task)
     assert reasons == [("05", "empty file")]
     assert lost == unreadable
+
+
+def test_an_outage_in_the_middle_ends_the_run_and_puts_no_image_aside(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for number in range(20):
+        Image.new("RGB", (32, 24)).save(tmp_path / "photos" / f"{number:02}.png")
+    images = list_images([str(tmp_path / "photos")]).images
+    first, second = Plan.of_shards([images[:3], images[3:]])
+    rest = ShardTask(shard=second)
+    out = tmp_path / "out"
+    out.mkdir()
+    worker = ShardWorker(settings_of(out, TOY))
+    assert worker.make_shard(ShardTask(shard=first)).entry.rows == 3
+    (tmp_path / "photos").rename(tmp_path / "away")
+    with pytest.raises(OutageError, match="16 images in a row could not be read"):
+        worker.make_shard(rest)
+    assert [path.name for path in out.glob("shard-*")] == ["shard-00000.arrow"]
+    (tmp_path / "away").rename(tmp_path / "photos")
+    report = worker.make_shard(rest)
+    assert (report.entry.rows, report.entry.failures) == (17, ())
+
+
+def test_a_plain_run_tries_again_what_could_not_be_read_and_nothing_else(tmp_path, shard):
+    images = tmp_path / "images"
+    (images / "03.png").rename(tmp_path / "03.png")
+    (images / "07.png").write_bytes(b"")
+    out = tmp_path / "out"
+    out.mkdir()
+    worker, plan = ShardWorker(settings_of(out, TOY)), Plan.of_shards([shard.images])
+    made = worker.make_shard(ShardTask(shard=shard)).entry
+    assert [(each.image_id, each.stage) for each in made.failures] == [("03", "read"), ("07", "decode")]
+
+    def left(entry, **options):
+        manifest = Manifest(content="regions", store="arrow", configuration={}, shards=(entry,))
+        return Remaining.of(plan, manifest, **options)
+
+    (task,) = left(made).tasks()
+    report = worker.make_shard(task)
+    assert (report.is_new, report.entry, left(made).num_images) == (False, made, 1)
+
+    compose_again = Image.fromarray(compose(0, 7).pixels_rgb).resize((128, 96))
+    compose_again.save(images / "07.png")  # sound now; nobody asks for it
+    (tmp_path / "03.png").rename(images / "03.png")
+    report = worker.make_shard(task)
+    assert (report.is_new, report.entry.rows) == (True, 11)
+    assert [each.image_id for each in report.entry.failures] == ["07"]
+    assert len(left(report.entry)) == 0
+    asked = left(report.entry, retry_quarantine=True)
+    (task,) = asked.tasks()
+    assert worker.make_shard(task).entry.failures == ()
