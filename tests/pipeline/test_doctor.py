@@ -10,7 +10,7 @@ import pytest
 from annotations.aligned import AlignedSentences, PointedWords
 from annotations.records import Pointer, Sentence, SentenceImage
 from pipeline.cli import main
-from pipeline.doctor import NO_REGIONS, diagnose
+from pipeline.doctor import MIN_WORDS, MISSING, NO_REGIONS, diagnose, report
 from pipeline.identity import identity_of_store
 from stores.catalog import STORES
 from stores.manifest import DropCount, Manifest, describe_shard, read_manifest, write_manifest
@@ -142,7 +142,8 @@ def test_a_source_of_which_nothing_is_left_is_in_the_table(regions, tmp_path, ca
     assert main(["doctor", "--regions", str(regions), "--sentences", str(folder)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].split() == ["nlvr2", "0", "0", "-", "0", "-", "-", "0", "of", "0", "6,982"]
-    assert "nlvr2: 6982 sentences were left out, because their images have no regions:" in lines
+    told = "because their images have no regions, or none that are known to be theirs:"
+    assert f"nlvr2: 6982 sentences were left out, {told}" in lines
 
 
 def test_images_that_the_region_store_lacks_now_are_not_taken_for_used_ones(regions, tmp_path):
@@ -198,3 +199,44 @@ def test_the_command_prints_a_table_and_findings_and_one_line_for_machines(regio
 def test_regions_given_for_sentences_are_refused(regions, capsys):
     assert main(["doctor", "--regions", str(regions), "--sentences", str(regions)]) == 1
     assert "is a store of regions, expected one of sentences" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "words"),
+    [
+        ({"iou": 0.6}, {"iou": 0.4}, "one: regions cover 32.5% of the pointed words, expected 40% or more"),
+        ({"oov": False}, {"oov": True}, "one: 67.5% of the pointed words have no vector, expected 30% at most"),
+    ],
+)
+def test_a_detector_that_does_not_know_the_pictures_and_vectors_of_other_texts_are_not_healthy(
+    regions, tmp_path, good, bad, words
+):
+    said = [say(f"{number:03d}", **(good if number < 39 else bad)) for number in range(120)]
+    found = diagnose(regions, make_sentences(tmp_path / "s", *said))
+    assert not found.is_healthy
+    told = "\n".join(report(found))
+    assert words in told
+    assert "README" in told or "https://nlp.stanford.edu/projects/glove" in told
+    few = said[-(MIN_WORDS - 1) :]
+    assert diagnose(regions, make_sentences(tmp_path / "few", *few)).is_healthy
+
+
+def test_it_is_told_by_which_rules_images_were_joined_and_whose_their_numbers_are(regions, tmp_path):
+    folder = make_sentences(tmp_path / "s", say("1"))
+    manifest = read_manifest(folder)
+    (entry,) = manifest.shards
+    notes = {"ids": {"numbers_of": ["coco"], "told_by": "said"}}
+    counted = replace(entry, counts={"joined_by_coco_number": 1, "joined_by_size": 2})
+    write_manifest(folder, replace(manifest, shards=(counted,), notes=notes))
+    found = diagnose(regions, folder)
+    assert found.sources[0].joins == {"joined by number where sizes agree": 2, "joined by COCO's number": 1}
+    told = "\n".join(report(found))
+    assert "one: images joined by number where sizes agree: 2, joined by COCO's number: 1" in told
+    assert "Numbers among its images' ids are those of coco, as --ids says." in told
+
+
+@pytest.mark.parametrize("reason", MISSING)
+def test_images_that_are_not_known_to_be_a_sentences_are_missing(regions, tmp_path, reason):
+    drop = DropCount(reason=reason, count=3, first="one, sentence '7'")
+    found = diagnose(regions, make_sentences(tmp_path / "s", say("1"), drops=[drop]))
+    assert (found.sources[0].num_missing, found.is_healthy) == (3, False)
