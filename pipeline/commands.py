@@ -12,6 +12,7 @@ import tyro
 from annotations.image_ids import Ids
 from annotations.toyworld.world import EntitiesCaptions, write_toy_world
 from detectors.catalog import CONTENT, DetectorName, DetectorRequest
+from detectors.images import MAX_PIXELS
 from detectors.precision import Precision
 from pipeline.demo import run_demo
 from pipeline.extract import ExtractionJob, extract
@@ -135,6 +136,9 @@ class ExtractCommand:
     """Images a shard."""
     batch_size: int = 1
     """Images a batch, at most; only images of one shape share one, so that it changes nothing."""
+    max_pixels: int = MAX_PIXELS
+    """Pixels of an image at most, 128 megapixels unless said; larger ones go to quarantine. A worker decodes as many at
+    once, and needs some 17 bytes of memory for each."""
     retry_quarantine: bool = False
     """Try all images in quarantine again, beside what is missing; without it, only those that could not be read."""
     address: str | None = None
@@ -161,7 +165,7 @@ class ExtractCommand:
         return Result(summary=asdict(summary), lines=(told,), status=3 if summary.num_quarantined else 0)
 
     def _job(self) -> ExtractionJob:
-        for name in ("num_boxes", "shard_size", "batch_size", "workers", "cpus_per_worker"):
+        for name in ("num_boxes", "shard_size", "batch_size", "max_pixels", "workers", "cpus_per_worker"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"--{name.replace('_', '-')} is {value}, expected at least 1")
@@ -191,6 +195,7 @@ class ExtractCommand:
             shard_size=self.shard_size,
             batch_size=self.batch_size,
             given_boxes=self.boxes,
+            max_pixels=self.max_pixels,
             retry_quarantine=self.retry_quarantine,
             address=self.address,
             workers=self.workers,

@@ -7,6 +7,7 @@ from typing import Any
 
 from annotations.image_ids import Ids
 from detectors.catalog import DetectorRequest, content_of, describe_detector, settle_precision
+from detectors.images import MAX_PIXELS
 from pipeline.cluster import connected
 from pipeline.crew import Crew
 from pipeline.event_log import RUN_LOG_NAME
@@ -50,6 +51,7 @@ class ExtractionJob:
     shard_size: int = 512
     batch_size: int = 1
     given_boxes: Path | None = None
+    max_pixels: int = MAX_PIXELS
     retry_quarantine: bool = False
     address: str | None = None
     workers: int | None = None
@@ -136,6 +138,7 @@ def _make_shards(
             batch_size=job.batch_size,
             threads=size.cpus_per_worker,
             given_boxes=job.given_boxes,
+            max_pixels=job.max_pixels,
         )
         log.start(size)
         with Crew(ShardWorker, settings, size) as crew:

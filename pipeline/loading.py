@@ -1,9 +1,11 @@
 """Reading, decoding and preparing images on threads, ahead of the model."""
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice
@@ -13,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.images import ImageError, decode_image
+from detectors.images import MAX_PIXELS, ImageError, decode_image, upright_size
 from detectors.records import DecodedImage, Detector, PreparedImage, RecordError
 from stores.image_bytes import read_source
 from stores.image_sources import ImageSource
@@ -41,6 +43,28 @@ class LoadedImage:
     decode_seconds: float
 
 
+class PixelBudget:
+    """Bounds what is decoded at once: images of so many pixels together, or one of so many; larger ones are none."""
+
+    def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
+        self.max_pixels = max_pixels
+        self._free = max_pixels
+        self._given_back = threading.Condition()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        """Wait until there is room for an image, and hold it during the block."""
+        with self._given_back:
+            self._given_back.wait_for(lambda: self._free >= pixels)
+            self._free -= pixels
+        try:
+            yield
+        finally:
+            with self._given_back:
+                self._free += pixels
+                self._given_back.notify_all()
+
+
 def failed(source: ImageSource, stage: Stage, reason: str) -> FailedImage:
     """Return the quarantine entry of an image."""
     return FailedImage(image_id=source.image_id, location=source.location, stage=stage, reason=reason)
@@ -56,7 +80,10 @@ def read_fault(source: ImageSource) -> FailedImage | None:
 
 
 def load_image(
-    source: ImageSource, detector: Detector, given_boxes: Mapping[str, NDArray[np.float32]] | None
+    source: ImageSource,
+    detector: Detector,
+    given_boxes: Mapping[str, NDArray[np.float32]] | None,
+    budget: PixelBudget,
 ) -> LoadedImage:
     """Return the image read, decoded and prepared; never raises for what is wrong with the image."""
     started = time.perf_counter()
@@ -68,8 +95,11 @@ def load_image(
         data = read_source(source)
         digest = sha256(data).digest()
         read = time.perf_counter()
-        image = decode_image(source.image_id, data)
-        outcome = detector.prepare(image if given_boxes is None else _with_boxes(image, given_boxes))
+        width, height = upright_size(data, max_pixels=budget.max_pixels)
+        with budget.taken(width * height):
+            image = decode_image(source.image_id, data, max_pixels=budget.max_pixels)
+            outcome = detector.prepare(image if given_boxes is None else _with_boxes(image, given_boxes))
+            del image  # its pixels are what the budget is for
     except RecordError as error:
         outcome = failed(source, "store", str(error))
     except _GivenBoxesError as error:

@@ -17,10 +17,11 @@ import cv2
 import torch
 
 from detectors.catalog import DetectorRequest, build_detector, content_of
+from detectors.images import MAX_PIXELS
 from detectors.records import Features, PreparedImage
 from pipeline.given_boxes import read_given_boxes
 from pipeline.inputs import described_inputs, require_same_inputs
-from pipeline.loading import IMAGE_FAULTS, LoadedImage, failed, load_ahead, load_image, read_fault
+from pipeline.loading import IMAGE_FAULTS, LoadedImage, PixelBudget, failed, load_ahead, load_image, read_fault
 from pipeline.metrics import WorkerMetrics
 from stores.catalog import STORES
 from stores.image_sources import ImageSource
@@ -52,6 +53,8 @@ class WorkerSettings:
     threads: int
     """Cores for the model, and as many decoding threads."""
     given_boxes: Path | None = None
+    max_pixels: int = MAX_PIXELS
+    """Of an image, and of those that are decoded at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +140,7 @@ class ShardWorker:
         read = described_inputs(settings.detector.name, self._detector.describe(), boxes.sha256 if boxes else None)
         require_same_inputs(settings.inputs, read)
         self._model = threading.Lock()
+        self._budget = PixelBudget(settings.max_pixels)
         self._outages = OutageWatch()
         self._metrics = WorkerMetrics()
         self._place = place_of(settings.out)
@@ -218,7 +222,7 @@ class ShardWorker:
         return load_ahead(self._load_image, images, threads, depth=self._window() + self._settings.threads)
 
     def _load_image(self, source: ImageSource) -> LoadedImage:
-        return load_image(source, self._detector, self._given_boxes)
+        return load_image(source, self._detector, self._given_boxes, self._budget)
 
     def _records(
         self,

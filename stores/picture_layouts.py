@@ -1,5 +1,7 @@
 """Files of images as alignment sees them: their sizes; of regions they have none."""
 
+import sys
+
 import numpy as np
 import pyarrow as pa
 
@@ -57,7 +59,7 @@ class PictureLayouts:
             return None
         self._outages.read(source)
         try:
-            width, height = upright_size(data)
+            width, height = upright_size(data, max_pixels=sys.maxsize)  # no pixel is decoded
         except ImageError:
             return None
         nothing = np.empty(0, np.int32)

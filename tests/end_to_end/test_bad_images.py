@@ -37,7 +37,7 @@ REASONS = {
     "truncated": ("decode", "truncated JPEG"),
     "empty": ("decode", "empty file"),
     "text": ("decode", "not an image"),
-    "bomb": ("decode", "decompression bomb: 50000 x 50000"),
+    "bomb": ("decode", "too large: 50000 x 50000"),
     "dangling": ("read", "dangling link to"),
     "loop": ("read", "Too many levels of symbolic links"),
     "pipe": ("read", "a folder, pipe or device"),

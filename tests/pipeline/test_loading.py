@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from detectors.records import PreparedImage
-from pipeline.loading import load_ahead, load_image
+from pipeline.loading import PixelBudget, load_ahead, load_image
 from stores.image_sources import ImageSource
 from stores.manifest import FailedImage
 
@@ -53,7 +53,7 @@ def put(tmp_path):
 
 
 def load(source, given_boxes=None):
-    return load_image(source, PixelDetector(), given_boxes).outcome
+    return load_image(source, PixelDetector(), given_boxes, PixelBudget()).outcome
 
 
 def assert_failed(outcome, stage, *words):
@@ -64,7 +64,7 @@ def assert_failed(outcome, stage, *words):
 
 
 def test_an_image_is_read_decoded_and_prepared(put):
-    loaded = load_image(put(png()), PixelDetector(), None)
+    loaded = load_image(put(png()), PixelDetector(), None, PixelBudget())
     assert (loaded.outcome.image_id, loaded.outcome.image_width, loaded.outcome.image_height) == ("7", 6, 4)
     assert loaded.outcome.model_input.tolist() == [[[200, 100, 50]] * 6] * 4
     assert loaded.read_seconds > 0
@@ -164,6 +164,32 @@ def test_what_loading_raises_reaches_the_consumer_in_its_turn():
         assert [next(results), next(results)] == [0, 1]
         with pytest.raises(KeyError):
             next(results)
+
+
+def test_no_more_pixels_are_decoded_at_once_than_there_is_room_for():
+    budget, at_once, most = PixelBudget(100), [], []
+
+    def decode(pixels):
+        with budget.taken(pixels):
+            at_once.append(pixels)
+            most.append(sum(at_once))
+            time.sleep(0.002)
+            at_once.remove(pixels)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(decode, [100, 60, 30, 30, 100, 1, 1, 1, 50, 50, 50, 100]))
+    assert max(most) == 100
+    with pytest.raises(KeyError), budget.taken(100):
+        raise KeyError
+    with budget.taken(100):
+        assert budget._free == 0
+
+
+def test_a_larger_image_is_refused_by_its_header(put):
+    source = put(png())
+    refused = load_image(source, PixelDetector(), None, PixelBudget(23)).outcome
+    assert_failed(refused, "decode", "too large: 6 x 4 = 24 pixels, expected at most 23", "--max-pixels 24")
+    assert isinstance(load_image(source, PixelDetector(), None, PixelBudget(24)).outcome, PreparedImage)
 
 
 def test_loading_overlaps_on_the_threads():
