@@ -49,6 +49,22 @@ class DescribedDetector(Detector, Protocol):
     def describe(self) -> dict[str, Any]: ...
 
 
+def with_absolute_paths(request: DetectorRequest) -> DetectorRequest:
+    """Return the request as processes in other folders understand it: its paths are absolute, its names as they are."""
+    from detectors.weights import SHIPPED
+
+    return replace(
+        request,
+        weights=request.weights if request.weights in SHIPPED else _absolute(request.weights),
+        vocabulary=None if request.vocabulary is None else request.vocabulary.absolute(),
+        config=None if request.config is None else _absolute(request.config),
+    )
+
+
+def _absolute(name: str) -> str:
+    return str(Path(name).absolute()) if Path(name).exists() else name
+
+
 def content_of(request: DetectorRequest) -> Content:
     """Return what a store of the detector's output holds."""
     return "regions" if request.at_given_boxes else CONTENT[request.name]

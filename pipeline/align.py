@@ -31,9 +31,9 @@ from pipeline.cluster import connected
 from pipeline.crew import Crew, Notice
 from pipeline.identity import BY_NAMES, as_recorded, identity_of, identity_of_files, identity_of_store
 from pipeline.numbering import settle_numbering, tell_numbering
-from stores.atomic import locked, remove_leftovers
 from stores.catalog import STORES
 from stores.errors import StoreError
+from stores.fresh_store import owned_store
 from stores.growing_manifest import GrowingManifest
 from stores.image_listing import list_images
 from stores.image_sources import ImageSources
@@ -135,9 +135,7 @@ def align(job: AlignmentJob) -> AlignmentSummary:
     )
     splits = _split_rules(job, Drops(), numbering)
     wanted = Manifest(content="sentences", store=job.store, configuration=_configuration(job, given), notes=notes)
-    job.out.mkdir(parents=True, exist_ok=True)
-    with locked(job.out):
-        remove_leftovers(job.out)
+    with owned_store(job.out):
         manifest = _open_manifest(job.out, wanted)
         settings = AlignSettings(
             images=given.images,
@@ -165,7 +163,6 @@ def align(job: AlignmentJob) -> AlignmentSummary:
             manifest = growing.manifest
             summary = _summary(job, manifest, log, dict(vector_drops.counts))
             log.finish(summary)
-        remove_leftovers(job.out)  # of a worker that outlived the run it belonged to
     return summary
 
 

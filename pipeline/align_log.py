@@ -21,6 +21,7 @@ class AlignLog:
     def __init__(self, out: Path, *, stream: TextIO = sys.stderr) -> None:
         self.num_shards = 0
         self.num_sentences = 0
+        self._num_seen = 0
         self._events = EventLog(out, stream)
         self._started = self._last = time.monotonic()
         self._bar = tqdm(unit="sentence", unit_scale=True, file=stream, disable=not stream.isatty())
@@ -52,6 +53,9 @@ class AlignLog:
                 self._events.say(event.text)
             case AlignProgress():
                 self._bar.update(event.num_sentences)
+                self._num_seen += event.num_sentences
+                if self._bar.disable and self._events.is_silent:
+                    self._events.say(f"{self._num_seen} sentences so far")
             case AlignReport():
                 self._last = time.monotonic()
                 self.num_shards += 1

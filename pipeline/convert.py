@@ -22,6 +22,7 @@ from pipeline.worker import ShardReport
 from stores.atomic import leftovers, locked, remove_leftovers
 from stores.catalog import STORES
 from stores.errors import StoreError
+from stores.fresh_store import owned_store
 from stores.growing_manifest import GrowingManifest
 from stores.image_index import require_index
 from stores.image_listing import IdRule, list_images
@@ -124,9 +125,7 @@ def _import(job: ConversionJob, name: str, store: StoreName) -> ConversionSummar
     supplement = replace(supplement, feature_dim=_feature_dim(job, foreign, rows.values(), supplement))
     wanted = Manifest(content="regions", store=store, configuration=_configuration(job, name, foreign, supplement))
     pictures = {each.image_id: each for each in list_images(job.images, job.image_id).images} if job.images else {}
-    job.out.mkdir(parents=True, exist_ok=True)
-    with locked(job.out):
-        remove_leftovers(job.out)
+    with owned_store(job.out):
         manifest = open_manifest(job.out, wanted, FolderPlace(job.out).sizes())
         existing = read_plan(job.out) if (job.out / PLAN_NAME).exists() else None
         said = job.ids or ids_of(rows.values())

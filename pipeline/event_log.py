@@ -6,6 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -13,10 +14,13 @@ from typing import Any, Self, TextIO
 from tqdm import tqdm
 
 from pipeline.crew import CrewSize
+from stores.errors import about
 from stores.locations import is_url, shown, without_secrets
 from stores.terminal import printable
 
 RUN_LOG_NAME = "run.jsonl"
+SILENCE_SECONDS = 60.0
+"""Of a run without a terminal, before it says how far it is."""
 
 
 class EventLog:
@@ -25,13 +29,20 @@ class EventLog:
     def __init__(self, out: Path, stream: TextIO) -> None:
         self._path = out / RUN_LOG_NAME
         self._stream = stream
+        self._said = time.monotonic()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing was said for a minute."""
+        return time.monotonic() - self._said >= SILENCE_SECONDS
 
     def __enter__(self) -> Self:
         self._file = self._path.open("a", encoding="utf-8", errors="backslashreplace")
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # every line was flushed, or what kept it from the disk was raised
+            self._file.close()
 
     def start(self, size: CrewSize, packages: Iterable[str], **fields: Any) -> None:
         """Write how a run began, with the versions of what decides its numbers."""
@@ -47,11 +58,13 @@ class EventLog:
     def write(self, event: str, **fields: Any) -> None:
         """`run.jsonl` has one line more, on disk as far as this process can tell."""
         line = {"event": event, "time": round(time.time(), 3), **_without_secrets(fields)}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        with about(self._path):
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
 
     def say(self, text: str) -> None:
         """Show a line, above a bar if there is one."""
+        self._said = time.monotonic()
         tqdm.write(printable(text), file=self._stream)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from annotations.image_ids import Ids
-from detectors.catalog import DetectorRequest, content_of, describe_detector, settle_precision
+from detectors.catalog import DetectorRequest, content_of, describe_detector, settle_precision, with_absolute_paths
 from detectors.images import MAX_PIXELS
 from pipeline.cluster import connected
 from pipeline.crew import Crew
@@ -130,14 +130,14 @@ def _make_shards(
     with connected(job.address) as cluster:
         size = cluster.crew_size(job.detector.device, job.workers, job.cpus_per_worker)
         settings = WorkerSettings(
-            detector=job.detector,
+            detector=with_absolute_paths(job.detector),
             inputs=inputs,
             configuration=growing.manifest.configuration,
             store=job.store,
             out=_absolute(job.out),
             batch_size=job.batch_size,
             threads=size.cpus_per_worker,
-            given_boxes=job.given_boxes,
+            given_boxes=None if job.given_boxes is None else job.given_boxes.absolute(),
             max_pixels=job.max_pixels,
         )
         log.start(size)

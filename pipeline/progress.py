@@ -26,6 +26,7 @@ class RunLog:
         """`num_shards` and `num_images` are still to do."""
         self.num_shards = 0
         self.num_images = 0
+        self._num_seen = 0
         self._events = EventLog(out, stream)
         self._num_planned_shards = num_shards
         self._num_ignored = num_ignored
@@ -72,9 +73,12 @@ class RunLog:
                 self._events.say(event.text)
             case Progress():
                 self._bar.update(event.num_images)
+                self._num_seen += event.num_images
                 self._tell_failures(event.failures)
                 for text in event.notices:
                     self.tell(Notice(text=text))
+                if self._bar.disable and self._events.is_silent:
+                    self._events.say(self._progress_line())
             case ShardReport(is_new=False):
                 self.num_images += event.num_images
                 self._tell_failures(event.entry.failures)
@@ -106,6 +110,14 @@ class RunLog:
                 self._told.add(failure.image_id)
                 self._events.write("failure", **asdict(failure))
                 self._events.say(f"quarantine: {failure.location}: {failure.stage}: {failure.reason}")
+
+    def _progress_line(self) -> str:
+        """Return how far the run is, inside a shard too."""
+        total, seconds = self._bar.total, time.monotonic() - self._started
+        seen = min(self._num_seen, total)  # images of a worker that died are seen twice
+        rate = seen / seconds
+        left = f", about {_duration((total - seen) / rate)} left" if rate else ""
+        return f"{seen} of {total} images, {rate:.2f} images/s{left}"
 
     def _shard_line(self, report: ShardReport) -> str:
         done, planned = self.num_shards, self._num_planned_shards

@@ -1,6 +1,9 @@
 """What a store says when it cannot be trusted or must not be touched."""
 
 import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ADVICE = {
@@ -35,11 +38,21 @@ class DamagedFileError(StoreError):
         self.expected = expected
 
 
+@contextmanager
+def about(path: Path) -> Iterator[None]:
+    """An error of the operating system that the body ends in names a file: this one, where it names none itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
 def told(error: BaseException) -> str:
     """Return an error's message; one of the operating system with what it is about, and what to do."""
     if not isinstance(error, OSError) or error.errno is None or error.strerror is None:
         return str(error) or type(error).__name__
-    found = error.strerror[:1].lower() + error.strerror[1:]
     subjects = " and ".join(str(each) for each in (error.filename, error.filename2) if each is not None)
     advice = ADVICE.get(error.errno, "run the same command again, or look at what is there")
-    return f"{subjects}: {found}; {advice}" if subjects else f"{found}; {advice}"
+    return f"{subjects}: {error.strerror}; {advice}" if subjects else f"{error.strerror}; {advice}"

@@ -6,13 +6,14 @@ by that; to an object store they are sent when they are whole, and appear there 
 
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from stores.atomic import locked, remove_leftovers
+from stores.fresh_store import owned_store
 from stores.locations import OBJECT_STORES, LocationError, filesystem_of, local_path, shown, without_secrets
+from stores.plan import SHARD_PREFIX
 
 ATTEMPTS = 5
 """To send or fetch one object, beside those that the client library makes by itself."""
@@ -71,11 +72,8 @@ class FolderPlace:
 
     @contextmanager
     def owned(self, names: Iterable[str]) -> Iterator[Path]:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with locked(self._folder):
-            remove_leftovers(self._folder)
+        with owned_store(self._folder):
             yield self._folder
-            remove_leftovers(self._folder)  # of a worker that outlived the run it belonged to
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
@@ -104,7 +102,20 @@ class ObjectPlace:
             for name in names:
                 if name in present:
                     self.fetch(folder / name)
-            yield folder
+            try:
+                yield folder
+            except BaseException:
+                self._undo(present)
+                raise
+
+    def _undo(self, before: Collection[str]) -> None:
+        """Where no shard was made, the store has no file more than before."""
+        with suppress(Exception):  # what ended the run is what people are told
+            found = self.sizes()
+            if not any(name.startswith(SHARD_PREFIX) for name in found):
+                filesystem, root = self._open()
+                for name in set(found) - set(before):
+                    filesystem.rm_file(f"{root}/{name}")
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:

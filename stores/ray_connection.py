@@ -22,10 +22,11 @@ LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
-def joined(address: str | None) -> Iterator[None]:
+def joined(address: str | None) -> Iterator[bool]:
     """Be connected to the cluster at `address`, to that of `RAY_ADDRESS` or the running job, or to one started here.
 
-    A cluster that is started here listens on this machine's loopback alone and ends after. No worker has the folder in
+    Yields whether it was started here: then it has this machine's resources and never more. It listens on loopback
+    alone, and ends after. No worker has the folder in
     which the command runs, or a job's working directory, on its import path.
 
     Raises:
@@ -48,7 +49,7 @@ def joined(address: str | None) -> Iterator[None]:
         else:
             ray.init(address=found, **shared)
     try:
-        yield
+        yield found is None
     finally:
         ray.shutdown()
 

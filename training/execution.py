@@ -59,7 +59,7 @@ class Execution:
             task = TrainTask(
                 run=run.folder.resolve(),
                 regions=None if regions is None else regions.resolve(),
-                images=tuple(map(_from_root, images)),
+                images=tuple(map(from_root, images)),
                 sentences=sentences.resolve(),
                 start_from=None if start_from is None else start_from.resolve(),
                 init=absolute(init),
@@ -90,8 +90,9 @@ class Execution:
 
 def absolute(name: str | None) -> str | None:
     """Return a path as other processes know it, and any other name as it is."""
-    return None if name is None else _from_root(name)
+    return None if name is None else from_root(name)
 
 
-def _from_root(name: str) -> str:
+def from_root(name: str) -> str:
+    """Return a path as other processes know it, and a URL or another name as it is."""
     return str(Path(name).resolve()) if Path(name).exists() else name

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from stores.atomic import replacing, write_json
 from stores.ray_connection import joined
+from training.execution import from_root
 from training.experiments.catalog import EXPERIMENTS, ExperimentName, run_alone, train_base_alone
 from training.experiments.comparison import compare, table
 from training.experiments.trial import Trial
@@ -66,7 +67,7 @@ class ExperimentCommand:
                 arm=arm,
                 seed=seed,
                 regions=None if self.regions is None else self.regions.resolve(),
-                images=tuple(str(Path(each).resolve()) for each in self.images),
+                images=tuple(map(from_root, self.images)),
                 sentences=self.sentences.resolve(),
                 out=self.out.resolve(),
                 num_steps=experiment.num_steps if self.steps is None else self.steps,

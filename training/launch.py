@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from annotations.drops import DataError
 from stores.atomic import locked, remove_leftovers
-from stores.errors import StoreError
+from stores.errors import StoreError, told
 from stores.ray_connection import joined
 from stores.stopping import ending_on_request
 from stores.terminal import printable
@@ -181,7 +181,7 @@ def _train(config: dict[Any, Any]) -> None:
         advice = "try --accumulation 2, which takes each step in two parts"
         raise LoopError(f"rank {place.rank}: {_reason(error)}; {advice}") from None
     except (LoopError, StoreError, DataError, OrderError, OSError, ValueError) as error:
-        raise LoopError(str(error)) from None
+        raise LoopError(told(error)) from None
     except Exception as error:
         if is_of_a_lost_process(error):
             raise

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from annotations.plain_json import parse_json
 from stores.atomic import replacing
+from stores.errors import about
 from stores.terminal import printable
 from training.loop import StepReport, memory_mb
 
@@ -80,8 +81,9 @@ class MetricsLog:
             "time": time.time(),
         }
         self._name_skipped()
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        with about(self._path):
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
         curves = {**line, **{f"terms/{name}": value for name, value in line["terms"].items()}}
         shown = {name: value for name, value in curves.items() if isinstance(value, float) and name != "time"}
         self.draw(shown, last.step)

@@ -1,6 +1,8 @@
 """The commands are started in a folder of somebody else's Python files: none of them is ever imported."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from annotations.toyworld.world import write_toy_world
+from detectors.weights import SHIPPED
 from stores.manifest import read_manifest
 from tests.end_to_end.test_two_nodes import RAY, Node, free_port, stopped_after, until
 
@@ -46,7 +49,10 @@ def run(program, *arguments, folder, python=sys.executable, limit=240, **environ
 
 
 def extract(folder, program="vinculum", **options):
-    arguments = ("extract", "--images", "images", "--weights", "toyworld", "--out", "regions")
+    shutil.copy(SHIPPED["toyworld"], folder / "toy.safetensors")
+    (folder / "boxes.json").write_text(json.dumps({"1": [[1, 1, 30, 30]], "2": [[2, 2, 40, 40]]}))
+    arguments = ("extract", "--images", "images", "--weights", "toy.safetensors", "--boxes", "boxes.json")
+    arguments += ("--out", "regions")  # all relative, and workers run elsewhere
     done = run(program, *arguments, folder=folder, **options)
     assert done.returncode == 0, done.stderr
     assert read_manifest(folder / "regions").shards[0].rows == 2
@@ -79,7 +85,18 @@ def test_align_and_pretrain_import_nothing_of_the_current_folder(world, form):
     trace = fill(world, form)
     vectors = world / "vectors/toyworld_vectors.txt"
     aligned = run(
-        *("vinculum", "align", "--regions", "regions", "--annotations", "gqa=gqa", "--vectors", vectors),
+        *(
+            "vinculum",
+            "align",
+            "--regions",
+            "regions",
+            "--annotations",
+            "gqa=gqa",
+            "--vectors",
+            vectors,
+            "--ids",
+            "visual-genome",
+        ),
         *("--out", "sentences"),
         folder=world,
     )
