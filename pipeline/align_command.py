@@ -39,7 +39,7 @@ class AlignCommand:
     annotations: tuple[str, ...]
     """NAME=PATH, any number; names and what each path must be are told where one is wrong."""
     vectors: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """With regions: GloVe or word2vec, as text, gzip, binary, or gensim's own."""
+    """With regions: GloVe (https://nlp.stanford.edu/projects/glove) or word2vec; text, gzip, binary or gensim's own."""
     out: Out
     """The store: shards, manifest.json, run.jsonl."""
     store: StoreName = "arrow"

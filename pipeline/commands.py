@@ -98,7 +98,8 @@ class ExtractCommand:
     out: Annotated[str, tyro.conf.arg(metavar="DIR_OR_URL")]
     """The store: shards, their manifest, plan and index, run.jsonl; a folder that all nodes see, or s3://, gs:// ..."""
     weights: str
-    """A file or folder, ours or published, an id on Hugging Face, `toyworld`, or `random:SEED` for trials without."""
+    """A file or folder, ours or published; an id on Hugging Face, such as unc-nlp/frcnn-vg-finetuned for photographs;
+    `toyworld`, which knows that world alone; or `random:SEED` for trials without."""
     detector: DetectorName = "faster-rcnn"
     """faster-rcnn and detectron2 give regions; swin and vision-tower (ViT, CLIP, SigLIP, DINOv2) a grid, or regions of
     it where boxes are given."""

@@ -11,6 +11,7 @@ from detectors.images import MAX_PIXELS
 from pipeline.cluster import connected
 from pipeline.crew import Crew
 from pipeline.event_log import RUN_LOG_NAME
+from pipeline.familiarity import remarks_on_pictures
 from pipeline.given_boxes import read_given_boxes
 from pipeline.inputs import described_inputs
 from pipeline.planning import plan_shards
@@ -113,6 +114,9 @@ def extract(job: ExtractionJob) -> ExtractionSummary:
                 if require_index(folder, plan, growing.manifest):
                     place.publish(folder / INDEX_NAME)
                 summary = _summary(shown(str(job.out)), growing.manifest, listing, log)
+                if job.given_boxes is None:
+                    unlike = remarks_on_pictures(job.detector.weights, folder, growing.manifest)
+                    summary = replace(summary, remarks=(*summary.remarks, *unlike))
                 log.finish(summary)
         finally:
             place.publish(folder / RUN_LOG_NAME)

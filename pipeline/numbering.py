@@ -29,7 +29,7 @@ MAX_COMPARED = 64
 MIN_ALIKE = 3
 """Images that must have the size at which they were annotated, and to one that has not, `MOST_ALIKE` times as many."""
 
-MOST_ALIKE = 20
+MOST_ALIKE = 8
 
 BEFORE = Numbering(ids=frozenset(NUMBERED_BY) - {"coco"})
 """What stores of sentences had that do not know whose their numbers are: every equal number joined."""
