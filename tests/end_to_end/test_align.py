@@ -303,7 +303,7 @@ def test_what_can_not_be_used_is_counted_and_named_and_ends_a_strict_run(align, 
         "image: sentences are not UTF-8": 1,
         "box: no area inside the image": 2,
         "phrase: unknown object id": 1,
-        "sentence: image has other proportions than where it was annotated": 3,
+        "sentence: image of its number has another size than where it was annotated: another photograph": 3,
         "sentence: image without regions": 6,
     }
     drops = [drop for entry in read_manifest(place / "bad-out").shards for drop in entry.drops]
