@@ -14,6 +14,7 @@ from annotations.toyworld.world import EntitiesCaptions, write_toy_world
 from detectors.catalog import CONTENT, DetectorName, DetectorRequest
 from detectors.images import MAX_PIXELS
 from detectors.precision import Precision
+from pipeline.changed_inputs import ChangedRule
 from pipeline.demo import run_demo
 from pipeline.extract import ExtractionJob, extract
 from pipeline.inspect import write_page
@@ -142,6 +143,10 @@ class ExtractCommand:
     once, and needs some 17 bytes of memory for each."""
     retry_quarantine: bool = False
     """Try all images in quarantine again, beside what is missing; without it, only those that could not be read."""
+    changed: ChangedRule = "refuse"
+    """What becomes of images that are other files than those the store was made from: refuse ends the run and names
+    them, redo makes their features anew. Files are compared by size and time, and where these differ by content; of a
+    list's URLs nothing is known."""
     address: str | None = None
     """A Ray cluster; without it the running Ray job's, or this machine."""
     workers: int | None = None
@@ -198,6 +203,7 @@ class ExtractCommand:
             given_boxes=self.boxes,
             max_pixels=self.max_pixels,
             retry_quarantine=self.retry_quarantine,
+            changed=self.changed,
             address=self.address,
             workers=self.workers,
             cpus_per_worker=self.cpus_per_worker,

@@ -8,13 +8,14 @@ from typing import Any
 from annotations.image_ids import Ids
 from detectors.catalog import DetectorRequest, content_of, describe_detector, settle_precision, with_absolute_paths
 from detectors.images import MAX_PIXELS
+from pipeline.changed_inputs import NOTHING_CHANGED, ChangedRule, Comparison, compare_inputs, kept_in, require_unchanged
 from pipeline.cluster import connected
 from pipeline.crew import Crew
 from pipeline.event_log import RUN_LOG_NAME
 from pipeline.familiarity import remarks_on_pictures
 from pipeline.given_boxes import read_given_boxes
 from pipeline.inputs import described_inputs
-from pipeline.planning import plan_shards
+from pipeline.planning import plan_shards, remark_on_sizes
 from pipeline.progress import RunLog
 from pipeline.remaining import Remaining
 from pipeline.worker import ShardReport, ShardTask, ShardWorker, WorkerSettings
@@ -23,6 +24,8 @@ from stores.errors import StoreError
 from stores.growing_manifest import GrowingManifest
 from stores.image_index import INDEX_NAME, require_index
 from stores.image_listing import IdRule, Listing, list_images
+from stores.image_sources import ImageSources
+from stores.image_versions import with_versions
 from stores.locations import local_path, shown
 from stores.manifest import (
     MANIFEST_NAME,
@@ -33,8 +36,8 @@ from stores.manifest import (
     without_lost_shards,
 )
 from stores.numbering import note_of, remarks_on
-from stores.places import place_of
-from stores.plan import PLAN_NAME, SHARD_PREFIX, read_plan, write_plan
+from stores.places import Place, place_of
+from stores.plan import PLAN_NAME, SHARD_PREFIX, Plan, read_plan, write_plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,8 @@ class ExtractionJob:
     given_boxes: Path | None = None
     max_pixels: int = MAX_PIXELS
     retry_quarantine: bool = False
+    changed: ChangedRule = "refuse"
+    """What becomes of images that are other files than those the store was made from."""
     address: str | None = None
     workers: int | None = None
     cpus_per_worker: int | None = None
@@ -79,7 +84,7 @@ class ExtractionSummary:
     num_replaced: int
     """Archive members that a later one of their name replaces."""
     remarks: tuple[str, ...]
-    """What people should know of the listing and of its ids, a clause each."""
+    """What people should know of the listing, its ids and the plan, a clause each."""
     images_per_second: float
     """From the first image asked for to the last shard written; 0 when there was nothing to do."""
 
@@ -97,12 +102,13 @@ def extract(job: ExtractionJob) -> ExtractionSummary:
     with place.owned((MANIFEST_NAME, PLAN_NAME, INDEX_NAME, RUN_LOG_NAME)) as folder:
         manifest = open_manifest(folder, wanted, place.sizes())
         existing = read_plan(folder) if (folder / PLAN_NAME).exists() else None
-        plan = plan_shards(listing.images, job.shard_size, existing)
-        if plan is not existing:
-            write_plan(folder, plan)
-            place.publish(folder / PLAN_NAME)
+        planning = _planned(job, with_versions(listing.images), existing, manifest, place)
+        plan = planning.plan
+        _keep_plan(planning.settled, existing, folder, place)
         manifest = replace(manifest, notes=note_of(manifest.notes, plan.images.table["image_id"], job.ids))
-        left = Remaining.of(plan, manifest, retry_quarantine=job.retry_quarantine)
+        left = Remaining.of(
+            plan, manifest, retry_quarantine=job.retry_quarantine, changed=planning.comparison.changed.tolist()
+        )
         growing = GrowingManifest(folder, manifest, place.publish)
         try:
             with RunLog(
@@ -111,9 +117,11 @@ def extract(job: ExtractionJob) -> ExtractionSummary:
                 with growing:
                     if left:
                         _make_shards(job, inputs, growing, left.tasks(), log)
+                # Not before all are made: a run that is killed leaves changed images to the next, as they were.
+                _keep_plan(planning.redone, planning.settled, folder, place)
                 if require_index(folder, plan, growing.manifest):
                     place.publish(folder / INDEX_NAME)
-                summary = _summary(shown(str(job.out)), growing.manifest, listing, log)
+                summary = _summary(shown(str(job.out)), growing.manifest, listing, planning.remarks, log)
                 if job.given_boxes is None:
                     unlike = remarks_on_pictures(job.detector.weights, folder, growing.manifest)
                     summary = replace(summary, remarks=(*summary.remarks, *unlike))
@@ -121,6 +129,46 @@ def extract(job: ExtractionJob) -> ExtractionSummary:
         finally:
             place.publish(folder / RUN_LOG_NAME)
     return summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Planning:
+    """What is planned, beside what the store's plan says of it."""
+
+    plan: Plan
+    """With whole URLs, which workers read."""
+    settled: Plan
+    """To keep before any work: changed images are as they were."""
+    redone: Plan
+    """To keep when all shards are made."""
+    comparison: Comparison
+    remarks: tuple[str, ...]
+
+
+def _planned(
+    job: ExtractionJob, images: ImageSources, existing: Plan | None, manifest: Manifest, place: Place
+) -> _Planning:
+    """Return the plan of a run; raises StoreError where images changed and the job does not redo them."""
+    plan = plan_shards(images, job.shard_size, existing)
+    if existing is None:
+        return _Planning(plan=plan, settled=plan, redone=plan, comparison=NOTHING_CHANGED, remarks=())
+    comparison = compare_inputs(existing, plan, manifest, place)
+    if job.changed == "refuse":
+        require_unchanged(comparison, existing, plan, shown(str(job.out)))
+    return _Planning(
+        plan=plan,
+        settled=kept_in(plan, existing, comparison.changed, comparison.not_told),
+        redone=kept_in(plan, existing, comparison.not_told),
+        comparison=comparison,
+        remarks=(*comparison.remarks, *remark_on_sizes(existing, plan, job.shard_size)),
+    )
+
+
+def _keep_plan(plan: Plan, kept: Plan | None, folder: Path, place: Place) -> None:
+    """The store has this plan, where it has another so far."""
+    if kept is None or plan.as_stored() != kept.as_stored():
+        write_plan(folder, plan)
+        place.publish(folder / PLAN_NAME)
 
 
 def _make_shards(
@@ -185,7 +233,9 @@ def _absolute(out: str | Path) -> str:
     return str(out) if folder is None else str(folder.absolute())
 
 
-def _summary(out: str, manifest: Manifest, listing: Listing, log: RunLog) -> ExtractionSummary:
+def _summary(
+    out: str, manifest: Manifest, listing: Listing, remarks: tuple[str, ...], log: RunLog
+) -> ExtractionSummary:
     return ExtractionSummary(
         out=out,
         num_images=sum(entry.rows for entry in manifest.shards),
@@ -196,6 +246,6 @@ def _summary(out: str, manifest: Manifest, listing: Listing, log: RunLog) -> Ext
         num_images_done=log.num_images,
         passed_over=dict(listing.passed_over),
         num_replaced=listing.num_replaced,
-        remarks=(*listing.remarks, *remarks_on(manifest.notes, listing.images.table["image_id"])),
+        remarks=(*listing.remarks, *remarks, *remarks_on(manifest.notes, listing.images.table["image_id"])),
         images_per_second=round(log.images_per_second, 3),
     )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from pipeline.worker import ShardTask
 from stores.manifest import FailedImage, Manifest, ShardEntry
 from stores.plan import Plan, shard_name
@@ -19,13 +21,18 @@ class Remaining:
     missing: Sequence[int]
     """Never made, or lost."""
     retried: Mapping[int, ShardEntry]
-    """Made, with images in quarantine that are tried again."""
+    """Made, with images in quarantine or other files that are tried again."""
     retry_quarantine: bool
     """Whether all in quarantine are tried again, and not only those that could not be read."""
+    changed: Mapping[int, frozenset[str]]
+    """By shard, images that are other files now."""
 
     @classmethod
-    def of(cls, plan: Plan, manifest: Manifest, *, retry_quarantine: bool = False) -> Self:
-        """Return what the manifest lacks of the plan; what could not be read is tried again without being asked for."""
+    def of(cls, plan: Plan, manifest: Manifest, *, retry_quarantine: bool = False, changed: Sequence[int] = ()) -> Self:
+        """Return what the manifest lacks of the plan; what could not be read is tried again without being asked for.
+
+        So are the images in the rows `changed` of the plan, which are other files now.
+        """
         finished = {Path(entry.name).stem: entry for entry in manifest.shards}
         retried = {
             number: entry
@@ -33,8 +40,13 @@ class Remaining:
             if any(retry_quarantine or each.stage == "read" for each in entry.failures)
             and (number := plan.number_of(name)) is not None
         }
+        others: dict[int, frozenset[str]] = {}
+        for row, number in zip(changed, plan.shards_of(np.asarray(changed, np.int64)).tolist(), strict=True):
+            if shard_name(number) in finished:
+                others[number] = others.get(number, frozenset()) | {plan.images[row].image_id}
+                retried[number] = finished[shard_name(number)]
         missing = [number for number in range(len(plan)) if shard_name(number) not in finished]
-        return cls(plan=plan, missing=missing, retried=retried, retry_quarantine=retry_quarantine)
+        return cls(plan=plan, missing=missing, retried=retried, retry_quarantine=retry_quarantine, changed=others)
 
     def __len__(self) -> int:
         return len(self.missing) + len(self.retried)
@@ -42,7 +54,7 @@ class Remaining:
     @property
     def num_images(self) -> int:
         """How many images are tried."""
-        retried = sum(self._is_retried(each) for entry in self.retried.values() for each in entry.failures)
+        retried = sum(len(self._retried(number)) for number in self.retried)
         return int(self.plan.sizes[self.missing].sum()) + retried
 
     def tasks(self) -> Iterator[ShardTask]:
@@ -52,10 +64,14 @@ class Remaining:
         for number, entry in self.retried.items():
             yield ShardTask(
                 shard=self.plan[number],
-                retry=frozenset(each.image_id for each in entry.failures if self._is_retried(each)),
+                retry=self._retried(number),
                 put_aside=tuple(each for each in entry.failures if not self._is_retried(each)),
                 made=entry,
             )
+
+    def _retried(self, number: int) -> frozenset[str]:
+        failed = (each.image_id for each in self.retried[number].failures if self._is_retried(each))
+        return frozenset(failed) | self.changed.get(number, frozenset())
 
     def _is_retried(self, failure: FailedImage) -> bool:
         return self.retry_quarantine or failure.stage == "read"

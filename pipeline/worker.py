@@ -5,7 +5,7 @@ import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -59,11 +59,11 @@ class WorkerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardTask:
-    """One shard to make, or to make again with the rows it has and its failed images tried once more."""
+    """One shard to make, or to make again with the rows it has and some of its images tried once more."""
 
     shard: PlannedShard
     retry: frozenset[str] = frozenset()
-    """Ids of the failed images; none where the shard is made for the first time."""
+    """Ids of images that failed, or are other files now; none where the shard is made for the first time."""
     put_aside: tuple[FailedImage, ...] = ()
     """Images that are not tried: workers died over them, or they failed before and nobody asked for them again."""
     made: ShardEntry | None = None
@@ -172,7 +172,7 @@ class ShardWorker:
         with ExitStack() as stack:
             folder = stack.enter_context(self._place.workspace())
             path = folder / f"{task.shard.name}{STORES[settings.store].suffix}"
-            kept = self._kept_rows(path, stack) if task.retry else {}
+            kept = self._kept_rows(path, task.retry, stack) if task.retry else {}
             put_aside = {each.image_id for each in task.put_aside}
             images = [image for image in task.shard.images if image.image_id not in put_aside]
             loading = self._load([image for image in images if image.image_id not in kept], task, stack)
@@ -194,7 +194,7 @@ class ShardWorker:
     def _still_unread(self, task: ShardTask) -> tuple[FailedImage, ...]:
         """Return the shard's failures where all that are tried again could not be read, and cannot now; else none."""
         before = {each.image_id: each for each in task.made.failures} if task.made else {}
-        if any(before[image_id].stage != "read" for image_id in task.retry):
+        if any(image_id not in before or before[image_id].stage != "read" for image_id in task.retry):
             return ()
         tried = [image for image in task.shard.images if image.image_id in task.retry]
         with ThreadPoolExecutor(self._settings.threads) as threads:
@@ -316,11 +316,11 @@ class ShardWorker:
             self._news.put(f"out of device memory: batches of {size} instead of {self._batch_size} from here on")
             self._batch_size = size
 
-    def _kept_rows(self, path: Path, stack: ExitStack) -> dict[str, Features]:
-        """Return the rows of the shard as it is."""
+    def _kept_rows(self, path: Path, retried: Collection[str], stack: ExitStack) -> dict[str, Features]:
+        """Return the rows of the shard as it is, but for those that are made anew."""
         self._place.fetch(path)
         reader = stack.enter_context(STORES[self._settings.store].open_shard(path))
-        return {image_id: reader.read(row) for row, image_id in enumerate(reader.row_ids)}
+        return {image_id: reader.read(row) for row, image_id in enumerate(reader.row_ids) if image_id not in retried}
 
     def _window(self) -> int:
         return 1 if self._settings.batch_size == 1 else WINDOW_BATCHES * self._settings.batch_size

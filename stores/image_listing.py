@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 from stores.image_sources import ClaimedTwiceError, ImageSource, ImageSources
+from stores.image_versions import Version, version_of_object, version_of_path
 from stores.locations import (
     LocationError,
     filesystem_of,
@@ -116,14 +117,15 @@ def _images_of(place: str, id_rule: IdRule) -> Listing:
     """Return the images of one place, in any order."""
     try:
         found = _list_place(place, id_rule)
-    except FileNotFoundError as error:
-        raise SourceError(f"{shown(place)!r}: no such file or folder") from error
-    except (OSError, ImportError, LocationError, SourceError):  # ImportError: fsspec says what to install
+    except (ImportError, LocationError, SourceError):  # ImportError: fsspec says what to install
         raise
     except Exception as error:  # every remote file system has errors of its own
-        if local_path(place) is not None:
+        told = error if local_path(place) is not None else remote_error(error, place)
+        if isinstance(told, FileNotFoundError):
+            raise SourceError(f"{shown(place)!r}: no such file or folder") from error
+        if told is error:
             raise
-        raise SourceError(f"{shown(place)!r}: it can not be listed ({remote_error(error, place)})") from error
+        raise SourceError(f"{shown(place)!r}: it can not be listed ({told})") from error
     if not found.images:
         raise SourceError(
             f"{shown(place)!r}: no image found; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
@@ -148,27 +150,32 @@ def _list_place(place: str, id_rule: IdRule) -> Listing:
     return _files(_remote_files(place) if path is None else _local_files(path), id_rule)
 
 
-def _files(files: Iterable[tuple[str, str | None]], id_rule: IdRule) -> Listing:
-    """Return the images among files: each a location, and its path below the place; None: the place itself."""
+_File = tuple[str, str | None, int | None, int | None]
+"""A location, its path below the place, None for the place itself; and bytes and version, where listing tells them."""
+
+
+def _files(files: Iterable[_File], id_rule: IdRule) -> Listing:
+    """Return the images among files."""
     passed_over = Counter[str]()
 
     def images() -> Iterator[ImageSource]:
-        for location, below in files:
+        for location, below, size, version in files:
             if below is None:
-                yield ImageSource(_image_id(path_of(location).name, id_rule), location)
+                image_id = _image_id(path_of(location).name, id_rule)
+                yield ImageSource(image_id, location, size=size, version=version)
             elif kind := _why_passed_over(below):
                 passed_over[kind] += 1
             else:
-                yield ImageSource(_image_id(below, id_rule), location)
+                yield ImageSource(_image_id(below, id_rule), location, size=size, version=version)
 
     return Listing(images=ImageSources.of(images()), passed_over=passed_over)
 
 
-def _local_files(place: Path) -> Iterator[tuple[str, str | None]]:
+def _local_files(place: Path) -> Iterator[_File]:
     if not place.is_dir():
         if not os.path.lexists(place):
             raise SourceError(f"{str(place)!r}: no such file or folder")
-        yield str(place.absolute()), None
+        yield str(place.absolute()), None, None, None
         return
 
     def refuse(error: OSError) -> None:
@@ -179,7 +186,7 @@ def _local_files(place: Path) -> Iterator[tuple[str, str | None]]:
     for folder, subfolders, names in os.walk(root, onerror=refuse, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if not _leads_back(folder, name))
         before = folder if folder.endswith("/") else f"{folder}/"
-        yield from ((before + name, (before + name)[begin:]) for name in sorted(names))
+        yield from ((before + name, (before + name)[begin:], None, None) for name in sorted(names))
 
 
 def _leads_back(folder: str, name: str) -> bool:
@@ -189,20 +196,26 @@ def _leads_back(folder: str, name: str) -> bool:
     return is_link and any(above.resolve().is_relative_to(path.resolve()) for above in path.parents)
 
 
-def _remote_files(place: str) -> Iterator[tuple[str, str | None]]:
+def _remote_files(place: str) -> Iterator[_File]:
     filesystem, root = filesystem_of(place)
     if not place.endswith("/") and filesystem.isfile(root):  # an http server answers for folders too
-        yield place, None
+        yield place, None, *_told(filesystem.info(root))
         return
-    for path in sorted(filesystem.find(root)):
+    folder = str(path_of(filesystem.unstrip_protocol(root)))
+    for path, info in sorted(filesystem.find(root, detail=True).items()):
         location = filesystem.unstrip_protocol(path)
-        yield location, str(path_of(location)).removeprefix(str(path_of(filesystem.unstrip_protocol(root)))).lstrip("/")
+        yield location, str(path_of(location)).removeprefix(folder).lstrip("/"), *_told(info)
+
+
+def _told(info: Mapping[str, Any]) -> Version:
+    return info.get("size"), version_of_object(info)
 
 
 def _tar(place: str, id_rule: IdRule) -> Listing:
     path = local_path(place)
     url = place if path is None else str(path.absolute())
     passed_over, images = Counter[str](), []
+    version = _version_of_archive(url)
     try:
         with opened(url) as file:
             members = read_members(file)
@@ -212,8 +225,17 @@ def _tar(place: str, id_rule: IdRule) -> Listing:
         if kind := member.what_else or _why_passed_over(member.name):
             passed_over[kind] += 1
         else:
-            images.append(ImageSource(_image_id(member.name, id_rule), url, member.offset, member.size, member.name))
+            image_id = _image_id(member.name, id_rule)
+            images.append(ImageSource(image_id, url, member.offset, member.size, member.name, version))
     return Listing(images=ImageSources.of(images), passed_over=passed_over, num_replaced=members.num_replaced)
+
+
+def _version_of_archive(url: str) -> int | None:
+    path = local_path(url)
+    if path is not None:
+        return version_of_path(path)[1]
+    filesystem, root = filesystem_of(url)
+    return version_of_object(filesystem.info(root))
 
 
 def _list(place: str, suffix: str, id_rule: IdRule) -> Listing:

@@ -22,6 +22,7 @@ COLUMNS = pa.schema(
         "offset": pa.int64(),
         "size": pa.int64(),
         "member": pa.large_binary(),
+        "version": pa.int64(),
     }
 )
 
@@ -39,9 +40,11 @@ class ImageSource:
     offset: int | None = None
     """Bytes from the archive's start; None: the whole file is the image."""
     size: int | None = None
-    """Bytes from `offset` on."""
+    """Bytes from `offset` on, or of the whole file; None: not known."""
     member: str | None = None
     """The image's name inside the archive."""
+    version: int | None = None
+    """Another number where the file was written anew, see `stores/image_versions.py`; None: not known."""
 
     @property
     def location(self) -> str:
@@ -51,7 +54,7 @@ class ImageSource:
 
     def is_same_file_as(self, other: "ImageSource") -> bool:
         """Return whether both are one file, or one member of an archive, by whichever spellings of its path."""
-        if (self.offset, self.size, self.member) != (other.offset, other.size, other.member):
+        if (self.offset, self.member) != (other.offset, other.member):
             return False
         here, there = local_path(self.url), local_path(other.url)
         if here is None or there is None:
@@ -159,14 +162,39 @@ class ImageSources(Sequence[ImageSource]):
         rows = pc.index_in(others.table["image_id"], value_set=self.table["image_id"].combine_chunks())
         return pc.fill_null(rows, -1).to_numpy().astype(np.int64)
 
-    def differs(self, others: "ImageSources") -> NDArray[np.bool_]:
-        """Return in which rows the others, as many, are not what is here, bool [rows]."""
+    def differs(self, others: "ImageSources", *columns: str) -> NDArray[np.bool_]:
+        """Return in which rows the others, as many, are not what is here in these columns, or in any, bool [rows]."""
         differs = np.zeros(len(self), bool)
-        for name in COLUMNS.names:
+        for name in columns or COLUMNS.names:
             here, there = self.table[name], others.table[name]
             is_same = pc.or_kleene(pc.equal(here, there), pc.and_(pc.is_null(here), pc.is_null(there)))
             differs |= ~pc.fill_null(is_same, False).to_numpy()
         return differs
+
+    def lacks(self, column: str) -> NDArray[np.bool_]:
+        """Return in which rows a column is not known, bool [rows]."""
+        return pc.is_null(self.table[column]).to_numpy()
+
+    def with_versions_of(self, others: "ImageSources", where: NDArray[np.bool_]) -> "ImageSources":
+        """Return the sources with sizes and versions of the others, as many, in these rows, bool [rows]."""
+        table = self.table
+        for name in ("size", "version"):
+            column = pc.if_else(pa.array(where), others.table[name], table[name])
+            table = table.set_column(table.schema.get_field_index(name), name, column)
+        return ImageSources(table)
+
+    def as_stored(self) -> "ImageSources":
+        """Return the sources as a store keeps them: their URLs without user information and query."""
+        urls = self.table["url"]
+        if not pc.any(pc.match_substring(urls, "://")).as_py():
+            return self
+        rows = np.flatnonzero(pc.match_substring_regex(urls, "(?s)://([^/]*@|.*[?#])").to_numpy())
+        whole = urls.take(pa.array(rows)).to_pylist()
+        hidden = pa.array([_bytes(shown(_text(each))) for each in whole], pa.large_binary())
+        mask = np.zeros(len(self), bool)
+        mask[rows] = True
+        url = pc.replace_with_mask(urls.combine_chunks(), pa.array(mask), hidden)
+        return ImageSources(self.table.set_column(self.table.schema.get_field_index("url"), "url", url))
 
     def replaced(self, rows: NDArray[np.int64], others: "ImageSources") -> "ImageSources":
         """Return the sources with those in these rows exchanged for the others."""
@@ -182,13 +210,14 @@ def _to_columns(sources: Sequence[ImageSource]) -> pa.RecordBatch:
         [each.offset for each in sources],
         [each.size for each in sources],
         [None if each.member is None else _bytes(each.member) for each in sources],
+        [each.version for each in sources],
     ]
     return pa.record_batch([pa.array(each, kind) for each, kind in zip(columns, COLUMNS.types, strict=True)], COLUMNS)
 
 
 def _from_columns(batch: pa.RecordBatch) -> Iterator[ImageSource]:
-    for image_id, url, offset, size, member in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-        yield ImageSource(_text(image_id), _text(url), offset, size, None if member is None else _text(member))
+    for image_id, url, offset, size, member, version in zip(*(each.to_pylist() for each in batch.columns), strict=True):
+        yield ImageSource(_text(image_id), _text(url), offset, size, None if member is None else _text(member), version)
 
 
 def _bytes(text: str) -> bytes:

@@ -1,8 +1,10 @@
 """The store's `plan.arrow`: which image goes into which shard, decided once and before any work.
 
 One row per image, an Arrow file as a shard is: `shard`, the number of the image's shard; `image_id`, `url` and, for
-images inside an archive, `offset`, `size` and `member`, all texts as bytes. Rows of one shard follow one another,
-ascending by the bytes of their ids. The file is mapped, so that what nobody asks for is not read.
+images inside an archive, `offset` and `member`, all texts as bytes; `size` and `version` tell a file from one that was
+written in its place later. Plans of earlier releases lack `version`, and have a `size` in archives alone. A `url` is
+without user information and query. Rows of one shard follow one another, ascending by the bytes of their ids. The file
+is mapped, so that what nobody asks for is not read.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +27,7 @@ SHARD_PREFIX = "shard-"
 
 _ADVICE = "run vinculum extract again with the same inputs to plan anew"
 _SCHEMA = pa.schema([pa.field("shard", pa.int32()), *COLUMNS])
+_SCHEMA_WITHOUT_VERSION = pa.schema([each for each in _SCHEMA if each.name != "version"])
 _BATCH_ROWS = 1 << 16
 
 
@@ -102,6 +105,14 @@ class Plan(Sequence[PlannedShard]):
         """Return the plan with as many other images in the same shards."""
         return Plan(images, self._starts)
 
+    def shards_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return which shard each of these rows of all images is in."""
+        return np.searchsorted(self._starts, rows, side="right") - 1
+
+    def as_stored(self) -> "Plan":
+        """Return the plan as its file has it, see `ImageSources.as_stored`."""
+        return self.with_images(self.images.as_stored())
+
     def followed_by(self, new: ImageSources, shard_size: int) -> "Plan":
         """Return the plan with new images in shards of their own after those that there are."""
         more = Plan.of(new, shard_size)
@@ -115,7 +126,8 @@ def shard_name(number: int) -> str:
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
-    """`folder` has this plan, whole and on disk; equal plans give equal bytes."""
+    """`folder` has this plan, whole and on disk, without what URLs have of secrets; equal plans give equal bytes."""
+    plan = plan.as_stored()
     with replacing(folder / PLAN_NAME) as temporary:
         with (
             pa.OSFile(str(temporary), "wb") as sink,
@@ -142,6 +154,8 @@ def read_plan(folder: Path) -> Plan:
             table = pa.ipc.open_file(file).read_all()
         except pa.ArrowException as error:
             raise DamagedFileError(path, found=f"unreadable ({error})", expected="a whole Arrow file") from error
+    if table.schema == _SCHEMA_WITHOUT_VERSION:
+        table = table.append_column(_SCHEMA.field("version"), pa.nulls(len(table), pa.int64()))
     if table.schema != _SCHEMA:
         raise DamagedFileError(path, found=f"columns {table.schema.names}", expected=f"{_SCHEMA.names}")
     shards = table["shard"].to_numpy()

@@ -104,6 +104,9 @@ def test_the_summary_is_the_last_line_and_counts_what_was_done(base):
         "num_shards": 3,
         "num_shards_made": 3,
         "num_images_done": 8,
+        "passed_over": {},
+        "num_replaced": 0,
+        "remarks": [],
     }
     assert "8 images in 3 shards" in told
 

@@ -1,11 +1,17 @@
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.planning import plan_shards
+from pipeline.changed_inputs import compare_inputs
+from pipeline.planning import plan_shards, remark_on_sizes
 from stores.image_listing import SourceError
 from stores.image_sources import ImageSource, ImageSources
+from stores.manifest import Manifest
+from stores.places import FolderPlace
 from stores.plan import Plan
+
+NOTHING_MADE = Manifest(content="regions", store="arrow", configuration={})
 
 names = st.lists(st.text("abcé7", min_size=1, max_size=4), unique=True, max_size=30)
 few = settings(max_examples=60, deadline=None)
@@ -76,15 +82,35 @@ def test_an_id_that_another_existing_file_has_is_refused_and_both_are_named(tmp_
     first.parent.mkdir()
     first.write_bytes(b"one")
     old = plan_shards(ImageSources.of([ImageSource("7", f"{scheme}{first}")]), 4)
-    other = ImageSources.of([ImageSource("7", "/two/7.jpg")])
-    with pytest.raises(SourceError, match=r"image id '7' .*one/7\.jpg.*/two/7\.jpg"):
-        plan_shards(other, 4, old)
+    new = plan_shards(ImageSources.of([ImageSource("7", "/two/7.jpg")]), 4, old)
+    with pytest.raises(SourceError, match=r"image id '7' .*one/7\.jpg.*/two/7\.jpg.*a new --out, or a \.tsv list"):
+        compare_inputs(old, new, NOTHING_MADE, FolderPlace(tmp_path))
     first.unlink()
-    assert plan_shards(other, 4, old)[0].images == tuple(other)
+    assert len(compare_inputs(old, new, NOTHING_MADE, FolderPlace(tmp_path)).changed) == 0
 
 
 def test_an_id_that_another_archive_member_has_is_refused(tmp_path):
-    (tmp_path / "photos.tar").touch()
-    old = Plan.of_shards([[ImageSource("7", f"{tmp_path}/photos.tar", 512, 10, "a/7.jpg")]])
+    (tmp_path / "photos.tar").write_bytes(bytes(510) + b"first" + bytes(1500) + b"other" + bytes(500))
+    old = Plan.of_shards([[ImageSource("7", f"{tmp_path}/photos.tar", 510, 5, "a/7.jpg")]])
+    other = ImageSources.of([ImageSource("7", f"{tmp_path}/photos.tar", 2015, 5, "b/7.jpg")])
     with pytest.raises(SourceError, match=r"a/7\.jpg.*b/7\.jpg"):
-        plan_shards(ImageSources.of([ImageSource("7", f"{tmp_path}/photos.tar", 1536, 10, "b/7.jpg")]), 4, old)
+        compare_inputs(old, plan_shards(other, 4, old), NOTHING_MADE, FolderPlace(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "asked", "said"),
+    [
+        ([2, 2, 1], 2, ""),
+        ([3, 1], 8, ""),  # the last shard takes what there is
+        ([8, 8, 3], 4, "--shard-size 4: the store's shards keep their 8 images, and there are no new ones"),
+        ([2, 2, 1], 8, "--shard-size 8: the store's shards keep their 2 images, and its 1 new ones have up to 8"),
+        ([9], 8, "--shard-size 8: the store's shards keep their 9 images, and there are no new ones"),
+    ],
+)
+def test_another_size_of_shards_is_said_not_passed_over(sizes, asked, said):
+    names = [f"{number:02}" for number in range(sum(sizes))]
+    starts = np.cumsum([0, *sizes])
+    existing = Plan(sources(names), starts)
+    more = ["more"] if "new ones have" in said else []
+    plan = plan_shards(sources([*names, *more]), asked, existing)
+    assert remark_on_sizes(existing, plan, asked) == ((said,) if said else ())

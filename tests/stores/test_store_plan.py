@@ -31,7 +31,8 @@ def test_a_plan_opens_without_our_code(tmp_path):
     with pa.OSFile(str(tmp_path / "plan.arrow")) as file:
         rows = pa.ipc.open_file(file).read_all().to_pylist()
     assert rows[2] == {
-        "shard": 1, "image_id": b"c", "url": b"/images/c.jpg", "offset": None, "size": None, "member": None
+        "shard": 1, "image_id": b"c", "url": b"/images/c.jpg", "offset": None, "size": None, "member": None,
+        "version": None,
     }  # fmt: skip
 
 
