@@ -9,6 +9,20 @@ from annotations.records import Box
 
 Real = TypeVar("Real", np.float32, np.float64)
 
+BEYOND_PIXELS = 1.0
+"""How far a box of a file may reach out of its image, and is clipped: roundings, and boxes whose last pixel is inside.
+
+Farther out, something else is wrong, such as width and height exchanged. What annotators drew by hand is clipped
+however far it reaches, see `clip_box`.
+"""
+
+MAX_STRETCH = 1.03
+"""How much the proportions of an image may differ from those it was annotated at: roundings of a resize."""
+
+
+class BoxError(ValueError):
+    """A box is none, or not in its image; the message has no image's name."""
+
 
 def xyxy_from_xywh(boxes_xywh: ArrayLike) -> NDArray[np.float64]:
     """Return float64 [N, 4]; x, y, width, height turned into x1, y1, x2, y2."""
@@ -70,6 +84,47 @@ def clip_box(box: Box, *, width: int, height: int) -> Box | None:
     if width and height:
         x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
     return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
+
+
+def clip_boxes(boxes_xyxy: NDArray[np.float32], *, width: int, height: int) -> NDArray[np.float32]:
+    """Return float32 [N, 4]; the boxes inside an image of that size, those that reach out of it a little clipped.
+
+    Raises:
+        BoxError: a box is inverted or not finite, or reaches out by more than `BEYOND_PIXELS`.
+    """
+    largest = np.array([width, height, width, height], np.float32)
+    is_finite = np.isfinite(boxes_xyxy).all(axis=1)
+    is_box = (boxes_xyxy[:, 2:] >= boxes_xyxy[:, :2]).all(axis=1)
+    is_near = ((boxes_xyxy >= -BEYOND_PIXELS) & (boxes_xyxy <= largest + BEYOND_PIXELS)).all(axis=1)
+    for is_good, expected in (
+        (is_finite, "finite numbers"),
+        (is_box, "x1 <= x2 and y1 <= y2"),
+        (
+            is_near,
+            f"it in the image of {width} x {height} pixels; are width and height swapped? (what is at most "
+            f"{BEYOND_PIXELS:g} pixel outside is clipped)",
+        ),
+    ):
+        for number in np.flatnonzero(~is_good)[:1]:
+            raise BoxError(f"box {number} is {boxes_xyxy[number].tolist()}, expected {expected}")
+    if ((boxes_xyxy >= 0) & (boxes_xyxy <= largest)).all():
+        return boxes_xyxy
+    return np.clip(boxes_xyxy, 0, largest)
+
+
+def has_other_proportions(annotated: tuple[int, int], found: tuple[int, int]) -> bool:
+    """Return whether boxes drawn in an image of the first width and height are wrong in one of the second.
+
+    They are where the proportions differ by more than a resize rounds, and where width and height are exchanged,
+    however near they are to each other: a photograph that was annotated as it lies in its file, and then turned. False
+    where either size is not known, 0.
+    """
+    if annotated == found or not all((*annotated, *found)):
+        return False
+    (width, height), (other_width, other_height) = annotated, found
+    stretch = (width * other_height) / (height * other_width)
+    turned = (width * other_width) / (height * other_height)
+    return max(stretch, 1 / stretch) > min(MAX_STRETCH, max(turned, 1 / turned))
 
 
 def _boxes(name: str, given: ArrayLike) -> NDArray[np.float64]:

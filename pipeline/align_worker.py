@@ -15,6 +15,7 @@ import numpy as np
 
 from annotations.aligned import AlignedSentences, ImageRegions, PointedWords
 from annotations.alignment import CLASS_WEIGHT, Combination, combine
+from annotations.boxes import has_other_proportions
 from annotations.criteria import SemanticUnit, fit_to_regions, measure_criteria
 from annotations.datasets.catalog import DATA_SETS
 from annotations.drops import DataError, Drops
@@ -47,9 +48,6 @@ OTHER_PROPORTIONS = "sentence: image has other proportions than where it was ann
 
 REPEATED = "sentence: id is there twice"
 """Reason under which the later ones of sentences with one id are dropped."""
-
-MAX_STRETCH = 1.03
-"""How much the proportions of an annotated image may differ from those of the regions' image: roundings of a resize."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,7 +262,10 @@ class AlignWorker:
         there = ", ".join(f"{each.layout.width} x {each.layout.height}" for each in found)
         if any(map(_is_resized, sentence.images, found)):
             return found, (OTHER_SIZE, f"annotated at {annotated}, found at {there}")
-        if any(_is_stretched(image, each.layout) for image, each in zip(sentence.images, found, strict=True)):
+        if any(
+            has_other_proportions((image.width, image.height), (each.layout.width, each.layout.height))
+            for image, each in zip(sentence.images, found, strict=True)
+        ):
             return found, (OTHER_PROPORTIONS, f"annotated at {annotated}, found at {there}")
         return found, None
 
@@ -377,13 +378,6 @@ def _is_resized(image: SentenceImage, found: Joined) -> bool:
     """Return whether nothing but a number says that this is the image, and its size says otherwise."""
     size = found.layout.width, found.layout.height
     return found.rule == "size" and bool(image.width) and (image.width, image.height) != size
-
-
-def _is_stretched(image: SentenceImage, regions: ImageRegions) -> bool:
-    if (image.width, image.height) in ((regions.width, regions.height), (0, 0)):
-        return False
-    stretch = (image.width * regions.height) / (image.height * regions.width)
-    return max(stretch, 1 / stretch) > MAX_STRETCH
 
 
 def _where(sentence: Sentence) -> str:

@@ -16,7 +16,8 @@ class BoxesCommand:
     """
 
     annotations: tuple[str, ...] = ()
-    """NAME=PATH, as of vinculum align; data sets whose sentences point at boxes."""
+    """NAME=PATH, as of vinculum align; data sets whose sentences point at boxes. All annotated objects of their images
+    are written, of refcoco and gqa also those that no sentence is about."""
     regions: Path | None = None
     """Instead: a store of regions, whose boxes another detector then describes."""
     out: Path

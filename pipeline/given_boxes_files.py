@@ -30,9 +30,12 @@ class WrittenBoxes:
 
 
 def write_gold_boxes(out: Path, sources: Sequence[AnnotationSource], *, whole_image: bool) -> WrittenBoxes:
-    """`out` is a JSON object of image id to the distinct boxes that the sources' sentences point at, in pixels.
+    """`out` is a JSON object of image id to the distinct boxes of all annotated objects, in pixels.
 
-    Boxes are in the order in which sentences name them. Images are those that have one.
+    Images are those in which a sentence points at a box. Where a source has objects that no sentence is about, as
+    RefCOCO's instances and GQA's scene graphs do, all of an image's are there, in the source's order: a model that is
+    measured on choosing among them must not be told which ones are asked for. Elsewhere they are what sentences point
+    at, in their order.
 
     Args:
         whole_image: the first box of each image is all of it.
@@ -44,12 +47,23 @@ def write_gold_boxes(out: Path, sources: Sequence[AnnotationSource], *, whole_im
     drops = Drops()
     boxes_of: dict[str, dict[Box, None]] = {}
     for source in sources:
-        for sentence in DATA_SETS[source.name].read_sentences(source.path, drops=drops):
+        data_set = DATA_SETS[source.name]
+        pointed: dict[str, dict[Box, None]] = {}
+        for sentence in data_set.read_sentences(source.path, drops=drops):
             for pointer in (*sentence.pointers, *sentence.answer_pointers):
                 image = sentence.images[pointer.image]
                 if pointer.boxes_xyxy:
                     first = [_whole(image)] if whole_image else []
-                    boxes_of.setdefault(image.image_id, dict.fromkeys(first)).update(dict.fromkeys(pointer.boxes_xyxy))
+                    boxes_of.setdefault(image.image_id, dict.fromkeys(first))
+                    pointed.setdefault(image.image_id, {}).update(dict.fromkeys(pointer.boxes_xyxy))
+        unreferred = Drops()
+        for each in data_set.objects(source.path, drops=unreferred) if data_set.objects else ():
+            if each.image_id in pointed:
+                boxes_of[each.image_id].update(dict.fromkeys(thing.box_xyxy for thing in each.objects))
+        for image_id, boxes in pointed.items():
+            boxes_of[image_id].update(boxes)
+        for reason, count in unreferred.counts.items():
+            drops.counts.setdefault(reason, count)  # what sentences met as well is counted once
     if not boxes_of:
         told = ", ".join(f"{source.name}={source.path}" for source in sources)
         raise DataError(f"{told}: no sentence points at a box, expected a source with boxes")

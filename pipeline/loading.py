@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from annotations.boxes import BoxError, clip_boxes
 from detectors.images import MAX_PIXELS, ImageError, decode_image, upright_size
 from detectors.records import DecodedImage, Detector, PreparedImage, RecordError
 from stores.image_bytes import read_source
@@ -142,9 +143,10 @@ class _GivenBoxesError(ValueError):
 def _with_boxes(image: DecodedImage, given_boxes: Mapping[str, NDArray[np.float32]]) -> DecodedImage:
     if image.image_id not in given_boxes:
         raise _GivenBoxesError("the boxes file has no entry for this image")
-    boxes = given_boxes[image.image_id]
-    if len(boxes) and (boxes.min() < 0 or (boxes[:, 2:].max(axis=0) > (image.width, image.height)).any()):
-        raise _GivenBoxesError(f"a given box leaves the image of {image.width} x {image.height} pixels")
+    try:
+        boxes = clip_boxes(given_boxes[image.image_id], width=image.width, height=image.height)
+    except BoxError as error:
+        raise _GivenBoxesError(f"of the given boxes, {error}") from error
     return replace(image, given_boxes_xyxy=boxes)
 
 

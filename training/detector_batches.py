@@ -93,7 +93,7 @@ class DetectorBatchMaker:
             image = self._gold.image(int(numbers[position]))
             pixels, target = to_example(
                 image,
-                read_image(image.image_id, self._files),
+                read_image(image, self._files),
                 self._conventions,
                 flip=bool(flips[position]),
                 num_attributes=self._num_attributes,

@@ -275,7 +275,7 @@ def _decoded_ahead(
     with ThreadPoolExecutor(num_threads) as threads:
         for number in numbers:
             image = gold.image(number)
-            waiting.append((number, image, threads.submit(read_image, image.image_id, files)))
+            waiting.append((number, image, threads.submit(read_image, image, files)))
             if len(waiting) > 2 * num_threads:
                 yield _awaited(waiting)
         while waiting:

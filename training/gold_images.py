@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from annotations.boxes import has_other_proportions
 from annotations.drops import DataError, Drops
 from annotations.records import AnnotatedImage
-from detectors.gold_boxes import GoldBoxes
+from detectors.gold_boxes import GoldBoxes, GoldImage
 from detectors.images import ImageError, decode_image
 from detectors.records import DecodedImage
 from detectors.vocabulary import Vocabulary
@@ -106,19 +107,27 @@ def file_of(image_id: str, files: Mapping[str, str]) -> str:
     return files[image_id]
 
 
-def read_image(image_id: str, files: Mapping[str, str]) -> DecodedImage:
+def read_image(image: GoldImage, files: Mapping[str, str]) -> DecodedImage:
     """Return an image's pixels.
 
     Raises:
-        DataError: there is no such file, or no picture in it.
+        DataError: there is no such file, no picture in it, or one that the gold boxes do not fit.
     """
+    image_id = image.image_id
     path = file_of(image_id, files)
     try:
-        return decode_image(image_id, Path(path).read_bytes())
+        decoded = decode_image(image_id, Path(path).read_bytes())
     except (ImageError, OSError) as error:
         raise DataError(
             f"image {image_id!r}: {path}: {error}; put a whole copy there and run again to go on"
         ) from error
+    if has_other_proportions((image.image_width, image.image_height), (decoded.width, decoded.height)):
+        raise DataError(
+            f"image {image_id!r}: {path} has {decoded.width} x {decoded.height} pixels, expected the proportions that "
+            f"it was annotated at, {image.image_width} x {image.image_height}; put a copy that was not cropped or "
+            "turned there, or take it out of the lists of the splits for a new run"
+        )
+    return decoded
 
 
 def read_split(path: Path) -> frozenset[str]:

@@ -21,7 +21,7 @@ from annotations.datasets import (
 )
 from annotations.drops import Drops
 from annotations.image_ids import Ids
-from annotations.records import Sentence, SentenceImage
+from annotations.records import AnnotatedImage, Sentence, SentenceImage
 
 
 class ReadRecords(Protocol):
@@ -52,6 +52,12 @@ class Images(Protocol):
     def __call__(self, path: Path, *, drops: Drops) -> Iterator[SentenceImage]: ...
 
 
+class Objects(Protocol):
+    """Yields annotated images with all of their objects, whether or not a sentence is about one."""
+
+    def __call__(self, path: Path, *, drops: Drops) -> Iterator[AnnotatedImage]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
     """How one data set is read."""
@@ -72,6 +78,8 @@ class DataSet:
     """Who numbers its images; `own` where its names say it, or where there is no number among them."""
     check: Callable[[Sequence[Path]], None] | None = None
     """Raises DataError where paths that are each one of the data set are not together."""
+    objects: Objects | None = None
+    """Yields all objects of its images, where its sentences are about some of them only; None: about all of them."""
     has_descriptions: bool = False
     """Records are images whose region descriptions are to be merged, see `annotations.merging`."""
 
@@ -136,6 +144,7 @@ DATA_SETS: dict[str, DataSet] = {
         to_sentences=gqa.to_questions,
         sentence_ids=gqa.sentence_ids,
         evaluation_images=gqa.evaluation_images,
+        objects=gqa.read_scene_graphs,
         ids="visual-genome",
         place="a *questions*.json file or a folder of them, with *sceneGraphs.json beside or in sceneGraphs/",
         beside=gqa.GRAPHS,
@@ -145,6 +154,7 @@ DATA_SETS: dict[str, DataSet] = {
         to_sentences=gqa.to_full_answers,
         sentence_ids=gqa.sentence_ids,
         evaluation_images=gqa.evaluation_images,
+        objects=gqa.read_scene_graphs,
         ids="visual-genome",
         place="as gqa",
         beside=gqa.GRAPHS,
@@ -199,6 +209,7 @@ DATA_SETS: dict[str, DataSet] = {
         to_sentences=refcoco.to_sentences,
         sentence_ids=refcoco.sentence_ids,
         evaluation_images=refcoco.evaluation_images,
+        objects=refcoco.read_objects,
         ids="coco",
         place="a folder with refs(unc).p, refs(umd).p or refs(google).p, and instances.json; or one refs file",
         beside=("instances.json",),

@@ -14,10 +14,11 @@ from typing import Any, TypedDict
 
 import ijson
 
+from annotations.boxes import clip_box
 from annotations.datasets.json_records import FieldError, Record, take_id, take_list, take_number, take_objects
 from annotations.drops import DataError, Drops
 from annotations.image_ids import coco_number
-from annotations.records import Box, Pointer, Sentence, SentenceImage, Split
+from annotations.records import AnnotatedImage, AnnotatedObject, Box, Pointer, Sentence, SentenceImage, Split
 from annotations.restricted_pickle import load_restricted
 from annotations.shown import shown
 
@@ -118,6 +119,36 @@ def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
             drops.add(f"ref: {error.reason}", f"{refs_path}, image {image_id}: {error.found}")
 
 
+def read_objects(path: Path, *, drops: Drops) -> Iterator[AnnotatedImage]:
+    """Yield every image of instances.json with all its objects, whether or not somebody refers to one; no crowds.
+
+    Raises:
+        DataError: a file is missing or damaged, or `drops` is strict.
+    """
+    instances = _find_refs(path).parent / "instances.json"
+    images = _index(instances, "images", None, drops)
+    categories = _index(instances, "categories", None, drops)
+    objects: dict[str, list[AnnotatedObject]] = {image_id: [] for image_id in images}
+    for annotation in _index(instances, "annotations", None, drops).values():
+        try:
+            if annotation.get("iscrowd"):
+                raise FieldError("a crowd", f"found id {annotation['id']}")
+            image_id = take_id(annotation, "image_id")
+            image = _image(image_id, images.get(image_id))
+            box = _box(annotation, image)
+        except FieldError as error:
+            drops.add(f"annotation: {error.reason}", f"{instances}, annotation {annotation['id']}: {error.found}")
+            continue
+        name = str(categories.get(str(annotation.get("category_id")), {}).get("name", "")).lower()
+        objects[image_id].append(AnnotatedObject(object_id=take_id(annotation, "id"), box_xyxy=box, names=(name,)))
+    for image_id, found in objects.items():
+        if found:
+            image = _image(image_id, images[image_id])
+            yield AnnotatedImage(
+                image_id=image.image_id, image_width=image.width, image_height=image.height, objects=tuple(found)
+            )
+
+
 def _find_refs(path: Path) -> Path:
     if not path.is_dir():
         return path
@@ -201,8 +232,12 @@ def _take_split(ref: Record) -> str:
 
 def _take_image(ref: Record, image: Record | None) -> SentenceImage:
     # The official README says to ignore the file name in the reference: it is that of a crop.
+    return _image(ref["image_id"], image)
+
+
+def _image(image_id: object, image: Record | None) -> SentenceImage:
     if image is None:
-        raise FieldError("image_id is not in instances.json", f"found {ref['image_id']}")
+        raise FieldError("image_id is not in instances.json", f"found {shown(image_id)}")
     file_name = image.get("file_name")
     if not isinstance(file_name, str) or not Path(file_name).stem:
         raise FieldError("image has no file_name", f"found {shown(file_name)}")
@@ -221,12 +256,16 @@ def _take_box(ref: Record, annotation: Record | None, image: SentenceImage) -> B
         raise FieldError(
             "ann_id is of another image", f"found {shown(annotation['image_id'])} and {shown(ref['image_id'])}"
         )
+    return _box(annotation, image)
+
+
+def _box(annotation: Record, image: SentenceImage) -> Box:
     numbers = take_list(annotation, "bbox")
     if len(numbers) != 4:
         raise FieldError("bbox is not four numbers", f"found {shown(numbers)}")
     x, y, width, height = (take_number({"bbox": number}, "bbox") for number in numbers)
-    box = (max(x, 0.0), max(y, 0.0), min(x + width, float(image.width)), min(y + height, float(image.height)))
-    if not (box[0] < box[2] and box[1] < box[3]):
+    box = clip_box((x, y, x + width, y + height), width=image.width, height=image.height)
+    if box is None:
         raise FieldError(
             "box has no area inside the image", f"found {shown(numbers)} in {image.width} x {image.height}"
         )

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from annotations.boxes import clip_box
 from annotations.datasets.in_step import InStep
 from annotations.datasets.json_records import (
     FieldError,
@@ -114,8 +115,7 @@ def _read_image_objects(
             continue
         # What annotators outlined twice was merged into one object, but attributes.json may keep the other's id.
         described = [attributes_by_object.pop(each, ()) for each in (object_id, *merged_ids)]
-        right, bottom = min(x + width, float(image_width)), min(y + height, float(image_height))
-        box_xyxy = max(x, 0.0), max(y, 0.0), right, bottom
+        box_xyxy = clip_box((x, y, x + width, y + height), width=image_width, height=image_height)
         reason = None
         if object_id in seen:
             reason = "listed twice"
@@ -123,10 +123,10 @@ def _read_image_objects(
             reason = "no name"
         elif width <= 0 or height <= 0:
             reason = "box has no area"
-        elif box_xyxy[0] >= right or box_xyxy[1] >= bottom:
+        elif box_xyxy is None:
             reason = "box outside the image"
         seen.add(object_id)
-        if reason is not None:
+        if reason is not None or box_xyxy is None:
             found = f"x {x:g}, y {y:g}, w {width:g}, h {height:g}, names {names}"
             drops.add(
                 f"object: {reason}", f"{where} ({image_width} x {image_height}), object {object_id!r}: found {found}"

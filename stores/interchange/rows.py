@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from annotations.boxes import BoxError, clip_boxes
 from annotations.image_ids import Ids
 from detectors.records import RecordError, RegionFeatures
 from detectors.vocabulary import Vocabulary
 
 SELECTION = "imported"
 """Of imported records: their file does not tell how the boxes were reached."""
-
-BEYOND_PIXELS = 1.0
-"""How far a box may reach out of its image: some detectors count the last pixel, float16 rounds."""
 
 VISUAL_GENOME_CLASSES, VISUAL_GENOME_ATTRIBUTES = 1600, 400
 """Of bottom-up-attention's vocabulary, background and "no attribute" removed."""
@@ -85,7 +83,7 @@ def checked_regions(
     attribute_ids: ArrayLike | None = None,
     attribute_scores: ArrayLike | None = None,
 ) -> ImportedRegions:
-    """Return the record, features rounded to float16; ids that the file does not have are -1, scores 0.
+    """Return the record, features rounded to float16, boxes clipped; ids that the file does not have are -1, scores 0.
 
     Args:
         size: width and height in pixels.
@@ -137,16 +135,10 @@ def _checked_boxes(boxes: NDArray[Any], size: tuple[int, int]) -> NDArray[np.flo
         raise RowError(f"boxes are {boxes.dtype} {list(boxes.shape)}, expected numbers [num_boxes, 4]")
     boxes = boxes.astype(np.float32)
     _check_finite("boxes", boxes, boxes)
-    is_inverted = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
-    is_out = (boxes < -BEYOND_PIXELS).any(axis=1) | (boxes > np.array([*size, *size]) + BEYOND_PIXELS).any(axis=1)
-    for number in np.flatnonzero(is_inverted)[:1]:
-        raise RowError(f"box {number} is {boxes[number].tolist()}, expected x1 <= x2 and y1 <= y2")
-    for number in np.flatnonzero(is_out)[:1]:
-        raise RowError(
-            f"box {number} is {boxes[number].tolist()}, expected it in the image of {size[0]} x {size[1]} pixels; "
-            "are width and height swapped?"
-        )
-    return boxes
+    try:
+        return clip_boxes(boxes, width=size[0], height=size[1])
+    except BoxError as error:
+        raise RowError(str(error)) from error
 
 
 def _checked_ids(kind: str, ids: ArrayLike | None, num_boxes: int, names: Sequence[str]) -> NDArray[np.int32]:

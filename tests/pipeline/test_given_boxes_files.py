@@ -41,6 +41,53 @@ def test_every_box_that_a_sentence_points_at_is_there_once(world, tmp_path):
     assert result.summary["images"] == len(expected)
 
 
+@pytest.mark.parametrize(("name", "layout"), [("refcoco", "refcoco"), ("gqa", "gqa")])
+def test_boxes_of_an_image_are_all_its_annotated_objects_whoever_is_asked_for(name, layout, world, tmp_path):
+    out = tmp_path / "boxes.json"
+    write(world, out, name)
+    found = {image_id: {tuple(box) for box in boxes} for image_id, boxes in json.loads(out.read_text()).items()}
+    pointed, annotated = {}, {}
+    for sentence in DATA_SETS[name].read_sentences(world / layout, drops=Drops()):
+        for pointer in (*sentence.pointers, *sentence.answer_pointers):
+            pointed.setdefault(sentence.image_ids[0], set()).update(pointer.boxes_xyxy)
+    for sentence in DATA_SETS["coco-instances"].read_sentences(world / "coco", drops=Drops()):
+        annotated.setdefault(sentence.image_ids[0], set()).update(sentence.pointers[0].boxes_xyxy)
+    with_boxes = {image_id for image_id, boxes in pointed.items() if boxes}
+    assert set(found) == with_boxes
+    for image_id in with_boxes & set(annotated):
+        assert found[image_id] == annotated[image_id]
+    num_unasked = sum(len(found[image_id] - pointed[image_id]) for image_id in found)
+    assert num_unasked > 0.1 * sum(map(len, found.values()))
+
+
+def test_the_order_of_boxes_does_not_tell_which_are_asked_for(tmp_path):
+    import pickle
+
+    folder = tmp_path / "refcoco"
+    folder.mkdir()
+    annotations = [
+        {"id": number, "image_id": 9, "category_id": 1, "bbox": [10 * number, 0, 10, 10], "iscrowd": int(number == 5)}
+        for number in range(6)
+    ]
+    image = {"id": 9, "file_name": "COCO_train2014_000000000009.jpg", "width": 100, "height": 50}
+    content = {"images": [image], "annotations": annotations, "categories": [{"id": 1, "name": "dog"}]}
+    (folder / "instances.json").write_text(json.dumps(content))
+    ref = {
+        "ref_id": 1,
+        "ann_id": 3,
+        "image_id": 9,
+        "split": "testA",
+        "sentences": [{"sent_id": 1, "sent": "the dog", "raw": "the dog"}],
+    }
+    (folder / "refs(unc).p").write_bytes(pickle.dumps([ref], protocol=2))
+    result = BoxesCommand(annotations=(f"refcoco={folder}",), out=tmp_path / "boxes.json").run()
+    (boxes,) = json.loads((tmp_path / "boxes.json").read_text()).values()
+    assert boxes == [[10 * number, 0, 10 * number + 10, 10] for number in range(5)]
+    assert result.summary == {
+        "images": 1, "boxes": 5, "drops": {"annotation: a crowd": 1}, "out": str(tmp_path / "boxes.json")
+    }  # fmt: skip
+
+
 def test_extract_reads_what_was_written_and_the_whole_image_comes_first(world, tmp_path):
     out = tmp_path / "boxes.json"
     write(world, out, "flickr30k-entities", "refcoco", whole_image=True)

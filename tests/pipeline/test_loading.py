@@ -124,8 +124,15 @@ def test_given_boxes_travel_with_the_image(put):
 
 def test_given_boxes_that_do_not_fit_are_told(put):
     assert_failed(load(put(png()), {"8": np.zeros((1, 4), np.float32)}), "store", "no entry for this image")
-    for box in ([0, 0, 7, 4], [0, 0, 6, 4.5], [-1, 0, 6, 4]):
-        assert_failed(load(put(png()), {"7": np.array([box], np.float32)}), "store", "leaves the image of 6 x 4 pixels")
+    for box in ([0, 0, 7.1, 4], [0, 0, 6, 5.5], [-1.5, 0, 6, 4]):
+        reason = f"of the given boxes, box 0 is {np.array(box, np.float32).tolist()}, expected it in the image of 6 x 4"
+        assert_failed(load(put(png()), {"7": np.array([box], np.float32)}), "store", reason)
+
+
+def test_given_boxes_that_reach_out_a_little_are_clipped_as_convert_clips_them(put):
+    boxes = np.array([[-0.6, 0, 6.6, 4], [0, -1, 3, 5]], np.float32)
+    found = load(put(png()), {"7": boxes}).given_boxes_xyxy
+    np.testing.assert_array_equal(found, np.array([[0, 0, 6, 4], [0, 0, 3, 4]], np.float32))
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,6 +1,7 @@
 """RefCOCO, RefCOCO+ and RefCOCOg: of how many expressions does the chosen region overlap the object by half?
 
-Regions of the store are chosen from: gold boxes where features of gold boxes were extracted, else detected ones.
+Regions of the store are chosen from: gold boxes where features of gold boxes were extracted, else detected ones. Gold
+boxes are all annotated objects of the image, as `vinculum boxes` writes them, referred to or not.
 Source: Yu et al., ECCV 2016, and https://github.com/lichengunc/refer.
 """
 
@@ -33,6 +34,8 @@ class ReferringScores:
     """Over expressions; those that no region overlaps by half are missed."""
     best: Figure
     """The most that these regions allow."""
+    chance: Figure
+    """What a region drawn at random would have; near 1 where none but the objects asked for are among the regions."""
 
 
 def measure(subject: Subject, **options: Any) -> dict[str, Any]:
@@ -63,6 +66,8 @@ class _Choice:
     """Of the chosen region with the object."""
     best_iou: float
     """Of any region."""
+    share_right: float
+    """Of the image's regions, those that overlap the object by half."""
 
 
 def _choices(subject: Subject) -> Iterator[_Choice]:
@@ -92,6 +97,7 @@ def _choice(subject: Subject, number: int, region: int) -> _Choice:
         box_xyxy=boxes[region].tolist() if there else [],
         iou=float(overlaps[region]) if there else 0.0,
         best_iou=float(overlaps.max(initial=0.0)),
+        share_right=float((overlaps >= RIGHT_IOU).mean()) if there else 0.0,
     )
 
 
@@ -99,4 +105,5 @@ def _score(choices: list[_Choice]) -> ReferringScores:
     return ReferringScores(
         accuracy=mean_of([each.iou >= RIGHT_IOU for each in choices]),
         best=mean_of([each.best_iou >= RIGHT_IOU for each in choices]),
+        chance=mean_of([each.share_right for each in choices]),
     )

@@ -91,6 +91,12 @@ def test_a_damaged_line_says_what_was_found(tmp_path, changes, words):
         read_all(lxmert_tsv, write(tmp_path, lxmert_line(**changes)))
 
 
+def test_boxes_a_little_outside_of_the_image_are_clipped_as_given_ones_are(tmp_path):
+    boxes = base64_of([[-0.6, 0, 640.6, 480.6], [0, 0, 1, 1]], "<f4")
+    (record,) = read_all(lxmert_tsv, write(tmp_path, lxmert_line(boxes=boxes)))
+    assert record.boxes_xyxy.tolist() == [[0, 0, 640, 480], [0, 0, 1, 1]]
+
+
 def test_lines_that_are_no_rows_are_listed_with_their_fault(tmp_path):
     whole = lxmert_line(b"c")
     path = write(tmp_path, b"a\tb\n", b"\xff" + whole, b"no tabs\n", whole, whole[:60])

@@ -89,6 +89,7 @@ def test_the_chosen_region_is_right_where_it_overlaps_the_box_by_half(referring,
     }
     assert scores["refcoco+ testA"]["best"]["value"] == 1.0
     assert scores["refcoco+ testB"]["best"]["value"] == 0.5
+    assert scores["refcoco+ testA"]["chance"]["value"] == pytest.approx(0.25)  # one of four regions is right
 
 
 def test_a_run_that_has_not_learnt_to_choose_is_refused(start, shards, tmp_path):
