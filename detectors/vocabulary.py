@@ -28,6 +28,26 @@ class Vocabulary:
     """Row number is attribute_id; aliases stay as written, `gray,grey`."""
 
 
+def require_same_names(own: Vocabulary, given: Vocabulary, owner: str) -> None:
+    """The given names are those that the owner has.
+
+    Raises:
+        VocabularyError: they are others; names the owner, and the first name that differs with its own.
+    """
+    for kind, has, wants in (
+        ("class", own.classes, given.classes),
+        ("attribute", own.attributes, given.attributes),
+    ):
+        if len(has) != len(wants):
+            raise VocabularyError(f"vocabulary has {len(wants)} names of the kind {kind}, {owner} have {len(has)}")
+        row = next((row for row, (a, b) in enumerate(zip(has, wants, strict=True)) if a != b), None)
+        if row is not None:
+            raise VocabularyError(
+                f"vocabulary calls {kind} {row} {wants[row]!r}, {owner} have names of their own and call it "
+                f"{has[row]!r}; expected these, or no --vocabulary"
+            )
+
+
 def read_vocabulary(folder: Path) -> Vocabulary:
     """Return the names in bottom-up-attention's two files, one name a line, in `folder`.
 

@@ -37,7 +37,7 @@ from detectors.published import (
 from detectors.published_config import ConfigError, Settings, read_settings
 from detectors.region_network import RegionNetwork
 from detectors.torchvision_fpn import is_torchvision_pyramid, read_torchvision_pyramid
-from detectors.vocabulary import Vocabulary, numbered_vocabulary
+from detectors.vocabulary import Vocabulary, numbered_vocabulary, require_same_names
 
 SHIPPED = {"toyworld": Path(__file__).with_name("toyworld.safetensors")}
 HEADER_KEY = "vinculum"
@@ -64,6 +64,8 @@ class Weights:
     """None where the file has no names, and nobody else can know them."""
     num_classes: int
     num_attributes: int
+    names_its_own: bool = False
+    """Whether the names stand in the file; else its layout tells them, as far as that can be known."""
 
 
 def load_faster_rcnn(
@@ -84,6 +86,7 @@ def load_faster_rcnn(
 
     Raises:
         WeightsError: the weights do not fit, or nobody tells their names.
+        VocabularyError: the weights have other names of their own.
         ValueError: an override is unknown or ill-typed.
     """
     device = device or torch.device("cpu")
@@ -97,6 +100,8 @@ def load_faster_rcnn(
     have, want = (len(names.classes), len(names.attributes)), (loaded.num_classes, loaded.num_attributes)
     if have != want:
         raise WeightsError(f"vocabulary has {have} classes and attributes, the weights expect {want}")
+    if loaded.names_its_own and loaded.vocabulary is not None:
+        require_same_names(loaded.vocabulary, names, f"weights {weights!r}")
     loaded.network.optimise(resolve_precision(precision, device), device)
     return FasterRCNNDetector(
         network=loaded.network,
@@ -137,6 +142,8 @@ def read_trainable(weights: str, vocabulary: Vocabulary) -> tuple[FasterRCNNNetw
     have, want = (num_classes, num_attributes), (read.num_classes, read.num_attributes)
     if have != want:
         raise WeightsError(f"vocabulary has {have} classes and attributes, weights {weights!r} tell {want}")
+    if isinstance(read, Weights) and read.names_its_own and read.vocabulary is not None:
+        require_same_names(read.vocabulary, vocabulary, f"weights {weights!r}")
     return read.network, read.conventions
 
 
@@ -205,6 +212,7 @@ def _read_own(weights: str, path: Path, sha256: str, header: str, overrides: Map
         vocabulary=vocabulary,
         num_classes=architecture.num_classes,
         num_attributes=architecture.num_attributes,
+        names_its_own=True,
     )
 
 

@@ -84,7 +84,7 @@ class ExtractionSummary:
     num_replaced: int
     """Archive members that a later one of their name replaces."""
     remarks: tuple[str, ...]
-    """What people should know of the listing, its ids and the plan, a clause each."""
+    """What people should know of the listing, its ids, the plan and the regions, a clause each."""
     images_per_second: float
     """From the first image asked for to the last shard written; 0 when there was nothing to do."""
 
@@ -246,6 +246,22 @@ def _summary(
         num_images_done=log.num_images,
         passed_over=dict(listing.passed_over),
         num_replaced=listing.num_replaced,
-        remarks=(*listing.remarks, *remarks, *remarks_on(manifest.notes, listing.images.table["image_id"])),
+        remarks=(
+            *listing.remarks,
+            *remarks,
+            *remarks_on(manifest.notes, listing.images.table["image_id"]),
+            *_remark_on_names(manifest),
+        ),
         images_per_second=round(log.images_per_second, 3),
+    )
+
+
+def _remark_on_names(manifest: Manifest) -> tuple[str, ...]:
+    """Return a remark on regions without names, which have a grid's detector and given boxes."""
+    vocabulary = manifest.configuration["detector"].get("vocabulary") or {}
+    if manifest.content != "regions" or vocabulary.get("classes"):
+        return ()
+    return (
+        "these regions have no names (class_ids are -1), so that vinculum align can compare words with them by "
+        "position alone, not by meaning",
     )

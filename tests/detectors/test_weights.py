@@ -9,13 +9,14 @@ from safetensors.torch import load_file, save_file
 
 from detectors.conventions import Conventions, override
 from detectors.faster_rcnn_network import Architecture, FasterRCNNNetwork
-from detectors.vocabulary import numbered_vocabulary
+from detectors.vocabulary import VocabularyError, numbered_vocabulary
 from detectors.weights import (
     SHIPPED,
     WeightsError,
     digest_while_read,
     load_faster_rcnn,
     random_weights,
+    read_trainable,
     read_weights,
     save_weights,
     sha256_of,
@@ -155,3 +156,14 @@ def test_a_file_that_is_replaced_while_it_is_read_is_refused(tmp_path):
         assert digest == sha256_of(path)
     with pytest.raises(WeightsError, match=f"its SHA-256 was {digest} before it was read and"), digest_while_read(path):
         path.write_bytes(b"after")
+
+
+def test_names_of_the_weights_own_are_not_exchanged_for_others(saved):
+    own = read_weights(str(saved), {}).vocabulary
+    assert load_faster_rcnn(str(saved), vocabulary=own).vocabulary == own
+    others = replace(own, classes=("yolk", *own.classes[1:]))
+    told = rf"vocabulary calls class 0 'yolk', weights '{saved}' have names of their own and call it 'class 0000'"
+    with pytest.raises(VocabularyError, match=told):
+        load_faster_rcnn(str(saved), vocabulary=others)
+    with pytest.raises(VocabularyError, match=told):
+        read_trainable(str(saved), others)

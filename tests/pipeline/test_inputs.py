@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.extract import open_manifest
+from pipeline.extract import _remark_on_names, open_manifest
 from pipeline.inputs import OtherInputsError, described_inputs, require_same_inputs
 from stores.errors import StoreError
 from stores.manifest import Manifest, write_manifest
@@ -38,3 +38,12 @@ def test_a_store_of_another_configuration_is_refused(tmp_path):
     write_manifest(tmp_path, manifest(config_sha256="c"))
     with pytest.raises(StoreError, match="config_sha256 was 'c', this run has 'b'"):
         open_manifest(tmp_path, manifest(config_sha256="b"), {})
+
+
+def test_regions_without_names_are_remarked_on():
+    named = {"detector": {"vocabulary": {"classes": ["dog"], "attributes": []}}}
+    nameless = {"detector": {"vocabulary": {"classes": [], "attributes": []}}}
+    (remark,) = _remark_on_names(Manifest(content="regions", store="arrow", configuration=nameless))
+    assert "have no names (class_ids are -1)" in remark and "not by meaning" in remark
+    assert _remark_on_names(Manifest(content="regions", store="arrow", configuration=named)) == ()
+    assert _remark_on_names(Manifest(content="grid", store="arrow", configuration={"detector": {}})) == ()
