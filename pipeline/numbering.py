@@ -17,7 +17,7 @@ from pipeline.align_worker import MALFORMED
 from stores.errors import StoreError
 from stores.layouts import RegionLayouts
 from stores.manifest import Manifest
-from stores.numbering import NOTE, Numbering, join, numbers_of
+from stores.numbering import NOTE, Numbering, join, noted_numbering, numbers_of
 from stores.picture_layouts import PictureLayouts
 
 MAX_RECORDS = 4000
@@ -127,10 +127,9 @@ def tell_numbering(notes: Mapping[str, Any]) -> str:
 
 
 def _kept(existing: Manifest, said: Ids | None) -> Numbering:
-    note = existing.notes.get(NOTE)
-    if note is None:
+    kept = noted_numbering(existing.notes)
+    if kept is None:
         return BEFORE
-    kept = Numbering(ids=frozenset(note["numbers_of"]), by_size=note["told_by"] == "sizes")
     if said and kept.ids != {said}:
         raise StoreError(
             f"--ids is {said}, but the store was begun with numbers of {shown_ids(kept.ids) or 'nobody'}; leave --ids "

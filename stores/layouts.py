@@ -8,7 +8,7 @@ from annotations.image_ids import Ids
 from stores.errors import DamagedFileError, StoreError
 from stores.image_index import open_index
 from stores.manifest import Manifest, ShardEntry, read_manifest
-from stores.numbering import NOTE, has_numbers, ids_in_range
+from stores.numbering import has_numbers, known_ids
 from stores.open_shards import open_entry
 
 MAX_LOADED_SHARDS = 128
@@ -38,8 +38,7 @@ class RegionLayouts:
     @property
     def ids(self) -> Ids | None:
         """Who numbers the images, as the manifest notes it or else the numbers tell; None where neither does."""
-        noted: Ids | None = self.manifest.notes.get(NOTE)
-        return noted or ids_in_range(self._index.column)
+        return known_ids(self.manifest.notes, self._index.column)
 
     def get(self, image_id: str) -> ImageRegions | None:
         """Return the regions of the image of this id."""

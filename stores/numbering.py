@@ -4,7 +4,7 @@ Names tell whose they are, numbers do not (`annotations/image_ids.py`). Of a sto
 their range tells, or the sizes of its images beside those in annotations.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from annotations.aligned import ImageRegions
-from annotations.image_ids import NUMBER, NUMBERED_BY, Ids, is_number
+from annotations.image_ids import NUMBER, NUMBERED_BY, Ids, is_number, photograph_name
 from annotations.records import SentenceImage
 
 JoinRule = Literal["id", "size", "coco_number", "coco_id"]
@@ -109,6 +109,43 @@ def possible_ids(image: SentenceImage, numbering: Numbering) -> Iterator[tuple[s
             yield str(int(image.coco_id)), rule
 
 
+def noted_numbering(notes: Mapping[str, Any]) -> Numbering | None:
+    """Return whose the numbers are by which a store's sentences found their images; None of stores that do not know."""
+    note = notes.get(NOTE)
+    return Numbering(ids=frozenset(note["numbers_of"]), by_size=note["told_by"] == "sizes") if note else None
+
+
+class ImageRows:
+    """Where images stand in a sequence, by the ids that other images' sentences have.
+
+    An id is the same image's, unless it is a number of somebody else's; another name of the photograph is, too.
+    """
+
+    def __init__(self, image_ids: Iterable[str], ids: Ids | None, asked: Collection[Ids]) -> None:
+        """`ids` is whose the images' numbers are, `asked` whose those that will be asked for; None, none: not known."""
+        self._rows = {image_id: row for row, image_id in enumerate(image_ids)}
+        self._ids, self._asked = ids, asked
+        self._is_other = bool(ids and asked and ids not in asked)
+        self._named: dict[str, int] | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known of both sides whose their numbers are."""
+        return bool(self._ids and self._asked)
+
+    def get(self, image_id: str) -> int:
+        """Return the image's place; -1 where it has none."""
+        row = None if self._is_other and is_number(image_id) else self._rows.get(image_id)
+        return self._by_name(image_id) if row is None else row
+
+    def _by_name(self, image_id: str) -> int:
+        if self._named is None:
+            named = ((photograph_name(each, self._ids or "own"), each, row) for each, row in self._rows.items())
+            self._named = {name: row for name, each, row in named if name != each}
+        asked: Ids = next(iter(self._asked)) if len(self._asked) == 1 else "own"
+        return self._named.get(photograph_name(image_id, asked), -1)
+
+
 def numbers_of(image: SentenceImage) -> Iterator[tuple[str, Ids]]:
     """Yield the numbers by which the image is known, and whose each is."""
     if is_number(image.image_id):
@@ -117,9 +154,15 @@ def numbers_of(image: SentenceImage) -> Iterator[tuple[str, Ids]]:
         yield str(int(image.coco_id)), "coco"
 
 
+def known_ids(notes: Mapping[str, Any], image_ids: pa.Array | pa.ChunkedArray) -> Ids | None:
+    """Return whose the numbers are among the ids of a store's images, as its notes say it or their range tells."""
+    noted: Ids | None = notes.get(NOTE)
+    return noted or ids_in_range(image_ids)
+
+
 def note_of(notes: Mapping[str, Any], image_ids: pa.Array | pa.ChunkedArray, said: Ids | None) -> dict[str, Any]:
     """Return the notes of a store of these images with whose their numbers are, if somebody says, said or tells it."""
-    found = said or notes.get(NOTE) or ids_in_range(image_ids)
+    found = said or known_ids(notes, image_ids)
     return {**notes, NOTE: found} if found else dict(notes)
 
 

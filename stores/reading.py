@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
+from annotations.image_ids import Ids
 from detectors.records import Features
 from stores.errors import DamagedFileError, StoreError
 from stores.image_index import open_index
 from stores.manifest import Manifest, read_manifest
+from stores.numbering import known_ids
 from stores.open_shards import OpenShards
 from stores.schema import num_bytes
 
@@ -49,6 +51,11 @@ class FeatureStore:
     def image_ids(self) -> Sequence[str]:
         """The image ids in the order of iteration: shard by shard, row by row."""
         return self._index
+
+    @property
+    def ids(self) -> Ids | None:
+        """Whose the numbers among the ids are, as the manifest notes it or else they tell; None: neither does."""
+        return known_ids(self.manifest.notes, self._index.column)
 
     def __len__(self) -> int:
         return len(self._index)

@@ -22,6 +22,7 @@ from stores.image_bytes import files_sha256, read_source
 from stores.image_listing import list_images
 from stores.image_sources import ImageSource
 from stores.manifest import fingerprint
+from stores.numbering import ids_in_range
 from stores.outages import MANY, OutageWatch
 from training.models.trunk import TrunkShape
 
@@ -71,6 +72,8 @@ class Pictures:
         self.places = tuple(places)
         self.trunk = trunk
         images = list_images(places).images
+        self.ids = ids_in_range(images.table["image_id"])
+        """Whose the numbers among the ids are, as they tell; None: they do not."""
         self._sources = {image.image_id: image for image in images}
         self._outages = OutageWatch()
         self.cells = cell_boxes(trunk.side, trunk.side)

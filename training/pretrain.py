@@ -25,7 +25,7 @@ from training.presets import Preset
 from training.published_weights import read_published
 from training.recipes import PRETRAINING, Precision, Recipe
 from training.runs import Run, begin_run, is_begun, open_run
-from training.shards import JoinedShards, open_shards
+from training.shards import NUM_COMPARED, JoinedShards, open_shards
 from training.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 
 
@@ -95,6 +95,13 @@ def tell_left_out(shards: JoinedShards) -> None:
     ):
         if count and shards.content != "regions":
             print(printable(f"{what}: {count} (such as {', '.join(map(repr, names[:3]))})"), file=sys.stderr)
+    if shards.doubtful_images:
+        told = (
+            f"numbers alone join images of {shards.images_place} with sentences, and nothing tells whose they are; of "
+            f"{NUM_COMPARED} sentences looked at, these images have another shape than theirs: "
+            f"{', '.join(map(repr, shards.doubtful_images[:3]))}. Are they the same? See --ids of extract and align"
+        )
+        print(printable(told), file=sys.stderr)
     if shards.content == "regions" and shards.aligned_content is None:
         told = (
             f"{shards.sentences.folder}: no content of the regions that it was aligned with was recorded; whether "

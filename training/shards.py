@@ -7,26 +7,33 @@ Axes: S sentences, I images of all sentences one after another, R regions or cel
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from itertools import repeat
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from annotations.boxes import has_other_proportions
+from annotations.image_ids import is_number
 from annotations.records import Split
 from detectors.records import GridFeatures, RegionFeatures
 from stores.errors import StoreError
 from stores.manifest import fingerprint
+from stores.numbering import ImageRows, Numbering, noted_numbering
 from stores.reading import FeatureStore, open_store
 from stores.sentence_reading import open_sentences
 from stores.store_content import content_sha256, shards_since
 from stores.training_rows import TrainingSentence
 from training.models.catalog import EncoderShape
 from training.models.visual_parser import VisualParserShape
-from training.pictures import Pictures, cell_boxes
+from training.pictures import BrokenImageError, Pictures, cell_boxes
+
+NUM_COMPARED = 16
+"""Sentences whose images' shapes are looked at, where numbers alone join them."""
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
@@ -75,6 +82,7 @@ class JoinedShards:
         if self.content == "regions":
             self._require_same_regions()
         self._image_ids = self.regions.image_ids if self.pictures is None else self.pictures.image_ids
+        self._image_rows = self._find_image_rows()
         self.grid = self._find_grid()
         self._source_names: list[str] = []
         self.lost_images: tuple[str, ...] = ()
@@ -133,6 +141,27 @@ class JoinedShards:
         spoken = np.zeros(len(self._image_ids) + 1, bool)
         spoken[self._table.images] = True
         return tuple(self._image_ids[number] for number in np.flatnonzero(~spoken[:-1]).tolist())
+
+    @cached_property
+    def doubtful_images(self) -> tuple[str, ...]:
+        """Images that have another shape than their sentences know, of a few that nothing but a number names.
+
+        None where it is known whose the numbers are, on both sides.
+        """
+        if self.content == "regions" or self._image_rows.is_known:
+            return ()
+        doubtful = []
+        for number in np.unique(np.linspace(0, len(self) - 1, NUM_COMPARED).astype(int)).tolist():
+            known = self.sentences.read(*self.place(number)).sentence.images
+            for image, there in zip(known, self.images_of(number).tolist(), strict=True):
+                with suppress(BrokenImageError):
+                    if (
+                        there >= 0
+                        and is_number(image.image_id)
+                        and has_other_proportions((image.width, image.height), self._size(there))
+                    ):
+                        doubtful.append(image.image_id)
+        return tuple(dict.fromkeys(doubtful))
 
     @property
     def num_left_out(self) -> int:
@@ -293,9 +322,8 @@ class JoinedShards:
         """Return the numbers of all sentences; a shard at a time, since their names take ten times the room."""
         if not len(self.sentences):
             raise StoreError(f"{self.sentences.folder} holds no sentence, expected at least one; see vinculum align")
-        image_numbers = {image_id: number for number, image_id in enumerate(self._image_ids)}
         lost: set[str] = set()
-        parts = [self._read_shard(shard, image_numbers, lost) for shard in range(len(self.sentences.manifest.shards))]
+        parts = [self._read_shard(shard, lost) for shard in range(len(self.sentences.manifest.shards))]
         if lost and self.content == "regions":
             raise StoreError(
                 f"{self.sentences.folder}: {len(lost)} images of its sentences have no regions in "
@@ -306,6 +334,21 @@ class JoinedShards:
         return _Table(
             **{each.name: np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(_Table)}
         )
+
+    def _find_image_rows(self) -> ImageRows:
+        """Return where each image of the sentences is; those of the regions that they were aligned with have one id."""
+        sentences = noted_numbering(self.sentences.manifest.notes) or Numbering()
+        if self.content == "regions":
+            return ImageRows(self._image_ids, None, ())
+        ids = self.pictures.ids if self.pictures is not None else self.regions.ids
+        return ImageRows(self._image_ids, ids, sentences.ids)
+
+    def _size(self, image: int) -> tuple[int, int]:
+        image_id = self._image_ids[image]
+        if self.pictures is not None:
+            return self.pictures.size(image_id)
+        record = self.regions.get(image_id)
+        return record.image_width, record.image_height
 
     def _find_grid(self) -> tuple[int, int] | None:
         """Return rows and columns of cells, the same of all images; None of regions, of which each has its number."""
@@ -329,10 +372,10 @@ class JoinedShards:
         number = np.repeat(np.arange(len(self)), self._table.num_images)
         return np.bincount(number[self._table.images < 0], minlength=len(self)) == 0
 
-    def _read_shard(self, shard: int, image_numbers: Mapping[str, int], lost: set[str]) -> _Table:
+    def _read_shard(self, shard: int, lost: set[str]) -> _Table:
         """Return the numbers of one shard's sentences; adds to `lost` the images that have no regions."""
         index = self.sentences.index(shard)
-        images = np.fromiter(map(image_numbers.get, index.image_ids, repeat(-1)), np.int32)
+        images = np.fromiter(map(self._image_rows.get, index.image_ids), np.int32)
         lost |= {index.image_ids[place] for place in np.flatnonzero(images < 0).tolist()}
         self._source_names += [name for name in dict.fromkeys(index.sources) if name not in self._source_names]
         return _Table(

@@ -8,8 +8,8 @@ from annotations.records import Sentence, SentenceImage
 from annotations.splits import make_split_rules, photograph, read_minival
 
 
-def image(image_id, coco_id=""):
-    return SentenceImage(image_id=image_id, coco_id=coco_id)
+def image(image_id, coco_id="", ids="own"):
+    return SentenceImage(image_id=image_id, coco_id=coco_id, ids=ids)
 
 
 def sentence(*images, split="train"):
@@ -54,6 +54,47 @@ def test_the_users_lists_hold_images_out():
     assert rules.split_of(sentence(image("flickr-7"))) is None
     assert rules.split_of(sentence(image("61512", coco_id="248774"))) is None
     assert rules.split_of(sentence(image("flickr-8"))) == "train"
+
+
+COCO_9 = image("COCO_train2014_000000000009", "9", "coco")
+GENOME_9, FLICKR_9 = image("9", ids="visual-genome"), image("9", ids="flickr30k")
+
+
+def test_a_number_is_another_photograph_for_everyone_who_numbers_so():
+    rules = make_split_rules([GENOME_9])
+    assert rules.split_of(sentence(GENOME_9)) is None
+    assert {rules.split_of(sentence(each)) for each in (COCO_9, FLICKR_9, image("9"))} == {"train"}
+
+
+def test_where_several_describe_the_same_images_one_number_is_one_photograph():
+    rules = make_split_rules([GENOME_9], shared=["visual-genome", "flickr30k"])
+    assert rules.split_of(sentence(FLICKR_9)) is None
+    assert rules.split_of(sentence(COCO_9)) == "train"
+
+
+@pytest.mark.parametrize(
+    ("line", "listed", "out"),
+    [
+        ("9", ["coco"], [COCO_9]),
+        ("9", ["visual-genome"], [GENOME_9]),
+        ("9", [], [image("9")]),
+        ("visual-genome 9", ["coco"], [GENOME_9]),
+        ("flickr30k 9", [], [FLICKR_9]),
+        ("coco 9", [], [COCO_9]),
+        ("000000000009", ["visual-genome"], [COCO_9]),
+    ],
+)
+def test_a_number_in_a_list_is_that_of_whom_the_line_says_or_of_whoever_numbers_the_images(line, listed, out):
+    rules = make_split_rules([], held_out=[line], listed=listed)
+    held = [each for each in (COCO_9, GENOME_9, FLICKR_9, image("9")) if rules.split_of(sentence(each)) is None]
+    assert held == out
+
+
+def test_a_number_in_minivals_list_is_cocos():
+    rules = make_split_rules([], minival=["9"])
+    assert rules.split_of(sentence(image("COCO_val2014_000000000009", "9", "coco"), split="val")) == "val"
+    assert rules.split_of(sentence(COCO_9)) is None
+    assert rules.split_of(sentence(GENOME_9)) == "train"
 
 
 def test_minival_stays_for_validation_and_the_rest_of_val2014_is_trained_on():

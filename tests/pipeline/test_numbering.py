@@ -5,6 +5,7 @@ import json
 import pytest
 
 from annotations.datasets.catalog import DATA_SETS
+from pipeline.align import AlignmentJob, AnnotationSource, align
 from pipeline.numbering import BEFORE, settle_numbering, tell_numbering
 from stores.errors import StoreError
 from stores.layouts import RegionLayouts
@@ -122,6 +123,26 @@ def test_what_is_said_against_the_store_is_refused(layouts):
 def test_numbers_that_no_sentence_is_about_need_not_be_told(layouts, coco):
     numbering, _ = settle(layouts(image_ids=["7", "COCO_train2014_000000000009"]), coco())
     assert numbering == Numbering()
+
+
+def test_a_number_to_hold_out_that_may_be_two_photographs_is_refused(layouts, coco, genome, tmp_path):
+    names = [f"COCO_train2014_{int(each):012d}" for each in NUMBERS]
+    vocabulary = {"detector": {"vocabulary": {"classes": ["hat"], "attributes": ["red"]}}}
+    make_store(tmp_path / "named", [[make_regions(each) for each in names]], configuration=vocabulary)
+    (tmp_path / "vectors.txt").write_text("hat 1 0\nred 0 1\n")
+    held_out = tmp_path / "held_out.txt"
+    held_out.write_text("COCO_train2014_000000000042\n9\n")
+    sources = [("coco-captions", coco()[1]), ("visual-genome", genome()[1])]
+    job = AlignmentJob(
+        annotations=tuple(AnnotationSource(name=name, path=path) for name, path in sources),
+        regions=tmp_path / "named",
+        vectors=tmp_path / "vectors.txt",
+        held_out=(held_out,),
+        out=tmp_path / "out",
+    )
+    with pytest.raises(ValueError, match=r"'9' may be a number of coco, visual-genome; .*`visual-genome 9`"):
+        align(job)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_store_of_sentences_goes_on_with_what_it_was_begun_with(layouts, coco):

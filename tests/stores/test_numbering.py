@@ -6,7 +6,7 @@ import pytest
 from annotations.records import SentenceImage
 from stores.layouts import RegionLayouts
 from stores.manifest import read_manifest
-from stores.numbering import Numbering, has_numbers, ids_in_range, join
+from stores.numbering import ImageRows, Numbering, has_numbers, ids_in_range, join
 from tests.stores.builders import make_regions, make_store
 
 COCO_9 = SentenceImage(image_id="COCO_train2014_000000000009", coco_id="9", ids="coco")
@@ -98,3 +98,22 @@ def test_numbers_in_a_range_that_one_alone_has_are_theirs(image_ids, ids):
 def test_only_numbers_need_to_be_told():
     assert has_numbers(pa.array(["a", "9"]))
     assert not has_numbers(pa.array(["a", "000000000009", "1000092795"]))
+
+
+@pytest.mark.parametrize(
+    ("ids", "asked", "image_id", "row"),
+    [
+        (None, [], "9", 0),
+        ("coco", ["coco"], "9", 0),
+        ("coco", ["visual-genome"], "9", -1),
+        ("visual-genome", ["coco", "flickr30k"], "9", -1),
+        ("visual-genome", [], "000000000042", 1),
+        (None, ["coco"], "42", 1),
+        ("coco", [], "COCO_train2014_000000000009", 0),
+        (None, [], "COCO_train2014_000000000009", -1),
+        ("visual-genome", ["coco"], "a", 2),
+        (None, [], "b", -1),
+    ],
+)
+def test_images_of_one_store_are_found_by_the_ids_of_another_where_both_name_one_photograph(ids, asked, image_id, row):
+    assert ImageRows(["9", "COCO_val2014_000000000042", "a"], ids, asked).get(image_id) == row

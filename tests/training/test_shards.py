@@ -1,10 +1,15 @@
 """Regions and sentences by number, joined by image id; what does not belong together is refused by name."""
 
+from dataclasses import replace
+
 import pytest
 
 from stores.errors import StoreError
-from stores.manifest import read_manifest
+from stores.manifest import read_manifest, write_manifest
+from tests.stores.builders import make_grid, make_store
 from tests.training.joined_stores import CONFIGURATION, Spoken, Word, join_stores, make_image
+from tests.training.pixel_stores import GRID
+from training.pretrain import tell_left_out
 from training.shards import JoinedShards
 
 IMAGES = [
@@ -102,3 +107,47 @@ def test_stores_in_each_other_s_place_are_refused(stores):
         JoinedShards(regions, regions)
     with pytest.raises(StoreError, match="is a store of sentences, expected one of regions"):
         JoinedShards(sentences, sentences)
+
+
+NUMBERED = ["9", "42", "150367"]
+
+
+@pytest.fixture
+def numbered(tmp_path):
+    """Open sentences about numbered images with grids of the same numbers, of this width; each side notes whose."""
+    _, sentences = join_stores(
+        tmp_path,
+        [[make_image(each) for each in sorted(NUMBERED)]],
+        [[Spoken(text="A man.", image_ids=[each]) for each in NUMBERED]],
+    )
+
+    def numbered(whose=None, sentences_whose=None, width=200):
+        grids = [replace(make_grid(each), image_width=width, image_height=100) for each in sorted(NUMBERED)]
+        notes = {"ids": whose} if whose else None
+        make_store(tmp_path / "grids", [grids], configuration=GRID, content="grid", notes=notes)
+        told = {"ids": {"numbers_of": [sentences_whose], "told_by": "said"}} if sentences_whose else {}
+        write_manifest(sentences, replace(read_manifest(sentences), notes=told))
+        return JoinedShards(tmp_path / "grids", sentences)
+
+    return numbered
+
+
+def test_numbers_join_grids_of_whoever_numbers_so_and_of_nobody_else(numbered):
+    with numbered("coco", "coco") as shards:
+        assert (shards.num_left_out, shards.doubtful_images) == (0, ())
+    with numbered("visual-genome", "coco") as shards:
+        assert (shards.num_left_out, shards.lost_images) == (3, ("150367", "42", "9"))
+
+
+def test_where_nobody_says_whose_numbers_are_images_of_another_shape_are_told(numbered, capsys):
+    with numbered(width=200) as shards:
+        tell_left_out(shards)
+        assert (shards.num_left_out, shards.doubtful_images) == (0, ())
+        assert "nothing tells whose" not in capsys.readouterr().err
+    with numbered(width=150) as shards:
+        assert shards.num_left_out == 0
+        assert set(shards.doubtful_images) == set(NUMBERED)
+        tell_left_out(shards)
+        assert "numbers alone join images" in capsys.readouterr().err
+    with numbered("coco", "coco", width=150) as shards:
+        assert shards.doubtful_images == ()
