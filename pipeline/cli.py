@@ -19,6 +19,7 @@ from pipeline.crew import CrewError
 from pipeline.doctor_command import DoctorCommand
 from pipeline.parity_command import ParityCommand
 from stores.errors import StoreError, told
+from stores.locations import without_secrets
 from stores.stopping import Stopped, stoppable
 from stores.terminal import printable
 
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with stoppable():
             result = command.run()
     except ERRORS as error:
-        print(printable(f"vinculum: {told(error)}"), file=sys.stderr)
+        print(printable(f"vinculum: {without_secrets(told(error))}"), file=sys.stderr)
         return ERROR
     except Stopped as stopped:
         print("vinculum: stopped; run the same command again to go on", file=sys.stderr)

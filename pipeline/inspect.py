@@ -132,7 +132,7 @@ def _exhibit(record: Features, manifest: Manifest, sources: ImageSources, plan_m
     if not source.url:
         unknown = "the features were imported without their pictures; run vinculum convert again with --images"
         return make_exhibit(record, manifest, Picture(missing=unknown), "")
-    picture = load_picture(source, width=record.image_width, height=record.image_height)
+    picture = load_picture(source, width=record.image_width, height=record.image_height, sha256=record.image_sha256)
     return make_exhibit(record, manifest, picture, source.location)
 
 

@@ -26,6 +26,7 @@ from stores.pages.page import as_script, page_environment
 from stores.pages.pictures import Picture, load_picture, planned_sources
 from stores.pages.regions import named_regions
 from stores.picture_layouts import PictureLayouts
+from stores.reading import open_store
 from stores.sentence_reading import open_sentences
 
 TEMPLATE = "inspect_sentences.html.j2"
@@ -132,16 +133,20 @@ def _regions(
 
 def _pictures(shown: Sequence[AlignedSentence], layouts: RegionLayouts | PictureLayouts) -> dict[str, dict[str, str]]:
     """Return every picture shown, once, or why there is none."""
-    sources = layouts.sources if isinstance(layouts, PictureLayouts) else planned_sources(layouts.folder)
     images = {image.image_id: image for each in shown for image in each.sentence.images}
-    return {image_id: _picture(image, sources) for image_id, image in images.items()}
+    if isinstance(layouts, PictureLayouts):
+        return {image_id: _picture(image, layouts.sources, None) for image_id, image in images.items()}
+    sources = planned_sources(layouts.folder)
+    with open_store(layouts.folder) as records:
+        made = {image_id: records.get(image_id).image_sha256 for image_id in images if image_id in records}
+    return {image_id: _picture(image, sources, made.get(image_id)) for image_id, image in images.items()}
 
 
-def _picture(image: SentenceImage, sources: ImageSources) -> dict[str, str]:
+def _picture(image: SentenceImage, sources: ImageSources, sha256: bytes | None) -> dict[str, str]:
     picture = Picture(missing="the region store's plan does not tell where the picture is")
     source = sources.find(image.image_id)
     if source is not None:
-        picture = load_picture(source, width=image.width, height=image.height)
+        picture = load_picture(source, width=image.width, height=image.height, sha256=sha256)
     return {"uri": picture.data_uri, "missing": picture.missing}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from stores.image_sources import ImageSource
-from stores.locations import LocationError, is_whole, local_path, opened, remote_error
+from stores.locations import LocationError, local_path, opened, remote_error
 
 NUM_SAMPLED = 64
 """Files whose bytes tell them from others of the same sizes."""
@@ -84,10 +84,6 @@ def _read_once(source: ImageSource) -> bytes:
             raise OSError("a folder, pipe or device, expected a file")
         with path.open("rb") as file:
             return _read(file, source)
-    if not is_whole(source.url):
-        raise OSError(
-            "a store keeps no query or password of a URL, and this run does not list the image; list it again"
-        )
     try:
         with opened(source.url) as file:
             return _read(file, source)

@@ -8,7 +8,7 @@ being equal only. An image in an archive has the version of the archive.
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ TOLD = (
 THREADS = 16
 """That look at files where each look takes long, as on a network's file system."""
 
-_SLOW_SECONDS = 20e-6
+_SLOW_SECONDS = 100e-6
+"""A look at a file that takes longer goes over a network; others take less than threads lose by waiting in turn."""
 _AT_ONCE = 1 << 12
 
 Version = tuple[int | None, int | None]
@@ -53,30 +54,32 @@ def version_of_path(path: str | Path) -> Version:
 
 def with_versions(images: ImageSources) -> ImageSources:
     """Return the images with bytes and versions of those that are whole files on this machine."""
-    found, is_slow = [], False
-    with ThreadPoolExecutor(THREADS) as threads:
-        for batch in images.table.to_batches(max_chunksize=_AT_ONCE):
-            started = time.perf_counter()
-            found.append(_looked_at(batch, threads.map if is_slow else map))
-            is_slow = is_slow or time.perf_counter() - started > _SLOW_SECONDS * len(batch)
+    batches = images.table.to_batches(max_chunksize=_AT_ONCE)
+    found = []
+    for number, batch in enumerate(batches):
+        started = time.perf_counter()
+        found.append(_looked_at(batch))
+        if time.perf_counter() - started > _SLOW_SECONDS * len(batch):
+            with ThreadPoolExecutor(THREADS) as threads:
+                found.extend(threads.map(_looked_at, batches[number + 1 :]))
+            break
     return ImageSources(pa.Table.from_batches(found, COLUMNS))
 
 
-def _looked_at(batch: pa.RecordBatch, each: Callable[..., Iterable[Version]]) -> pa.RecordBatch:
+def _looked_at(batch: pa.RecordBatch) -> pa.RecordBatch:
     urls = [url.decode(errors="surrogatepass") for url in batch["url"].to_pylist()]
     is_whole = batch["member"].null_count == len(batch)
     if is_whole and not pc.any(pc.match_substring(batch["url"], "://")).as_py():
-        versions = list(each(version_of_path, urls))
+        versions = [version_of_path(url) for url in urls]
     else:
         known = zip(urls, *(batch[name].to_pylist() for name in ("member", "size", "version")), strict=True)
-        versions = list(each(_version, known))
+        versions = [_version(*each) for each in known]
     for place, name in enumerate(("size", "version")):
         column = pa.array([each[place] for each in versions], pa.int64())
         batch = batch.set_column(batch.schema.get_field_index(name), name, column)
     return batch
 
 
-def _version(known: tuple[str, str | None, int | None, int | None]) -> Version:
-    url, member, size, version = known
+def _version(url: str, member: str | None, size: int | None, version: int | None) -> Version:
     path = local_path(url) if member is None else None
     return (size, version) if path is None else version_of_path(path)

@@ -62,12 +62,16 @@ def is_url(location: str) -> bool:
 
 
 def require_permitted(url: str) -> None:
-    """The URL is of a protocol in the table, and no chain of several.
+    """The URL is of a protocol in the table, no chain of several, and was not stored without its secrets.
 
     Raises:
         LocationError: it is another.
     """
     protocol = url.partition("://")[0].lower()
+    if not is_whole(url):
+        raise LocationError(
+            f"{url!r}: its password or query was not kept, expected the whole URL; list it again, with these"
+        )
     if "::" in url.partition("]")[2 if "://[" in url else 0]:  # an IPv6 address has :: between brackets
         raise LocationError(
             f"{shown(url)!r}: '::' chains file systems, expected one plain URL; "

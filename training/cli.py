@@ -12,6 +12,7 @@ from detectors.images import ImageError
 from detectors.vocabulary import VocabularyError
 from detectors.weights import WeightsError
 from stores.errors import StoreError, told
+from stores.locations import without_secrets
 from stores.stopping import Stopped, stoppable
 from stores.terminal import printable
 from training.detector_command import DetectorCommand
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with stoppable():
             summary = command.run()
     except ERRORS as error:
-        print(printable(f"vinculum-train: {told(error)}"), file=sys.stderr)
+        print(printable(f"vinculum-train: {without_secrets(told(error))}"), file=sys.stderr)
         return 1
     except Stopped as stopped:
         print("vinculum-train: stopped; run the same command again to go on", file=sys.stderr)

@@ -21,6 +21,7 @@ from stores.errors import StoreError
 from stores.image_bytes import files_sha256, read_source
 from stores.image_listing import list_images
 from stores.image_sources import ImageSource
+from stores.locations import shown
 from stores.manifest import fingerprint
 from stores.numbering import ids_in_range
 from stores.outages import MANY, OutageWatch
@@ -69,7 +70,8 @@ class Pictures:
         Raises:
             SourceError: a place holds no image, or two of them claim one id.
         """
-        self.places = tuple(places)
+        self.places = tuple(map(shown, places))
+        """As they are shown; nothing is read by them."""
         self.trunk = trunk
         images = list_images(places).images
         self.ids = ids_in_range(images.table["image_id"])

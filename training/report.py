@@ -3,12 +3,13 @@
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from annotations.drops import DataError
 from annotations.records import Split
 from stores.atomic import replacing
+from stores.locations import path_of, shown
 from stores.manifest import fingerprint
 from stores.pages.page import as_script, page_environment
 from stores.pages.pictures import Picture, load_picture, planned_sources
@@ -216,7 +217,7 @@ def _places(sentences: Path | None, regions: Path | None, images: Sequence[str])
     """Return by what it is where the page's sentences are from, in names that say nothing of this machine."""
     folders = {"sentences": sentences, "regions": regions}
     named = {what: folder.absolute().name for what, folder in folders.items() if folder is not None}
-    return named | ({"images": ", ".join(PurePosixPath(each).name or each for each in images)} if images else {})
+    return named | ({"images": ", ".join(path_of(each).name or shown(each) for each in images)} if images else {})
 
 
 def _require_same_regions(loaded: LoadedRun, shards: JoinedShards) -> None:
@@ -263,6 +264,7 @@ def _pictures(shards: JoinedShards, numbers: Sequence[int]) -> dict[str, dict[st
         source = find(record.image_id)
         picture = Picture(missing="the region store's plan does not tell where the picture is")
         if source is not None:
-            picture = load_picture(source, width=record.image_width, height=record.image_height)
+            size = {"width": record.image_width, "height": record.image_height}
+            picture = load_picture(source, **size, sha256=record.image_sha256)
         pictures[record.image_id] = {"uri": picture.data_uri, "missing": picture.missing}
     return pictures

@@ -1,6 +1,7 @@
 """Pictures for a page: a photograph as a small data: URI, or the reason why there is none."""
 
 import base64
+import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +27,17 @@ class Picture:
     """Why there is no picture, for people."""
 
 
-def load_picture(source: ImageSource, *, width: int, height: int) -> Picture:
+def load_picture(source: ImageSource, *, width: int, height: int, sha256: bytes | None) -> Picture:
     """Return the upright picture with no side above 640 pixels.
 
-    `width` and `height` are those the features were made from: a picture of another size is another picture, on which
-    their boxes would mean nothing.
+    `width`, `height` and `sha256` of the file, None where it is not known, are those the features were made from: a
+    picture that differs is another picture, on which their boxes would mean nothing.
     """
     try:
-        image = Image.fromarray(decode_image(source.image_id, read_source(source)).pixels_rgb)
+        data = read_source(source)
+        if sha256 is not None and hashlib.sha256(data).digest() != sha256:
+            return Picture(missing="the picture has changed: its file is not the one that the store was made from")
+        image = Image.fromarray(decode_image(source.image_id, data).pixels_rgb)
     except (OSError, ImageError, ImportError, ValueError) as error:  # fsspec lacks a package, or knows no such protocol
         return Picture(missing=f"the picture can no longer be read: {error}")
     if image.size != (width, height):

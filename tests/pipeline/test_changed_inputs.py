@@ -273,7 +273,7 @@ def test_a_plan_keeps_no_secret_and_a_rerun_reads_by_the_whole_url(tmp_path):
         again = plan_shards(images(signature), 2, existing)
         assert again.images == images(signature)
         assert not len(compare_inputs(existing, again, manifest, FolderPlace(tmp_path)).changed)
-    with pytest.raises(OSError, match="this run does not list the image; list it again"):
+    with pytest.raises(OSError, match="its password or query was not kept, expected the whole URL; list it again"):
         read_source(existing.images[0])
 
 

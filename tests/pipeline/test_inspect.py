@@ -1,8 +1,10 @@
+import hashlib
 import json
 import re
 import shutil
 import subprocess
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -192,6 +194,17 @@ def test_the_boxes_of_a_picture_that_is_gone_or_changed_stand_without_it_and_the
     _, html = page_of(store)
     assert not Elements(html).of("img")
     assert html.count("nothing tells where the picture is") == 4
+
+
+def test_old_boxes_are_not_drawn_on_another_picture_of_the_same_size(tmp_path, photographs):
+    digests = {name: hashlib.sha256((photographs / f"{name}.jpg").read_bytes()).digest() for name in "ab"}
+    records = [replace(regions_of(name), image_sha256=digest) for name, digest in digests.items()]
+    store = make_store(tmp_path / "store", records, locate=f"{photographs}/{{}}.jpg")
+    assert len(Elements(page_of(store)[1]).of("img")) == 2
+    Image.new("RGB", (640, 480), "navy").save(photographs / "b.jpg")
+    _, html = page_of(store)
+    assert len(Elements(html).of("img")) == 1
+    assert "the picture has changed: its file is not the one that the store was made from" in html
 
 
 def test_a_large_photograph_becomes_a_small_upright_one(tmp_path):

@@ -173,7 +173,7 @@ def test_two_urls_that_differ_in_their_query_stay_apart():
 
 def test_what_a_location_lost_when_it_was_stored_is_said():
     for url in ("https://user:password@host/a.jpg", "https://host/a.jpg?sig=abc"):
-        with pytest.raises(OSError, match=r"a store keeps no query or password of a URL.*list it again"):
+        with pytest.raises(OSError, match=r"its password or query was not kept, expected the whole URL; list it again"):
             read_source(ImageSource("1", shown(url)))
 
 
