@@ -45,13 +45,14 @@ def combine(
     min_support: float | None = None,
     require_iou: float = 0.0,
     is_region: ArrayLike | None = None,
+    at_most_k: bool | None = None,
 ) -> AlignmentTargets:
     """Return targets from the two criteria, float64 where either is float64 and float32 otherwise.
 
     `code`: each criterion is divided by its L2 norm over the regions, both count half, the `top_k` highest scores are
     kept (ties with the last one too), and a softmax of what is kept is the target. `position-only` and `semantic-only`
-    are the same with one criterion. `paper`: negative values become 0, each criterion is divided by its sum, both count
-    half, and the row is divided by its sum.
+    are the same with one criterion, but for `at_most_k`. `paper`: negative values become 0, each criterion is divided
+    by its sum, both count half, and the row is divided by its sum.
 
     Args:
         position: float [W, R]; IoU, 0 to 1.
@@ -61,6 +62,9 @@ def combine(
             than nothing.
         require_iou: a word is supervised only if a region overlaps its gold box so much.
         is_region: bool [W, R]; False for columns that are padding. None: all are regions.
+        at_most_k: never are more than `top_k` regions kept, of ties the first ones, and none whose score is 0 or less:
+            of one criterion alone most scores are 0, and ties would spread the target over regions that say nothing.
+            None: for `position-only` and `semantic-only`; `code` is what the public code does.
 
     Raises:
         ValueError: shapes that differ, or a `top_k` below 1.
@@ -83,7 +87,8 @@ def combine(
         targets = _over_sum(np.where(kept, scores, 0))
     else:
         scores = _weighted(weight, *(_over_norm(each) for each in criteria))
-        kept = _highest(scores, there, 3 if top_k is None else top_k)
+        is_bounded = weight in (0, 1) if at_most_k is None else at_most_k
+        kept = (_highest_above_0 if is_bounded else _highest)(scores, there, 3 if top_k is None else top_k)
         targets = _softmax(scores, kept)
     support = np.where(kept, np.maximum(scores, 0), 0).sum(axis=1)
     enough = support > 0 if combination == "paper" and min_support is None else support >= _gate(min_support)
@@ -116,6 +121,14 @@ def _highest(scores: NDArray[np.floating], there: NDArray[np.bool_], top_k: int 
     candidates = np.where(there, scores, -np.inf)
     last = np.partition(candidates, num_regions - top_k, axis=1)[:, num_regions - top_k, None]
     return there & (candidates >= last)
+
+
+def _highest_above_0(scores: NDArray[np.floating], there: NDArray[np.bool_], top_k: int) -> NDArray[np.bool_]:
+    """Return which entries are the `top_k` highest of their row, fewer where fewer are above 0; of ties the first."""
+    first_best = np.argsort(np.where(there, -scores, np.inf), axis=1, kind="stable")[:, :top_k]
+    kept = np.zeros(scores.shape, bool)
+    np.put_along_axis(kept, first_best, True, axis=1)
+    return kept & there & (scores > 0)
 
 
 def _softmax(scores: NDArray[np.floating], kept: NDArray[np.bool_]) -> NDArray[np.floating]:

@@ -57,7 +57,7 @@ def normalize_answer(answer: str) -> str:
 
 
 def soft_answers(given: Sequence[str]) -> tuple[Answer, ...]:
-    """Return the answers that people gave, normalised, each with VQA's soft score, best first.
+    """Return the answers that people gave, normalised, each with VQA's soft score, best first; without `nothing_score`.
 
     The score of an answer is the mean, over each person left out in turn, of min(1, those of the others who gave it
     / 3). With ten people and n of them agreeing it is 0.3, 0.6, 0.9 and 1 for n = 1, 2, 3 and more. Source: Antol et
@@ -67,6 +67,14 @@ def soft_answers(given: Sequence[str]) -> tuple[Answer, ...]:
     scores = {answer: _score(count, len(given)) for answer, count in counts.items() if answer}
     best_first = sorted(scores.items(), key=lambda item: (-item[1], -counts[item[0]], item[0]))
     return tuple(Answer(text=answer, weight=score) for answer, score in best_first)
+
+
+def nothing_score(given: Sequence[str]) -> float:
+    """Return the soft score of an answer of which nothing is left when it is normalised, such as `a` or `?`.
+
+    Officially it is right as far as people gave such answers, too; no table of answers has it.
+    """
+    return _score(sum(not normalize_answer(each) for each in given), len(given)) if given else 0.0
 
 
 def _score(count: int, num_people: int) -> float:

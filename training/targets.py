@@ -29,6 +29,9 @@ class TargetOptions:
     """Regions kept; 3, of `paper` all."""
     min_support: float | None = None
     """Words whose kept scores sum to less are not supervised; 0.1, of `paper` more than nothing."""
+    at_most_k: bool = False
+    """Never are more regions kept, nor one with a score of 0, as arms of one criterion have it; see `combine`. False is
+    what recipes without this field were trained with."""
     require_iou: float = 0.0
     """Words that no region overlaps so much are not supervised."""
     answer_pointer: bool = True
@@ -84,6 +87,7 @@ def make_alignment(
         top_k=options.top_k,
         min_support=options.min_support,
         require_iou=options.require_iou,
+        at_most_k=options.at_most_k,
         is_region=is_region[rows_P],
     )
     targets_PR, covers_PR = made.targets, position_PR >= COVERING_IOU

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
-from annotations.answers import soft_answers
+from annotations.answers import nothing_score, soft_answers
 from annotations.datasets.in_step import InStep
 from annotations.datasets.json_records import (
     FieldError,
@@ -152,6 +152,8 @@ def _votes(path: Path, drops: Drops) -> Iterator[tuple[str, Votes | None]]:
             yield question_id, None
             continue
         details: Record = {name: record[name] for name in ("question_type", "answer_type") if name in record}
+        if nothing := nothing_score(answers):
+            details["nothing_score"] = nothing
         yield question_id, Votes(answers=answers, details=details)
 
 

@@ -77,6 +77,32 @@ def test_ties_with_the_last_region_kept_are_kept_too():
     assert made.targets[0] == pytest.approx([0.25, 0.25, 0.25, 0.25, 0])
 
 
+@pytest.mark.parametrize("combination", ["position-only", "semantic-only"])
+@given(criteria, st.integers(1, 7))
+def test_one_criterion_alone_never_keeps_more_than_k_regions_nor_one_that_it_says_nothing_of(
+    combination, criterion, top_k
+):
+    """Real rows are mostly zeros, and ties among these would spread a word over all regions."""
+    criterion = np.where(criterion < 0.7, 0, np.round(criterion, 1))
+    given = {"position-only": (criterion, 1 - criterion), "semantic-only": (1 - criterion, criterion)}[combination]
+    made = combine(*given, combination=combination, top_k=top_k)
+    kept = made.targets > 0
+    assert (kept.sum(axis=1) == np.minimum(top_k, (criterion > 0).sum(axis=1))).all()
+    assert not (kept & (criterion <= 0)).any()
+    assert (made.supervised == (criterion > 0).any(axis=1)).all()
+    ours = np.sort(np.where(kept, criterion, 0), axis=1)[:, ::-1]
+    assert (ours[:, :top_k] == np.sort(criterion, axis=1)[:, ::-1][:, :top_k]).all()
+
+
+def test_one_region_that_overlaps_has_all_of_the_word():
+    """Before, 35 regions that do not overlap shared it."""
+    position = np.array([[0.6, *[0] * 35]])
+    assert combine(position, position * 0, combination="position-only").targets[0].tolist() == [1, *[0] * 35]
+    as_before = combine(position, position * 0, combination="position-only", at_most_k=False).targets[0]
+    assert (as_before > 0).all()
+    assert (combine(position, position * 0).targets[0] > 0).all()  # the public code
+
+
 def test_one_criterion_alone_ignores_the_other():
     position = combine(IOU, SEMANTIC, combination="position-only")
     assert position.targets == pytest.approx(combine(IOU, -SEMANTIC, combination="position-only").targets)

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -11,7 +11,8 @@ import torch
 from annotations.answers import AnswerVocabulary
 from annotations.drops import DataError
 from stores.errors import StoreError
-from tests.training.task_stores import COLORS, make_task_run, task_stores
+from tests.training.joined_stores import join_stores
+from tests.training.task_stores import COLORS, IMAGES, SENTENCES, make_task_run, task_stores
 from training.batches import BatchMaker, BatchOptions
 from training.evaluate_command import EvaluateCommand
 from training.evaluation import evaluate
@@ -91,6 +92,29 @@ def test_predictions_depend_neither_on_the_order_of_sentences_nor_on_their_batch
     monkeypatch.setattr(answers, "BATCH_SIZE", 5)
     assert predict(run, model, shards, numbers, num_images=TASKS[task].num_images) == expected
     assert predict(run, model, shards, numbers[::-1].copy(), num_images=TASKS[task].num_images) == expected
+
+
+@pytest.mark.parametrize("task", ["gqa", "vqa-v2", "nlvr2"])
+def test_questions_beside_others_without_answers_are_scored_and_these_are_counted(task, asked, tmp_path, capsys):
+    """Such as GQA's testdev beside the questions of its test split."""
+    secret = [
+        replace(spoken, answers={}, details={k: v for k, v in spoken.details.items() if k != "answer_type"})
+        if spoken.split == "val" and spoken.source == task and number % 3 == 0
+        else spoken
+        for shard in SENTENCES
+        for number, spoken in enumerate(shard)
+    ]
+    run, model = asked(task)
+    with JoinedShards(*join_stores(tmp_path / "stores", IMAGES, [secret])) as shards:
+        found = evaluate(run, model, shards, task_name=task, split="val", out=tmp_path)
+        answered = [number for number in select(shards, task).tolist() if shards.read(number).answers]
+        predictions = json.loads((tmp_path / f"predictions-{task}-val.json").read_text())
+        known = sentences_of(shards, answered)
+    assert (len(predictions), len(known), found["num_without_answer"]) == (12, 8, 4)
+    expected = TASKS[task].measure.score(known, {each.sentence_id: predictions[each.sentence_id] for each in known})
+    assert found["accuracy"] == {"value": expected.accuracy.value, "of": expected.accuracy.of}
+    assert f"{task}-val: 4 of 12 have no answer and are not scored" in capsys.readouterr().err
+    assert len((tmp_path / f"submission-{task}-val.{TASKS[task].measure.suffix}").read_text()) > 0
 
 
 def test_dropout_is_off_however_the_model_comes(shards, tmp_path):

@@ -71,7 +71,7 @@ def test_an_ablation_of_an_objective_leaves_its_other_options_as_the_preset_has_
 @pytest.mark.parametrize("name", ["word-object-alignment", "toy"])
 def test_an_ablation_of_targets_changes_the_targets_alone(name):
     assert changed(name, "permuted") == {"batches.targets.permuted"}
-    assert changed(name, "position-only") == {"batches.targets.combination"}
+    assert changed(name, "position-only") == {"batches.targets.combination", "batches.targets.at_most_k"}
     assert changed(name, "share-0.3") == {"batches.targets.share"}
     assert changed(name, "literal-paper") == {
         "batches.targets.combination",

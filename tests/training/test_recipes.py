@@ -103,7 +103,7 @@ AS_BEFORE = {
         "optimization.trunk_scale": 1.0,
         "optimization.warmup_steps": None,
     },
-    "word-object-alignment-0.1.0": {},
+    "word-object-alignment-0.1.0": {"batches.targets.at_most_k": False},
     "visual-parsing-0.1.0": {"objectives.masked_tokens.matched_only": False},
     "detector-0.1.0": {},
 }

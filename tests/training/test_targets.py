@@ -244,6 +244,7 @@ OPTIONS = [
     TargetOptions(combination="paper"),
     TargetOptions(combination="position-only"),
     TargetOptions(combination="semantic-only"),
+    TargetOptions(combination="position-only", at_most_k=True),
     TargetOptions(top_k=1),
     TargetOptions(combination="paper", top_k=2),
     TargetOptions(min_support=0.9),
@@ -260,7 +261,7 @@ def test_targets_are_the_combination_of_each_sentence_alone(wordpiece, options):
     for row, each in enumerate(rows):
         direct = combine(
             each.sentence.position, each.sentence.semantic, combination=options.combination, top_k=options.top_k,
-            min_support=options.min_support, require_iou=options.require_iou,
+            min_support=options.min_support, require_iou=options.require_iou, at_most_k=options.at_most_k,
         )  # fmt: skip
         for word, piece in ((0, 2), (1, 5)):  # [CLS] a dog near the hat [SEP]
             if direct.supervised[word]:

@@ -4,6 +4,7 @@ Axes: S sentences, A answers.
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from training.order import evaluation_batches
 from training.runs import Run
 from training.shards import JoinedShards
 from training.tasks.measure import Subject
+from training.tasks.records import is_answered
 from training.tasks.transfer import answer_key
 
 BATCH_SIZE = 256
@@ -62,10 +64,16 @@ class AnswerMetric:
         name = f"{subject.task_name}-{subject.split}"
         self.write_submission(subject.out / f"submission-{name}.{self.suffix}", sentences(), predictions)
         write_json(subject.out / f"predictions-{name}.json", predictions)
-        if not any(sentence.answers for sentence in sentences()):
+        unanswered = {sentence.sentence_id for sentence in sentences() if not is_answered(sentence)}
+        if len(unanswered) == len(predictions):
             return {}  # a test split, whose answers only its server knows
-        scores: dict[str, Any] = json.loads(json.dumps(asdict(self.score(sentences(), predictions, **options))))
-        return scores
+        known = {name: answer for name, answer in predictions.items() if name not in unanswered}
+        answered = (sentence for sentence in sentences() if sentence.sentence_id in known)
+        scores: dict[str, Any] = json.loads(json.dumps(asdict(self.score(answered, known, **options))))
+        if not unanswered:
+            return scores
+        print(f"{name}: {len(unanswered)} of {len(predictions)} have no answer and are not scored", file=sys.stderr)
+        return scores | {"num_without_answer": len(unanswered)}
 
 
 def predict(

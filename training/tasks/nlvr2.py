@@ -1,7 +1,7 @@
 """NLVR2: accuracy and consistency as its official evaluation has them, and the file that it takes."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ class Nlvr2Scores:
     """Over statements about a pair of images."""
     consistency: Figure
     """Share of the unique statements that were judged right about all of their pairs."""
+    per_set: Mapping[str, Mapping[str, Figure]]
+    """Both of each published set by itself, as papers have them: `dev`, `test1` is Test-P, `test2` is Test-U."""
 
 
 def score(sentences: Iterable[Sentence], predictions: Mapping[str, str]) -> Nlvr2Scores:
@@ -31,12 +33,15 @@ def score(sentences: Iterable[Sentence], predictions: Mapping[str, str]) -> Nlvr
     Raises:
         DataError: ids do not match, a prediction is neither, or a statement has no label.
     """
-    right_of = defaultdict(list)
+    right_of = defaultdict[str, list[bool]](list)
     for sentence, prediction in _judged(sentences, predictions):
         right_of[needed_detail(sentence, "sentence_group")].append(prediction == gold_answer(sentence))
+    of_sets = defaultdict[str, list[list[bool]]](list)
+    for group, right in right_of.items():
+        of_sets[group.partition("-")[0]].append(right)
     return Nlvr2Scores(
-        accuracy=mean_of([right for group in right_of.values() for right in group]),
-        consistency=mean_of([all(group) for group in right_of.values()]),
+        **_figures(list(right_of.values())),
+        per_set={name: _figures(groups) for name, groups in sorted(of_sets.items())},
     )
 
 
@@ -52,6 +57,14 @@ def write_submission(path: Path, sentences: Iterable[Sentence], predictions: Map
     ]
     with replacing(path) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
+
+
+def _figures(groups: Sequence[Sequence[bool]]) -> dict[str, Figure]:
+    """Return both figures of statements that were judged right or wrong about each of their pairs."""
+    return {
+        "accuracy": mean_of([right for group in groups for right in group]),
+        "consistency": mean_of([all(group) for group in groups]),
+    }
 
 
 def _judged(sentences: Iterable[Sentence], predictions: Mapping[str, str]) -> Iterator[tuple[Sentence, str]]:

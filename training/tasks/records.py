@@ -98,6 +98,11 @@ def needed_detail(sentence: Sentence, name: str) -> str:
     return value
 
 
+def is_answered(sentence: Sentence) -> bool:
+    """Return whether people were asked; of a VQA question they may have said nothing that counts."""
+    return bool(sentence.answers) or "answer_type" in sentence.details
+
+
 def gold_answer(sentence: Sentence) -> str:
     """Return the best answer.
 

@@ -34,7 +34,8 @@ def score(sentences: Iterable[Sentence], predictions: Mapping[str, str]) -> VqaS
     """Return the official accuracies.
 
     A prediction scores the mean, over each person left out, of min(1, those of the others who said it / 3): the weight
-    that readers give the answer, from ten people or from a table of soft scores. Both sides are normalised. The
+    that readers give the answer, from ten people or from a table of soft scores. Both sides are normalised; a
+    prediction of which nothing is left, such as `a` or `?`, is right as far as people's answers were so. The
     official code compares an answer that all ten gave letter by letter; here it is normalised as well, so that `two`
     and `2` are one answer always. Source: https://visualqa.org/evaluation.html, and the public vqaEval.py.
 
@@ -78,6 +79,8 @@ def _accuracy(sentence: Sentence, prediction: str) -> float:
             f"question {sentence.sentence_id!r}: no answers to compare with; of a test split, write a submission"
         )
     answer = normalize_answer(prediction)
+    if not answer:
+        return float(sentence.details.get("nothing_score", 0.0))
     return max((each.weight for each in sentence.answers if normalize_answer(each.text) == answer), default=0.0)
 
 

@@ -3,6 +3,7 @@
 import os
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,26 @@ def test_a_prediction_that_is_neither_is_an_error(prediction, tmp_path):
 def test_statements_without_predictions_are_named_and_counted():
     with pytest.raises(DataError, match="'dev-0-1-0', 'dev-0-2-0': 2 of 3 sentences: no prediction"):
         score(statements("TTT"), {"dev-0-0-0": "True"})
+
+
+def test_the_public_and_the_unseen_test_set_are_told_apart():
+    sets = {"test1": "TFT", "test2": "FF"}
+    sentences = [
+        replace(
+            statement,
+            sentence_id=statement.sentence_id.replace("dev", name),
+            details={each: value.replace("dev", name) for each, value in statement.details.items()},
+        )
+        for name, labels in sets.items()
+        for statement in statements(labels)
+    ]
+    found = score(sentences, {each.sentence_id: "True" for each in sentences})
+    assert found.accuracy == Figure(value=2 / 5, of=5)
+    assert {name: figures["accuracy"] for name, figures in found.per_set.items()} == {
+        "test1": Figure(value=2 / 3, of=3),
+        "test2": Figure(value=0.0, of=2),
+    }
+    assert {name: figures["consistency"].of for name, figures in found.per_set.items()} == {"test1": 1, "test2": 1}
 
 
 def test_a_statement_without_label_or_group_has_no_score():
