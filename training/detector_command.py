@@ -1,6 +1,5 @@
 """`vinculum-train detector`: a Faster R-CNN with attributes from Visual Genome annotations."""
 
-import hashlib
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -9,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 import torch
 import tyro
-from safetensors.torch import save
 
 from annotations.datasets.visual_genome import read_objects
 from annotations.drops import DataError, Drops
@@ -26,7 +24,7 @@ from detectors.weights import read_trainable, sha256_of
 from stores.terminal import printable
 from training.detector_batches import image_order
 from training.detector_recipe import PRESETS, DetectorRecipe, PresetName, begin_detector_run, optimization_of
-from training.detector_worker import SCORES, WEIGHTS, DetectorTask, train_detector
+from training.detector_worker import SCORES, WEIGHTS, DetectorTask, state_sha256, train_detector
 from training.execution import Execution, absolute
 from training.gold_images import collect_gold, image_files, read_split
 from training.launch import has_gpu
@@ -134,7 +132,7 @@ class DetectorCommand:
             torch.manual_seed(self.seed)  # of the heads, where a ResNet has none
             network, conventions = read_trainable(self.init, vocabulary)
             architecture = network.architecture
-            data["init"] = hashlib.sha256(save(network.state_dict())).hexdigest()
+            data["init"] = state_sha256(network)
         frozen_stages = self.training.frozen_stages
         if frozen_stages is None:
             frozen_stages = 0 if self.init is None else 2

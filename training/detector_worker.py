@@ -1,5 +1,6 @@
 """One rank of a detector's run: steps, then scores; what Ray starts on every worker, and tests start alone."""
 
+import hashlib
 import json
 import math
 from collections import deque
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torchvision.ops import FrozenBatchNorm2d
@@ -42,6 +44,7 @@ from training.loop import Loop, StepReport
 from training.optimizers import make_optimizer
 from training.order import parts_of_rank
 from training.progress import MetricsLog, forget_after
+from training.runs import require_begun_with
 from training.worker import Place, newest_checkpoint
 
 T = TypeVar("T")
@@ -119,10 +122,19 @@ def begin_network(run: DetectorRun, place: Place, init: str | None) -> tuple[Fas
     return network, newest.step
 
 
+def state_sha256(network: FasterRCNNNetwork) -> str:
+    """Return a digest of a network's weights."""
+    return hashlib.sha256(save(network.state_dict())).hexdigest()
+
+
 def first_network(recipe: DetectorRecipe, init: str | None) -> FasterRCNNNetwork:
     """Return the network that a run begins with: that of `init`, where it has heads, and noise of the recipe's seed."""
     torch.manual_seed(recipe.seed)
-    return _new_network(recipe) if init is None else read_trainable(init, recipe.vocabulary)[0]
+    if init is None:
+        return _new_network(recipe)
+    network, _ = read_trainable(init, recipe.vocabulary)
+    require_begun_with(recipe.data, "init", state_sha256(network))
+    return network
 
 
 def measure(

@@ -7,7 +7,6 @@ from typing import Any
 
 from annotations.answers import AnswerVocabulary, read_answer_vocabulary
 from annotations.drops import DataError
-from stores.manifest import fingerprint
 from training.checkpoints import latest_checkpoint, require_whole
 from training.data_identity import data_as_begun
 from training.models.catalog import EncoderShape
@@ -15,12 +14,12 @@ from training.models.single_stream import SingleStreamShape
 from training.objectives.catalog import NO_OBJECTIVES
 from training.order import TrainingOrder
 from training.pretrain import most_frequent_answers, require_known, sizes_of, tell_left_out
-from training.recipes import Precision, Recipe, as_json
+from training.recipes import Precision, Recipe
 from training.runs import Run, begin_run, is_begun, open_run
 from training.shards import JoinedShards, open_shards
 from training.tasks.catalog import Task, find_task
 from training.tasks.ranking_batches import require_candidates
-from training.weights import load_run
+from training.weights import load_run, start_of
 
 LXMERTS: dict[str, Any] = {"schedule": "linear", "warmup": 0.1, "warmup_steps": None, "clip": 5.0, "ema": 0.0}
 """How LXMERT is fine-tuned."""
@@ -113,8 +112,7 @@ def prepare_finetuning(
             num_steps=_num_steps(task, options, order.batches_per_epoch),
             precision=options.precision or pretrained.recipe.precision,
             seed=options.seed,
-            data=data_as_begun(shards, begun, out)
-            | {"start": f"{fingerprint(as_json(pretrained.recipe))} at step {first.step}"},
+            data=data_as_begun(shards, begun, out) | {"start": start_of(pretrained, first)},
         )
         require_known(recipe, shards)
     return begin_run(out, recipe, pretrained.tokenizer, answers)

@@ -3,7 +3,8 @@
 RUN/recipe.json  tokenizer.json  answers.json  checkpoints/  metrics.jsonl  tensorboard/
 """
 
-from collections.abc import Iterable
+import platform
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,20 @@ def begin_run(folder: Path, recipe: Recipe, tokenizer: TextTokenizer, answers: A
     write_json(folder / ANSWERS, list(answers.answers))
     write_recipe(folder, recipe)  # last: a folder with a recipe has everything
     return Run(folder=folder, recipe=recipe, tokenizer=tokenizer, answers=answers)
+
+
+def require_begun_with(data: Mapping[str, str], name: str, found: str) -> None:
+    """What a rank read is what the run began with, as its recipe's data has it; an older recipe may not have it.
+
+    Raises:
+        StoreError: it is another; names this node and both values.
+    """
+    recorded = data.get(name)
+    if recorded is not None and recorded != found:
+        raise StoreError(
+            f"node {platform.node()}: data.{name} was {recorded!r}, this rank read {found!r}; expected what the run "
+            "began with. Put the same files on every node, let nobody replace them, and run again"
+        )
 
 
 def is_begun(folder: Path) -> bool:

@@ -4,14 +4,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from stores.errors import StoreError
-from stores.manifest import differences
-from training.checkpoints import latest_checkpoint, load_weights
+from stores.manifest import differences, fingerprint
+from training.checkpoints import Checkpoint, latest_checkpoint, load_weights
 from training.model import Model, build_new
 from training.models.single_stream import SingleStreamShape, with_segments
 from training.models.trunk import read_swin
 from training.models.visual_parser import VisualParserEncoder
-from training.recipes import PRETRAINING
-from training.runs import Run, open_run
+from training.recipes import PRETRAINING, as_json
+from training.runs import Run, open_run, require_begun_with
 from training.tasks.catalog import TASKS
 from training.tasks.transfer import transfer_answers
 
@@ -36,8 +36,8 @@ def load_model(folder: Path, *, average: bool = False) -> tuple[Run, Model]:
     return run, model.eval()
 
 
-def begin_with_swin(source: str, model: Model) -> None:
-    """The trunk of the model's encoder has the weights of a published Swin; all the rest stays as it is.
+def begin_with_swin(source: str, model: Model) -> str:
+    """The trunk of the model's encoder has the weights of a published Swin; returns the SHA-256 of their file.
 
     Raises:
         WeightsError: it is absent, or another one than the trunk.
@@ -46,7 +46,14 @@ def begin_with_swin(source: str, model: Model) -> None:
     encoder = model.encoder
     if not isinstance(encoder, VisualParserEncoder) or encoder.trunk is None:
         raise ValueError(f"trunk {source!r}: the encoder has none, expected one that takes pixels")
-    encoder.trunk.begin_with(read_swin(source, encoder.trunk.shape).model, source=source)
+    swin = read_swin(source, encoder.trunk.shape)
+    encoder.trunk.begin_with(swin.model, source=source)
+    return swin.weights["sha256"]
+
+
+def start_of(run: Run, checkpoint: Checkpoint) -> str:
+    """Return what tells the weights that a run starts from: the other run's recipe, and after which step."""
+    return f"{fingerprint(as_json(run.recipe))} at step {checkpoint.step}"
 
 
 def start_from(folder: Path, model: Model, run: Run) -> None:
@@ -64,7 +71,9 @@ def start_from(folder: Path, model: Model, run: Run) -> None:
     if run.recipe.task == PRETRAINING:
         load_weights(latest_checkpoint(folder), model)
         return
-    other, pretrained = load_model(folder)
+    first = latest_checkpoint(folder)
+    other, pretrained = load_model(first.folder)
+    require_begun_with(run.recipe.data, "start", start_of(other, first))
     if other.tokenizer.backend.to_str() != run.tokenizer.backend.to_str():
         raise StoreError(
             f"{folder}: another tokenizer than that of {run.folder}, expected the same; words would change"

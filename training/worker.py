@@ -23,7 +23,7 @@ from training.order import TrainingOrder, parts_of_rank
 from training.progress import MetricsLog
 from training.published_weights import read_published
 from training.recipes import PRETRAINING
-from training.runs import Run, open_run
+from training.runs import Run, open_run, require_begun_with
 from training.shards import JoinedShards, open_shards
 from training.tasks.catalog import TASKS
 from training.weights import begin_with_swin, build_model, start_from
@@ -156,9 +156,11 @@ def begin_state(
         start_from(start, model, run)
     else:
         if init is not None:
-            begin_with_bert(read_published(init), model, run.tokenizer)
+            bert = read_published(init)
+            require_begun_with(run.recipe.data, "init", bert.sha256)
+            begin_with_bert(bert, model, run.tokenizer)
         if trunk is not None:
-            begin_with_swin(trunk, model)
+            require_begun_with(run.recipe.data, "trunk", begin_with_swin(trunk, model))
     return TrainingState(model=model, optimizer=optimizer, average=average, first=newest.step if newest else 0)
 
 

@@ -144,7 +144,7 @@ def test_a_worker_that_reads_another_vocabulary_than_the_run_does_not_begin(tmp_
     (tmp_path / "attributes_vocab.txt").write_text("\n".join(names["attributes"]))
     settings = settings_of(tmp_path, replace(TOY, vocabulary=tmp_path))
     (tmp_path / "objects_vocab.txt").write_text("\n".join(reversed(names["classes"])))
-    with pytest.raises(RuntimeError, match="node .*: vocabulary calls class 0 "):
+    with pytest.raises(RuntimeError, match=r"node .*: vocabulary calls class 0 "):
         ShardWorker(settings)
 
 

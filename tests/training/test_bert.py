@@ -376,6 +376,16 @@ def test_the_recipe_knows_the_bert_it_began_with_and_refuses_another(stores, tmp
         prepare(preset, regions=stores[0], sentences=stores[1], out=tmp_path / "run", overrides=Overrides())
 
 
+def test_a_rank_that_reads_another_bert_than_the_run_does_not_begin(stores, tmp_path):
+    preset = tiny_preset(num_steps=2)
+    _, task = run_with_bert(stores, tmp_path, preset, "run")
+    began, other = open_run(task.run).recipe.data["init"], tmp_path / "other"
+    other.mkdir()
+    run_with_bert(stores, other, preset, "run", seed=2)
+    with pytest.raises(StoreError, match=rf"data\.init was '{began}', this rank read '[0-9a-f]{{64}}'"):
+        train(replace(task, init=str(other / "bert")))
+
+
 def test_a_bert_that_does_not_fit_ends_it_before_anything_begins(stores, tmp_path):
     bert_like(SINGLE).save_pretrained(tmp_path / "bert")
     overrides = Overrides(init=str(tmp_path / "bert"))

@@ -16,7 +16,7 @@ from tests.detectors.squares import CONVENTIONS
 from tests.training.detector_runs import NUM_VAL, VOCABULARY, task_of, tiny_recipe, tiny_run, write_squares
 from training.checkpoints import latest_checkpoint, list_checkpoints, read_tensors
 from training.detector_batches import DetectorBatchMaker, image_order
-from training.detector_worker import first_network, train_detector
+from training.detector_worker import first_network, state_sha256, train_detector
 from training.gold_images import collect_gold, image_files, read_split
 from training.loop import LoopError
 from training.order import parts_of_rank
@@ -126,6 +126,17 @@ def test_weights_that_are_started_from_keep_their_norms_and_first_stages(squares
     same = {name for name, each in after.items() if torch.equal(each, before[name])}
     assert {name for name in after if name.startswith(("stem", "res2")) or ".bn" in name} <= same
     assert "res3.0.conv1.weight" not in same
+
+
+def test_a_rank_that_reads_other_first_weights_than_the_run_does_not_begin(tmp_path):
+    path = tmp_path / "given.safetensors"
+    save_weights(path, first_network(tiny_recipe(), None), CONVENTIONS, VOCABULARY)
+    began = state_sha256(first_network(tiny_recipe(), str(path)))
+    recipe = replace(tiny_recipe(), data={"init": began})
+    assert state_sha256(first_network(recipe, str(path))) == began
+    save_weights(path, first_network(replace(tiny_recipe(), seed=5), None), CONVENTIONS, VOCABULARY)
+    with pytest.raises(StoreError, match=rf"data\.init was '{began}', this rank read"):
+        first_network(recipe, str(path))
 
 
 @pytest.mark.parametrize("num_ranks", [1, 2, 4])

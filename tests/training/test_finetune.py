@@ -143,6 +143,16 @@ def test_the_same_command_goes_on_and_another_is_refused(start, stores, tmp_path
         prepare("gqa", start, stores, tmp_path / "out")
 
 
+def test_a_rank_that_starts_from_another_checkpoint_than_the_run_does_not_begin(start, stores, tmp_path):
+    regions, sentences = stores
+    run = prepare("gqa", start, stores, tmp_path / "out")
+    _, model = load_model(start)
+    save_checkpoint(start, step=21, model=model, optimizer=None)
+    task = TrainTask(run=run.folder, regions=regions, sentences=sentences, start_from=start, loader_workers=0)
+    with pytest.raises(StoreError, match=r"data\.start was '\w+ at step 20', this rank read '\w+ at step 21'"):
+        train_run(task, Place())
+
+
 def test_a_batch_that_workers_can_not_share_is_refused_before_a_run_begins(start, stores, tmp_path):
     regions, sentences = stores
     command = FinetuneCommand(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from annotations.drops import DataError
 from detectors.weights import WeightsError
@@ -324,6 +325,17 @@ def test_a_published_swin_begins_a_run_and_is_noted(stores, tmp_path):
     assert len(run.recipe.data["trunk"]) == 64
     assert same(model.encoder.trunk.swin.state_dict(), swin.state_dict())
     assert np.isfinite(curve(task.run)[0]["loss"])
+
+
+def test_a_rank_that_reads_another_swin_than_the_run_does_not_begin(stores, tmp_path):
+    save_swin(tmp_path / "swin")
+    task = begin(stores, tmp_path / "run", replace(WITH_SWIN, num_steps=1), trunk=str(tmp_path / "swin"))
+    began = open_run(task.run).recipe.data["trunk"]
+    path = tmp_path / "swin/model.safetensors"
+    tensors = load_file(path)
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, path, {"format": "pt"})
+    with pytest.raises(StoreError, match=f"data.trunk was '{began}', this rank read"):
+        train_run(task, Place())
 
 
 @pytest.mark.parametrize("beside_swin", [False, True])
