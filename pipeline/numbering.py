@@ -94,12 +94,13 @@ def settle_numbering(
     """
     if existing is not None and existing.shards:
         return _kept(existing, said), existing.notes
-    told = layouts.ids
-    if said and told and said != told and layouts.has_numbers:
+    noted = layouts.manifest.notes.get(NOTE) if isinstance(layouts, RegionLayouts) else None
+    if said and noted and said != noted:
         raise StoreError(
-            f"--ids is {said}, but {place} has numbers of {told}; leave --ids out, or say it to the command that made "
+            f"--ids is {said}, but {place} has numbers of {noted}; leave --ids out, or say it to the command that made "
             "the store: it changes nothing but that"
         )
+    told = layouts.ids
     if said or told:
         return _noted(Numbering(ids=frozenset(each for each in (said or told,) if each)), "said" if said else "told")
     if not layouts.has_numbers:

@@ -120,6 +120,12 @@ def test_what_is_said_against_the_store_is_refused(layouts):
         settle(layouts(notes={"ids": "visual-genome"}), said="coco")
 
 
+def test_what_is_said_counts_more_than_a_range(layouts):
+    store = layouts(image_ids=[str(number) for number in range(2_370_000, 2_370_020)])
+    assert settle(store)[0] == Numbering(ids=frozenset({"visual-genome"}))
+    assert settle(store, said="own")[0] == Numbering(ids=frozenset({"own"}))
+
+
 def test_numbers_that_no_sentence_is_about_need_not_be_told(layouts, coco):
     numbering, _ = settle(layouts(image_ids=["7", "COCO_train2014_000000000009"]), coco())
     assert numbering == Numbering()
