@@ -66,6 +66,12 @@ def test_json_of_others_goes_through_plain_json():
                 assert ast.unparse(node.args[0]).split("(")[0].endswith(writers), f"{path}:{node.lineno}"
 
 
+@pytest.mark.parametrize("name", ["fsspec", "aiohttp", "s3fs", "requests", "urllib3", "httpx"])
+def test_urls_are_opened_in_one_place(name):
+    callers = {path for path in SOURCES if name in {each.split(".")[0] for each in imported(path)}}
+    assert callers <= {ROOT / "stores/locations.py"}
+
+
 @pytest.mark.parametrize("path", [path for path in SOURCES if path.name == "__init__.py"], ids=str)
 def test_an_init_is_a_docstring(path):
     body = ast.parse(path.read_text(encoding="utf-8")).body

@@ -220,6 +220,30 @@ def test_another_file_of_one_id_is_refused_and_nothing_changes(base, place, extr
     assert bytes_of(base[0]) == before
 
 
+def test_a_picture_replaced_under_its_name_is_refused_or_made_anew_as_by_a_fresh_run(place, extract):
+    photos = place / "replaced"
+    shutil.copytree(place / "more", photos)
+    (photos / "notes.md").write_text("no image")
+    one = ("--workers", 1, "--cpus-per-worker", 1)
+    assert extract([str(photos)], "changed", *one)[0] == 0
+    shutil.copy(place / "nested/nested-3.jpg", photos / "a-new.jpg")
+    before = bytes_of(place / "changed")
+    status, _, err = extract([str(photos)], "changed", *one)
+    assert status == 1
+    assert "1 of its images are other files now: 'a-new' (" in err
+    assert "use --changed redo to make their features anew, or a new --out" in err
+    assert bytes_of(place / "changed") == before
+    status, out, err = extract([str(photos)], "changed", *one, "--changed", "redo", "--shard-size", 1)
+    assert status == 0, err
+    assert json.loads(out.splitlines()[-1])["num_images_done"] == 1
+    told = out.splitlines()[0]
+    assert "1 files passed over (1 .md)" in told
+    assert "--shard-size 1: the store's shards keep their 2 images" in told
+    assert extract([str(photos)], "fresh", *one)[0] == 0  # a new --out
+    assert bytes_of(place / "changed") == bytes_of(place / "fresh")
+    assert extract([str(photos)], "changed", *one)[0] == 0
+
+
 def test_swin_gives_a_grid_and_its_attention(place, extract):
     options = ("--detector", "swin", "--image-size", 224, "--keep-attention", "--precision", "float32")
     status, _, err = extract([str(place / "more")], "grid", *options, weights="random:0")

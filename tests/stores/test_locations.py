@@ -1,8 +1,6 @@
-import ast
 import http.server
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 
 import fsspec
 import pytest
@@ -25,8 +23,6 @@ from stores.locations import (
     without_secrets,
 )
 from stores.places import FolderPlace, ObjectPlace, place_of
-
-ROOT = Path(stores.__file__).parent.parent
 
 
 @contextmanager
@@ -71,18 +67,6 @@ def local_allowed(monkeypatch):
 def read(location):
     with opened(location) as file:
         return file.read()
-
-
-def test_fsspec_is_called_in_one_place():
-    rooms = ("annotations", "detectors", "stores", "pipeline", "training")
-    callers = set()
-    for path in (path for room in rooms for path in (ROOT / room).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            if any(name.split(".")[0] in ("fsspec", "aiohttp", "s3fs", "requests", "urllib3") for name in names):
-                callers.add(str(path.relative_to(ROOT)))
-    assert callers == {"stores/locations.py"}
 
 
 @pytest.mark.parametrize("protocol", sorted({*fsspec.available_protocols()} - {*PROTOCOLS}))
