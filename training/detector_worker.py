@@ -45,6 +45,7 @@ from training.optimizers import make_optimizer
 from training.order import parts_of_rank
 from training.progress import MetricsLog, forget_after
 from training.runs import require_begun_with
+from training.stop_request import stop_is_requested
 from training.worker import Place, newest_checkpoint
 
 T = TypeVar("T")
@@ -92,6 +93,8 @@ class Measured:
 def train_detector(task: DetectorTask, place: Place) -> None:
     """The run has its last checkpoint, its weights and their scores; it goes on from the newest that it has.
 
+    One that is asked to stop while it learns has a checkpoint of the step that it was at, and no more.
+
     Raises:
         LoopError: a loss is not finite.
         OrderError: the batch can not be divided among the ranks.
@@ -101,8 +104,8 @@ def train_detector(task: DetectorTask, place: Place) -> None:
     files = image_files(task.images)
     require_same_images(run, files)
     network, first = begin_network(run, place, task.init)
-    if first < run.recipe.num_steps:
-        _learn(task, run, files, network, first, place)
+    if first < run.recipe.num_steps and not _learn(task, run, files, network, first, place):
+        return
     if run.recipe.num_steps:
         network = _stored(network, run, place).to(device)
         _take_from_first_rank(network.state_dict(), place)
@@ -171,8 +174,8 @@ def _learn(
     network: FasterRCNNNetwork,
     first: int,
     place: Place,
-) -> None:
-    """The network has done all its steps, and the run has their last checkpoint."""
+) -> bool:
+    """The network has done all its steps, and the run has their last checkpoint; False: it was asked to stop before."""
     recipe, device = run.recipe, torch.device(place.device)
     model = LearningDetector(network, recipe.training, bfloat16=recipe.precision == "bfloat16").to(device)
     optimizer = make_optimizer(network, recipe.optimization)
@@ -196,7 +199,9 @@ def _learn(
         seed=recipe.seed,
         rank=place.rank,
         num_ranks=place.num_ranks,
+        stop_is_asked=lambda: stop_is_requested(run.folder),
     )
+    last = first
 
     def is_measured(step: int) -> bool:
         return task.evaluate_every > 0 and step % task.evaluate_every == 0 and step < recipe.num_steps
@@ -208,27 +213,33 @@ def _learn(
         return scores
 
     def help_first_rank(report: StepReport) -> None:
+        nonlocal last
+        last = report.step
         if is_measured(report.step):
             evaluate()
 
     if place.rank:  # only the first one writes
         loop.run(feed, first, help_first_rank)
-        return
+        return last == recipe.num_steps
     forget_after(run.folder / CURVE, first)
     with MetricsLog(run.folder, first=first, every=task.log_every, device=device, num_ranks=place.num_ranks) as log:
 
         def after(report: StepReport) -> None:
+            nonlocal last
+            last = report.step
             log.add(report, feed.take_waited())
             if is_measured(report.step):
                 scores = _as_json(evaluate())
                 with (run.folder / CURVE).open("a", encoding="utf-8") as file:
                     file.write(json.dumps({"step": report.step, **scores}) + "\n")
                 log.draw(scores, report.step)
-            if report.step % task.checkpoint_every == 0 or report.step == recipe.num_steps:
+            is_last = report.is_stopped or report.step == recipe.num_steps
+            if is_last or report.step % task.checkpoint_every == 0:
                 log.write()
                 save_checkpoint(run.folder, step=report.step, model=network, optimizer=optimizer, keep=task.keep)
 
         loop.run(feed, first, after)
+    return last == recipe.num_steps
 
 
 def _batches(

@@ -76,6 +76,7 @@ def launch(
         remove_leftovers(task.run)
         withdraw_stop(task.run)
         resources = _resources_of_worker(num_workers, use_gpu)
+        tqdm.write(printable(_where_it_begins(task.run, num_steps)), file=sys.stderr)
         try:
             with (
                 showing(task.run, num_steps=num_steps),
@@ -108,8 +109,16 @@ def _fit_with_retries(
         after = steps_done(task.run)
         times_lost = 1 if after > before else times_lost + 1
         if times_lost > RETRIES:
-            raise LoopError(f"workers were lost {times_lost} times: {causes}; run again to go on from {after}")
+            raise LoopError(f"workers were lost {times_lost} times: {causes}; run again to go on from step {after}")
         tqdm.write(printable(f"lost workers: {causes}; they start anew from step {after}"), file=sys.stderr)
+
+
+def _where_it_begins(run: Path, num_steps: int) -> str:
+    """Return the line that says from which step a run goes on."""
+    done = steps_done(run)
+    if not done:
+        return f"{run}: begins with step 1 of {num_steps}; it has no checkpoint yet"
+    return f"{run}: goes on with step {done + 1} of {num_steps}, from its checkpoint after step {done}"
 
 
 def steps_done(run: Path) -> int:

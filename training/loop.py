@@ -64,6 +64,8 @@ class StepReport:
     """Of the whole step, waiting for data included."""
     skipped_images: tuple[str, ...] = ()
     """Of all ranks: images that give no picture, with the reason."""
+    is_stopped: bool = False
+    """Whether some rank was asked to stop after this step; all ranks then do."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,9 +86,13 @@ class Loop:
     rank: int = 0
     num_ranks: int = 1
     average: AveragedModel | None = None
+    stop_is_asked: Callable[[], bool] = lambda: False
+    """Is asked once a step. Ranks may see a request at different steps; the first that does decides for all."""
 
     def run(self, parts_of_steps: Iterable[Sequence[Part]], first: int, on_step: Callable[[StepReport], None]) -> None:
-        """Take one step for each of the iterable's entries; the first is step `first`, counted from 0.
+        """Take one step for each of the iterable's entries, the first of which is step `first`, counted from 0.
+
+        It ends early after a step at which a stop is asked for.
 
         Raises:
             LoopError: a loss or the gradient is not finite; the weights are those of the step before.
@@ -97,6 +103,8 @@ class Loop:
             report = self._step(step, parts, started)
             started = time.perf_counter()
             on_step(report)
+            if report.is_stopped:
+                return
 
     def _step(self, step: int, parts: Sequence[Part], started: float) -> StepReport:
         learning_rate = set_learning_rate(self.optimizer, self.optimization, step, self.num_steps)
@@ -114,8 +122,10 @@ class Loop:
         # Without a limit nothing is clipped, but the norm is still known.
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.optimization.clip or math.inf)
         skipped = [image for part in parts for image in part.skipped()]
-        num_skipped = norm.new_tensor(len(skipped))
-        *values, norm, num_skipped = self._over_ranks(torch.stack([*summed.values(), norm, num_skipped])).tolist()
+        counts = norm.new_tensor([len(skipped), self.stop_is_asked()])
+        *values, norm, num_skipped, num_asked = self._over_ranks(
+            torch.cat([torch.stack([*summed.values(), norm]), counts])
+        ).tolist()
         told = dict(zip(summed, values, strict=True))
         if not all(map(math.isfinite, (*values, norm))):  # of all ranks together, so that they stop together
             raise LoopError(_not_finite(step, told, norm, self._suspects(parts)))
@@ -131,6 +141,7 @@ class Loop:
             num_pairs=sum(map(len, parts)),
             seconds=time.perf_counter() - started,
             skipped_images=tuple(self._of_all_ranks(skipped)) if num_skipped else (),
+            is_stopped=num_asked > 0,
         )
 
     def _autocast(self) -> AbstractContextManager[object]:

@@ -25,6 +25,7 @@ from training.published_weights import read_published
 from training.recipes import PRETRAINING
 from training.runs import Run, open_run, require_begun_with
 from training.shards import JoinedShards, open_shards
+from training.stop_request import stop_is_requested
 from training.tasks.catalog import TASKS
 from training.weights import begin_with_swin, build_model, start_from
 
@@ -78,6 +79,8 @@ class Place:
 def train_run(task: TrainTask, place: Place, on_step: Callable[[StepReport], None] | None = None) -> None:
     """The run has all its steps and its last checkpoint; it goes on from the newest that it has.
 
+    One that is asked to stop has a checkpoint of the step that it was at, and no more.
+
     Raises:
         LoopError: a loss is not finite.
         OrderError: the batch can not be divided among the ranks.
@@ -106,7 +109,8 @@ def train_run(task: TrainTask, place: Place, on_step: Callable[[StepReport], Non
 
             def after(report: StepReport) -> None:
                 log.add(report, feed.take_waited())
-                if report.step % task.checkpoint_every == 0 or report.step == run.recipe.num_steps:
+                is_last = report.is_stopped or report.step == run.recipe.num_steps
+                if is_last or report.step % task.checkpoint_every == 0:
                     log.write()
                     state.save(run.folder, report.step, keep=task.keep)
                 if on_step is not None:
@@ -207,6 +211,7 @@ def _loop(run: Run, state: TrainingState, order: TrainingOrder, place: Place) ->
         rank=place.rank,
         num_ranks=place.num_ranks,
         average=state.average,
+        stop_is_asked=lambda: stop_is_requested(run.folder),
     )
 
 

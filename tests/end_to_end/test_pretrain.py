@@ -170,7 +170,7 @@ def test_a_worker_that_is_killed_is_started_anew_and_ctrl_c_leaves_a_run_that_go
     wait_until(lambda: steps_done(out) >= int(told) + 5, process)
 
     process.send_signal(signal.SIGINT)
-    assert process.wait(GIVE_UP_SECONDS) == 1
+    assert process.wait(GIVE_UP_SECONDS) == 130
     last = pretraining.log(out).read_text().splitlines()[-1]
     assert last == "vinculum-train: stopped; run the same command again to go on"
     assert "Traceback" not in pretraining.log(out).read_text()
@@ -222,7 +222,7 @@ def test_a_worker_that_is_lost_again_and_again_is_given_up_with_the_reason(pretr
     assert process.wait(GIVE_UP_SECONDS) == 1
     last = pretraining.log(out).read_text().splitlines()[-1]
     assert last.startswith("vinculum-train: workers were lost 4 times: ")
-    assert last.endswith("; run again to go on from 0")
+    assert last.endswith("; run again to go on from step 0")
 
 
 def refused(pretraining, capsys, out, *more, regions=None, sentences=None):

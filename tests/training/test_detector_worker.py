@@ -21,6 +21,7 @@ from training.gold_images import collect_gold, image_files, read_split
 from training.loop import LoopError
 from training.order import parts_of_rank
 from training.progress import read_metrics
+from training.stop_request import request_stop, withdraw_stop
 from training.worker import Place
 
 
@@ -182,6 +183,20 @@ def test_a_batch_is_of_like_shapes_and_what_is_smaller_is_padded_right_and_below
     ratios = gold.sides[:, 0] / gold.sides[:, 1]
     mixed = sum(len(set(ratios[order.batch(step)])) > 1 for step in range(order.batches_per_epoch))
     assert mixed <= 1
+
+
+def test_a_run_that_is_asked_to_stop_writes_a_checkpoint_and_measures_when_it_has_gone_on(squares, gold, tmp_path):
+    undisturbed = tiny_run(tmp_path / "undisturbed", gold, tiny_recipe(), squares)
+    train_detector(task_of(undisturbed, squares), Place())
+    run = tiny_run(tmp_path / "stopped", gold, tiny_recipe(), squares)
+    request_stop(run.folder)
+    train_detector(task_of(run, squares, checkpoint_every=1000), Place())
+    assert [each.step for each in list_checkpoints(run.folder)] == [1]
+    assert not (run.folder / "scores.json").exists()
+    withdraw_stop(run.folder)
+    train_detector(task_of(run, squares, checkpoint_every=1000), Place())
+    assert curve(run) == curve(undisturbed)
+    assert (run.folder / "scores.json").read_bytes() == (undisturbed.folder / "scores.json").read_bytes()
 
 
 def test_another_recipe_in_the_folder_is_refused_with_both_values(squares, gold, tmp_path):

@@ -18,6 +18,7 @@ from training.loop import LoopError
 from training.optimizers import Optimization
 from training.order import OrderError
 from training.runs import begin_run, open_run
+from training.stop_request import request_stop, withdraw_stop
 from training.tasks.catalog import TASKS
 from training.tokenizer import train_tokenizer
 from training.weights import build_model, load_model, start_from
@@ -77,6 +78,21 @@ def test_a_run_that_goes_on_has_the_curve_and_the_bytes_of_one_that_was_not_stop
 
     task = begin(stores, tmp_path / "stopped", preset)
     stop_after(task, step)
+    assert train(task) == expected
+    assert files(task.run) == files(undisturbed.run)
+
+
+@pytest.mark.parametrize("loader_workers", [0, 1])
+def test_a_run_that_is_asked_to_stop_writes_a_checkpoint_and_goes_on_to_the_same_bytes(
+    loader_workers, stores, tmp_path
+):
+    undisturbed = begin(stores, tmp_path / "undisturbed")
+    expected = train(undisturbed)
+    task = begin(stores, tmp_path / "stopped", checkpoint_every=1000, loader_workers=loader_workers)
+    train_run(task, Place(), lambda report: request_stop(task.run) if report.step == 5 else None)
+    assert [each.step for each in list_checkpoints(task.run)] == [6]
+    assert curve(task.run) == expected[:6]
+    withdraw_stop(task.run)
     assert train(task) == expected
     assert files(task.run) == files(undisturbed.run)
 
@@ -153,6 +169,13 @@ def test_two_ranks_have_the_curve_of_one_that_takes_its_steps_in_two_parts_and_e
     task = begin(stores, tmp_path / "both")
     stop_after(replace(task, accumulation=2), 5)
     close(train_on(2, task), expected)
+
+
+def test_two_ranks_that_are_asked_to_stop_do_so_after_the_same_step(stores, tmp_path):
+    task = begin(stores, tmp_path / "both", checkpoint_every=1000)
+    request_stop(task.run)
+    assert [line["step"] for line in train_on(2, task)] == [1]
+    assert [each.step for each in list_checkpoints(task.run)] == [1]
 
 
 def test_a_rank_that_meets_a_broken_image_stops_all_with_its_name(tmp_path):
