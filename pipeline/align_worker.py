@@ -30,7 +30,7 @@ from stores.catalog import STORES
 from stores.image_sources import ImageSources
 from stores.layouts import RegionLayouts
 from stores.manifest import DropCount, ShardEntry, StoreName, describe_shard
-from stores.numbering import JOIN_RULES, Joined, JoinRule, Numbering, join, joined_by, numbers_of
+from stores.numbering import RESIZED, Joined, Numbering, join, joined_by, numbers_of
 from stores.picture_layouts import PictureLayouts
 from stores.sentence_schema import MAX_ID_BYTES, is_row_id
 
@@ -198,7 +198,11 @@ class AlignWorker:
         entry = replace(
             describe_shard(path, rows),
             drops=_together(task.drops, task.fatal, drop_counts(drops)),
-            counts={**counts, **_distinct(sentences), **_rule_counts(rules)},
+            counts={
+                **counts,
+                **_distinct(sentences),
+                **{name: count for name, count in sorted(rules.items()) if count},
+            },
         )
         self._done.put(rows)
         return AlignReport(entry=entry, seconds=time.perf_counter() - started)
@@ -219,14 +223,12 @@ class AlignWorker:
             counts.update(_counts(batch))
             yield batch if settings.bake is None else replace(batch, words=_baked(batch, settings.bake))
 
-    def _fitted(
-        self, task: AlignTask, drops: Drops
-    ) -> tuple[list[Sentence], dict[str, ImageRegions], Counter[JoinRule]]:
+    def _fitted(self, task: AlignTask, drops: Drops) -> tuple[list[Sentence], dict[str, ImageRegions], Counter[str]]:
         """Return the sentences of all records whose images are there, ascending by id, the images' regions, and by
         which rule sentences found their images."""
         fitted: dict[str, Sentence] = {}
         regions: dict[str, ImageRegions] = {}
-        rules = Counter[JoinRule]()
+        rules = Counter[str]()
         images: tuple[SentenceImage, ...] | None = None
         found: list[Joined] = []
         obstacle: tuple[str, str] | None = None
@@ -246,7 +248,8 @@ class AlignWorker:
             else:
                 layouts = [each.layout for each in found]
                 regions |= {layout.image_id: layout for layout in layouts}
-                rules.update(each.rule for each in found)
+                rules.update(joined_by(each.rule) for each in found)
+                rules[RESIZED] += sum(map(_is_resized, sentence.images, found))
                 in_split = sentence if split == sentence.split else replace(sentence, split=split)
                 fitted[sentence.sentence_id] = fit_to_regions(in_split, layouts)
         return [fitted[sentence_id] for sentence_id in sorted(fitted)], regions, rules
@@ -260,7 +263,9 @@ class AlignWorker:
             return found, (self._why_missing(missing), f"images {', '.join(sentence.image_ids)}")
         annotated = ", ".join(f"{image.width} x {image.height}" for image in sentence.images)
         there = ", ".join(f"{each.layout.width} x {each.layout.height}" for each in found)
-        if any(map(_is_resized, sentence.images, found)):
+        if any(
+            each.rule == "size" and _is_resized(image, each) for image, each in zip(sentence.images, found, strict=True)
+        ):
             return found, (OTHER_SIZE, f"annotated at {annotated}, found at {there}")
         if any(
             has_other_proportions((image.width, image.height), (each.layout.width, each.layout.height))
@@ -369,15 +374,9 @@ def _distinct(sentences: Sequence[Sentence]) -> dict[str, int]:
     }
 
 
-def _rule_counts(rules: Counter[JoinRule]) -> dict[str, int]:
-    """Return how many images of sentences were found by each rule, as a manifest counts them."""
-    return {joined_by(rule): rules[rule] for rule in JOIN_RULES if rules[rule]}
-
-
 def _is_resized(image: SentenceImage, found: Joined) -> bool:
-    """Return whether nothing but a number says that this is the image, and its size says otherwise."""
-    size = found.layout.width, found.layout.height
-    return found.rule == "size" and bool(image.width) and (image.width, image.height) != size
+    """Return whether the image has another size than where it was annotated, as far as that is known."""
+    return bool(image.width) and (image.width, image.height) != (found.layout.width, found.layout.height)
 
 
 def _where(sentence: Sentence) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from annotations.aligned import AlignedSentence
 from annotations.records import Pointer, Sentence
 from annotations.splits import names_of
-from pipeline.align_worker import ANOTHERS_NUMBER, NO_REGIONS, OTHER_SIZE
+from pipeline.align_worker import ANOTHERS_NUMBER, NO_REGIONS, OTHER_PROPORTIONS, OTHER_SIZE
 from pipeline.identity import identity_of_store
 from pipeline.numbering import tell_numbering
 from pipeline.sentence_shards import source_of
@@ -44,6 +44,10 @@ MAX_OOV = 0.3
 Measured: 10,000 words of GloVe on Flickr30k .10, Visual Genome .10 and .22, COCO's classes .21; the toy world's vectors
 in it 0, on Flickr30k .51.
 """
+
+MAX_OTHERS = 0.05
+"""Share of a source's sentences that may be left out because their images have other proportions than where they were
+annotated: more, and they are other photographs of the same ids. Half of any two photographs have other proportions."""
 
 MIN_WORDS = 100
 """Pointed words of which a share says something."""
@@ -89,10 +93,17 @@ class SourceHealth:
     """Sentences left out because their images have no regions, or none that are known to be theirs."""
     missing: tuple[str, ...]
     """Where the first of each shard was met, and which images it lacks."""
+    num_other_proportions: int
+    """Sentences left out because their images have other proportions than where they were annotated."""
     num_repeated_ids: int
     """Sentences with the id of an earlier one."""
     joins: Mapping[str, int]
     """Images of its sentences, by the rule by which they were found; empty of sentences that older versions aligned."""
+
+    @property
+    def is_of_these_images(self) -> bool:
+        """Whether its images are those of the store, as far as proportions tell."""
+        return self.num_other_proportions <= MAX_OTHERS * (self.num_sentences + self.num_other_proportions)
 
     @property
     def is_covered(self) -> bool:
@@ -137,7 +148,9 @@ class Diagnosis:
             or self.num_lost_images
             or self.regions_changed
             or any(
-                source.num_missing or source.num_repeated_ids or not (source.is_covered and source.is_in_vocabulary)
+                source.num_missing
+                or source.num_repeated_ids
+                or not (source.is_of_these_images and source.is_covered and source.is_in_vocabulary)
                 for source in self.sources
             )
         )
@@ -260,6 +273,11 @@ def oov_words(aligned: AlignedSentence) -> Iterator[str]:
 
 
 def _findings(health: SourceHealth) -> Iterator[str]:
+    if not health.is_of_these_images:
+        yield (
+            f"{health.source}: {health.num_other_proportions} sentences were left out, whose images have other "
+            "proportions than where they were annotated: other photographs of the same ids? See --ids of align."
+        )
     if not health.is_covered:
         yield (
             f"{health.source}: regions cover {_share(health.num_covered, health.num_words)} of the pointed words, "
@@ -301,6 +319,7 @@ def _count_entries(tallies: dict[str, _Tally], store: SentenceStore) -> None:
         tally = tallies[source]
         tally.joins.update(store.joins([number]))
         for drop in entry.drops:
+            tally.counts["other proportions"] += drop.count * (drop.reason == OTHER_PROPORTIONS)
             if drop.reason in MISSING:
                 tally.counts["missing"] += drop.count
                 tally.missing.append(drop.first)
@@ -367,6 +386,7 @@ def _health(source: str, tally: _Tally) -> SourceHealth:
         worst=tuple(found for _, _, found in sorted(tally.worst, reverse=True)),
         num_missing=counts["missing"],
         missing=tuple(tally.missing[:NUM_EXAMPLES]),
+        num_other_proportions=counts["other proportions"],
         joins=dict(tally.joins),
         num_repeated_ids=len(tally.ids) - len(np.unique(np.frombuffer(tally.ids, np.int64))),
     )

@@ -31,7 +31,7 @@ MIN_ALIKE = 3
 
 MOST_ALIKE = 8
 
-BEFORE = Numbering(ids=frozenset(NUMBERED_BY) - {"coco"})
+BEFORE = Numbering(ids=frozenset(NUMBERED_BY) - {"coco"}, is_certain=False)
 """What stores of sentences had that do not know whose their numbers are: every equal number joined."""
 
 Sources = Sequence[tuple[DataSet, Path]]

@@ -15,12 +15,14 @@ from annotations.aligned import ImageRegions
 from annotations.image_ids import NUMBER, NUMBERED_BY, Ids, is_number, photograph_name
 from annotations.records import SentenceImage
 
-JoinRule = Literal["id", "size", "coco_number", "coco_id"]
-"""By its own id; by a number and the image's size; by COCO's number under another name; by Visual Genome's coco_id."""
+JoinRule = Literal["id", "size", "number", "coco_number", "coco_id"]
+"""By its own id; by a number and the image's size; by a number alone, as older versions did; by COCO's number under
+another name; by Visual Genome's coco_id."""
 
 JOIN_RULES: dict[JoinRule, str] = {
     "id": "joined by id",
     "size": "joined by number where sizes agree",
+    "number": "joined by an equal number, of which nobody said whose it is",
     "coco_number": "joined by COCO's number",
     "coco_id": "joined by Visual Genome's coco_id",
 }
@@ -31,6 +33,9 @@ def joined_by(rule: JoinRule) -> str:
     """Return how a manifest's counts call the rule."""
     return f"joined_by_{rule}"
 
+
+RESIZED = "joined_resized"
+"""Under which they have images of another size than where they were annotated."""
 
 NOTE = "ids"
 """Under which a manifest's notes have it."""
@@ -58,6 +63,8 @@ class Numbering:
     """Several where several data sets describe the same images; none where nobody tells, or no id is a number."""
     by_size: bool = False
     """Told by sizes, so that an image of another size is another image."""
+    is_certain: bool = True
+    """False of what older versions began, to which every equal number was one."""
 
     @property
     def is_own(self) -> bool:
@@ -101,7 +108,7 @@ def possible_ids(image: SentenceImage, numbering: Numbering) -> Iterator[tuple[s
     if numbering.is_own or not is_number(image.image_id):
         yield image.image_id, "id"
     elif image.ids in numbering.ids:
-        yield image.image_id, "size" if numbering.by_size else "id"
+        yield image.image_id, "size" if numbering.by_size else "id" if numbering.is_certain else "number"
     if image.coco_id.isdecimal() and not numbering.is_own:
         rule: JoinRule = "coco_id" if image.ids == "visual-genome" else "coco_number"
         yield from ((name.format(int(image.coco_id)), rule) for name in _COCO_NAMES)

@@ -7,7 +7,7 @@ from typing import Self
 from annotations.aligned import AlignedSentence
 from stores.errors import StoreError
 from stores.manifest import Manifest, read_manifest
-from stores.numbering import JOIN_RULES, joined_by
+from stores.numbering import JOIN_RULES, RESIZED, joined_by
 from stores.open_shards import OpenShards
 from stores.training_rows import SentenceIndex, TrainingSentence
 
@@ -78,7 +78,10 @@ class SentenceStore:
     def joins(self, shards: Sequence[int]) -> dict[str, int]:
         """Return how many images of these shards' sentences were found by each rule; older shards do not tell."""
         counts = [self.manifest.shards[number].counts for number in shards]
-        totals = {told: sum(each.get(joined_by(rule), 0) for each in counts) for rule, told in JOIN_RULES.items()}
+        names = {joined_by(rule): told for rule, told in JOIN_RULES.items()} | {
+            RESIZED: "of another size than annotated"
+        }
+        totals = {told: sum(each.get(name, 0) for each in counts) for name, told in names.items()}
         return {told: total for told, total in totals.items() if total}
 
     def image_ids(self, shards: Iterable[int]) -> set[str]:

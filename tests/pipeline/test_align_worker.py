@@ -159,7 +159,7 @@ REGIONS = RegionFeatures(
         (CocoImage("COCO_train2014_000000000010", 200, 100, "10"), {"ids": {"coco"}}, "", NO_REGIONS),
         (CocoImage("9", 200, 100), {"ids": {"coco"}}, "", ANOTHERS_NUMBER),
         (CocoImage("9", 200, 100), {"ids": {"own"}}, "id", ""),
-        (CocoImage("9", 400, 200), {"ids": {"own"}}, "id", ""),
+        (CocoImage("9", 200, 100), {"ids": {"own", "flickr30k"}, "is_certain": False}, "number", ""),
         (CocoImage("9", 200, 100), {"ids": {"own"}, "by_size": True}, "size", ""),
         (CocoImage("9", 400, 200), {"ids": {"own"}, "by_size": True}, "", OTHER_SIZE),
     ],
@@ -168,8 +168,15 @@ def test_by_which_rule_an_image_was_joined_is_counted_and_why_not(
     worker, tmp_path, image, numbering, joined_by, reason
 ):
     make_store(tmp_path / "regions", [[REGIONS]])
-    given = Numbering(ids=frozenset(numbering.get("ids", ())), by_size=numbering.get("by_size", False))
+    given = Numbering(**numbering | {"ids": frozenset(numbering.get("ids", ()))})
     entry = make(worker(numbering=given), caption(image=image))
     joins = {name: count for name, count in entry.counts.items() if name.startswith("joined")}
     assert joins == ({f"joined_by_{joined_by}": 1} if joined_by else {})
     assert [drop.reason for drop in entry.drops] == ([reason] if reason else [])
+
+
+def test_an_image_of_another_size_than_annotated_is_counted(worker, tmp_path):
+    make_store(tmp_path / "regions", [[REGIONS]])
+    entry = make(worker(numbering=Numbering(ids=frozenset({"own"}))), caption(image=CocoImage("9", 400, 200)))
+    joins = {name: count for name, count in entry.counts.items() if name.startswith("joined")}
+    assert (entry.rows, joins) == (1, {"joined_by_id": 1, "joined_resized": 1})

@@ -9,6 +9,7 @@ import pytest
 
 from annotations.aligned import AlignedSentences, PointedWords
 from annotations.records import Pointer, Sentence, SentenceImage
+from pipeline.align_worker import OTHER_PROPORTIONS
 from pipeline.cli import main
 from pipeline.doctor import MIN_WORDS, MISSING, NO_REGIONS, diagnose, report
 from pipeline.identity import identity_of_store
@@ -240,3 +241,13 @@ def test_images_that_are_not_known_to_be_a_sentences_are_missing(regions, tmp_pa
     drop = DropCount(reason=reason, count=3, first="one, sentence '7'")
     found = diagnose(regions, make_sentences(tmp_path / "s", say("1"), drops=[drop]))
     assert (found.sources[0].num_missing, found.is_healthy) == (3, False)
+
+
+def test_images_of_other_proportions_than_annotated_are_other_photographs(regions, tmp_path):
+    said = [say(str(number)) for number in range(20)]
+    for name, count, is_healthy in (("few", 1, True), ("many", 2, False)):
+        drop = DropCount(reason=OTHER_PROPORTIONS, count=count, first="one, sentence '7'")
+        found = diagnose(regions, make_sentences(tmp_path / name, *said, drops=[drop]))
+        assert found.is_healthy == is_healthy
+        told = f"one: {count} sentences were left out, whose images have other proportions"
+        assert any(line.startswith(told) for line in report(found)) != is_healthy
