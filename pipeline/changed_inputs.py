@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from stores.errors import StoreError
 from stores.image_bytes import read_source
@@ -145,13 +146,15 @@ def _verdicts(
     """Yield what the image in each of these rows is, by ascending row."""
     entries = {Path(entry.name).stem: entry for entry in manifest.shards}
     numbers = plan.shards_of(rows)
-    with ThreadPoolExecutor(THREADS) as threads:
+    told = tqdm(total=len(rows), desc="files compared with the store", unit="image", leave=False, disable=None)
+    with ThreadPoolExecutor(THREADS) as threads, told as bar:
         for part in np.split(rows, np.flatnonzero(np.diff(numbers)) + 1):
             if len(part):
                 entry = entries.get(shard_name(int(plan.shards_of(part[:1])[0])))
                 images = list(now.take(part))
                 made = _digests(images, entry, manifest, place) if entry else {}
                 yield from threads.map(_verdict, was.take(part), images, [made] * len(part))
+                bar.update(len(part))
 
 
 def _digests(

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stores.image_sources import COLUMNS, ImageSources
+from stores.image_sources import ImageSources
 from stores.locations import local_path
 
 TOLD = (
@@ -31,6 +31,7 @@ THREADS = 16
 _SLOW_SECONDS = 100e-6
 """A look at a file that takes longer goes over a network; others take less than threads lose by waiting in turn."""
 _AT_ONCE = 1 << 12
+_TOLD_BY_LOOKING = ("size", "version")
 
 Version = tuple[int | None, int | None]
 """Bytes and version; None where there is no file, or nothing is said."""
@@ -63,21 +64,22 @@ def with_versions(images: ImageSources) -> ImageSources:
             with ThreadPoolExecutor(THREADS) as threads:
                 found.extend(threads.map(_looked_at, batches[number + 1 :]))
             break
-    return ImageSources(pa.Table.from_batches(found, COLUMNS))
+    table = images.table
+    for place, name in enumerate(_TOLD_BY_LOOKING):
+        column = pa.concat_arrays([pa.array([], pa.int64()), *(each[place] for each in found)])
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    return ImageSources(table)
 
 
-def _looked_at(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _looked_at(batch: pa.RecordBatch) -> tuple[pa.Array, ...]:
     urls = [url.decode(errors="surrogatepass") for url in batch["url"].to_pylist()]
     is_whole = batch["member"].null_count == len(batch)
     if is_whole and not pc.any(pc.match_substring(batch["url"], "://")).as_py():
         versions = [version_of_path(url) for url in urls]
     else:
-        known = zip(urls, *(batch[name].to_pylist() for name in ("member", "size", "version")), strict=True)
+        known = zip(urls, *(batch[name].to_pylist() for name in ("member", *_TOLD_BY_LOOKING)), strict=True)
         versions = [_version(*each) for each in known]
-    for place, name in enumerate(("size", "version")):
-        column = pa.array([each[place] for each in versions], pa.int64())
-        batch = batch.set_column(batch.schema.get_field_index(name), name, column)
-    return batch
+    return tuple(pa.array([each[place] for each in versions], pa.int64()) for place, _ in enumerate(_TOLD_BY_LOOKING))
 
 
 def _version(url: str, member: str | None, size: int | None, version: int | None) -> Version:
