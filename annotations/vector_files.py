@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from annotations.drops import DataError, Drops
 from annotations.restricted_pickle import load_restricted
 
-_HEADER = re.compile(rb"(\d+) (\d+)\s*")
+_HEADER = re.compile(rb"(\d{1,18}) (\d{1,18})\s*")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _SAMPLE = 1 << 16
 """Bytes looked at to tell binary from text."""
@@ -226,7 +226,7 @@ def _read_saved(file: BinaryIO, path: Path) -> KeyedVectors:
 def _read_array(path: Path) -> NDArray[Any]:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy reads a header as Python, and raises what Python does
         raise DataError(
             f"{path}: cannot be read ({error}); expected the array that gensim saved beside the words"
         ) from error

@@ -162,7 +162,7 @@ def _as_tensor(name: str, value: Any) -> Tensor | None:
         raise CheckpointError(f"{shown(name)} is a {value.layout} tensor on {value.device}, expected plain numbers")
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         raise CheckpointError(f"{shown(name)} is {list(value.shape)}, more numbers than the file has of it")
-    return value
+    return value if value.numel() else None  # a shape without numbers may say anything
 
 
 def _told(content: Any) -> str:

@@ -7,7 +7,7 @@ Axes: B images, R regions, D feature_dim, C classes with background in row 0, A 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import torch
@@ -17,6 +17,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.resnet import Bottleneck, ResNet
 from torchvision.ops import FrozenBatchNorm2d
 
+from annotations.shown import shown
 from detectors.anchors import AnchorGrid, Anchors, rounded_anchors
 from detectors.folding import fold_norms
 from detectors.proposals import Extents, ProposalHead, Proposals, box_coder
@@ -25,6 +26,8 @@ from detectors.roi_pooling import Pooling, pool_rois
 ANCHORS = rounded_anchors((64, 128, 256, 512))
 STRIDE = 16  # pixels of the model's input per cell of the feature map that regions are pooled from
 ROIS_AT_ONCE = 100  # bounds the pooled tensor: 100 x 1024 x 14 x 14 floats are 80 MB
+
+MAX_BLOCKS, MAX_WIDTH = 100, 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,15 @@ class Architecture:
     """Sizes are bottom-up-attention's scales 4, 8, 16, 32 times the stride."""
     class_embedding_dim: int = 256
     attribute_hidden_dim: int = 512
+
+    def __post_init__(self) -> None:
+        """A file may claim any size, and a network of it takes the memory before its tensors are looked at."""
+        sizes = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("blocks", "anchors")}
+        sizes |= {f"blocks of stage {stage}": count for stage, count in enumerate(self.blocks, start=2)}
+        for name, size in sizes.items():
+            most = MAX_BLOCKS if name.startswith("blocks") else MAX_WIDTH
+            if type(size) is not int or not 0 <= size <= most:
+                raise ValueError(f"{name} is {shown(size)}, expected a whole number up to {most}")
 
 
 @dataclass(frozen=True, kw_only=True)

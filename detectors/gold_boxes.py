@@ -12,6 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+class GoldBoxesError(ValueError):
+    """A file of gold boxes is missing or damaged; the message names it."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GoldImage:
     """The boxes of one image; its pixels are elsewhere."""
@@ -90,11 +94,14 @@ class GoldBoxes:
         """Return what `save` wrote.
 
         Raises:
-            ValueError: it is something else.
+            GoldBoxesError: it is something else.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays: dict[str, Any] = {each.name: file[each.name] for each in fields(cls)}
-        except (KeyError, EOFError) as error:
-            raise ValueError(f"{path}: not the gold boxes of a detector's run ({error})") from error
-        return cls(**arrays)
+            return cls(**arrays)
+        except FileNotFoundError as error:
+            raise GoldBoxesError(f"{path}: no such file, expected the gold boxes of a detector's run") from error
+        except Exception as error:  # zipfile and numpy say of damage whatever their parts say
+            cause = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise GoldBoxesError(f"{path}: not the gold boxes of a detector's run ({cause})") from error

@@ -261,10 +261,12 @@ def _num_blocks(tensors: Tensors, layout: Layout, stage: int) -> int:
 
 
 def _count_blocks(tensors: Tensors, start: str) -> int:
-    numbers = [int(name.removeprefix(start).split(".")[0]) for name in tensors if name.startswith(start)]
+    numbers = {name.removeprefix(start).split(".")[0] for name in tensors if name.startswith(start)}
     if not numbers:
         raise LayoutError(f"nothing under {start}*, expected the blocks of a ResNet's stage")
-    return max(numbers) + 1
+    if numbers != {str(number) for number in range(len(numbers))}:
+        raise LayoutError(f"{start}* has {', '.join(sorted(numbers)[:5])}, expected blocks 0, 1, 2 and so on")
+    return len(numbers)
 
 
 def _anchors(tensors: Tensors, layout: Layout) -> Anchors:

@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from annotations.shown import shown
+
 Settings = dict[str, Any]
 
 
@@ -41,6 +43,10 @@ TOLD: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
 """Where a configuration says it, whatever the case of its keys; our convention; how its value becomes ours."""
 
 
+MAX_BYTES = 1 << 16
+"""Of a configuration; published ones have a thirtieth. PyYAML takes a second for so many."""
+
+
 class ConfigError(ValueError):
     """A configuration can not be read, or says what is no value; the message names the file."""
 
@@ -52,9 +58,14 @@ def read_settings(path: Path) -> Settings:
         ConfigError: it is no YAML of plain values, or one of them is of another kind.
     """
     try:
-        content = _lowered(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: no YAML of plain values ({str(error).splitlines()[0]})") from error
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path}: {path.stat().st_size} bytes, expected at most {MAX_BYTES}")
+        content = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)  # a safe one
+    except ConfigError:
+        raise
+    except Exception as error:  # of a value that is none, PyYAML raises what Python does
+        cause = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"{path}: no YAML of plain values ({cause})") from error
     settings: Settings = {"resize": "half-up"}
     for place, convention, convert in TOLD:
         value = _at(content, place)
@@ -63,17 +74,21 @@ def read_settings(path: Path) -> Settings:
         try:
             settings[convention] = convert(value)
         except (TypeError, ValueError, AttributeError, LookupError) as error:
-            raise ConfigError(f"{path}: {place} is {value!r}, expected what {convention} may be") from error
+            raise ConfigError(f"{path}: {place} is {shown(value)}, expected what {convention} may be") from error
     return settings
 
 
-def _lowered(content: Any) -> Any:
-    if isinstance(content, Mapping):
-        return {str(key).lower(): _lowered(value) for key, value in content.items()}
-    return content
+class _PlainLoader(yaml.SafeLoader):
+    """Without aliases: a few lines of them may mean as many values as there are atoms, or a value in itself."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has aliases, expected every value to be written out")
+        return super().compose_node(parent, index)
 
 
 def _at(content: Any, place: str) -> Any:
     for key in place.split("."):
-        content = content.get(key) if isinstance(content, Mapping) else None
+        lower = {str(each).lower(): value for each, value in content.items()} if isinstance(content, Mapping) else {}
+        content = lower.get(key)
     return content

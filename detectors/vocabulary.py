@@ -5,6 +5,8 @@ from pathlib import Path
 
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
+from annotations.shown import shown
+
 CLASS_FILES = ("objects_vocab.txt", "vg_objects_vocab.txt")
 ATTRIBUTE_FILES = ("attributes_vocab.txt", "vg_attributes_vocab.txt")
 
@@ -76,13 +78,16 @@ def _existing(folder: Path, names: tuple[str, ...]) -> Path:
 
 
 def _read_names(path: Path) -> tuple[str, ...]:
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise VocabularyError(f"{path}: not UTF-8 ({error}), expected one name a line") from error
     line_of: dict[str, int] = {}
     for line, name in enumerate(names, start=1):
         if not name:
             raise VocabularyError(f"{path}, line {line}: blank, expected a name")
         if name in line_of:
-            raise VocabularyError(f"{path}, line {line}: {name!r} stands on line {line_of[name]} already")
+            raise VocabularyError(f"{path}, line {line}: {shown(name)} stands on line {line_of[name]} already")
         line_of[name] = line
     if not names:
         raise VocabularyError(f"{path}: empty, expected one name a line")

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -269,7 +270,7 @@ def _folder_of(place: str) -> str:
 def _listed(line: str, fields: list[str], folder: str, num_fields: int, id_rule: IdRule) -> ImageSource:
     if len(fields) != num_fields or not all(fields):
         wanted = "a path" if num_fields == 1 else "an id and a path"
-        raise SourceError(f"{line}: {len(fields)} fields, {list(map(shown, fields))}, expected {wanted}")
+        raise SourceError(f"{line}: {len(fields)} fields, {reprlib.repr(list(map(shown, fields)))}, expected {wanted}")
     path = fields[-1]
     if is_url(path):
         try:

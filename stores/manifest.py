@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from annotations.plain_json import parse_json
+from annotations.shown import shown
 from stores.atomic import write_json
 from stores.errors import DamagedFileError, StoreError
 from stores.seal import read_seal
@@ -139,9 +140,13 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path} has schema version {version}, expected at most {SCHEMA_VERSION}; read it with a newer vinculum"
         )
     recorded = content.pop("checksum", None)
-    if recorded != _checksum(content):
+    try:
+        checksum = _checksum(content)
+    except (ValueError, RecursionError) as error:  # no number, or no end of nesting
+        raise DamagedFileError(path, found="values that no manifest has", expected="a manifest") from error
+    if recorded != checksum:
         raise DamagedFileError(
-            path, found=f"edited (its content has checksum {_checksum(content)})", expected=f"checksum {recorded}"
+            path, found=f"edited (its content has checksum {checksum})", expected=f"checksum {shown(recorded)}"
         )
     try:
         return Manifest(

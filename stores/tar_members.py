@@ -78,7 +78,7 @@ def read_members(file: IO[bytes]) -> Members:
             file.seek(archive.offset)
             if any(file.read(tarfile.BLOCKSIZE)):  # tarfile takes a header it can not read for the end
                 raise tarfile.ReadError(f"damaged at byte {archive.offset}")
-    except tarfile.ReadError as error:
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:  # of headers, and headers of headers
         raise ArchiveError(
             f"not a whole, plain tar file ({error}); decompress it, or make it anew, and list that"
         ) from error

@@ -6,8 +6,10 @@ FOLDER/{train,val,test}.txt    image ids of each split; at least one, and images
 FOLDER/UNRELATED_CAPTIONS      optional; `ID NUMBER` a line, numbers from 1: captions that are about something else
 """
 
+import errno
 import re
 import tarfile
+import zlib
 from collections.abc import Iterator
 from io import FileIO
 from math import isfinite
@@ -19,6 +21,7 @@ from annotations.boxes import clip_box
 from annotations.datasets.text_files import read_lines
 from annotations.drops import DataError, Drops
 from annotations.records import Box, Pointer, Sentence, SentenceImage, Split
+from annotations.shown import shown
 
 SOURCE = "flickr30k-entities"
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -233,8 +236,10 @@ def _folder_files(folder: Path, drops: Drops) -> Iterator[tuple[str, Split, byte
                 sentences = file.readall()
             with FileIO(f"{folder}/Annotations/{image_id}.xml") as file:
                 annotations = file.readall()
-        except FileNotFoundError as error:
-            drops.add("image: a file is missing", f"{error.filename}: not found, though {split}.txt lists it")
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            if getattr(error, "errno", errno.ENOENT) not in (errno.ENOENT, errno.ENAMETOOLONG):
+                raise DataError(f"{folder}: the files of image {shown(image_id)} cannot be read ({error})") from error
+            drops.add("image: a file is missing", f"{folder}: no files of {shown(image_id)}, though {split}.txt has it")
             continue
         yield image_id, split, sentences, annotations
 
@@ -283,7 +288,7 @@ def _tar_files(path: Path, drops: Drops) -> Iterator[tuple[str, Split, bytes, by
                 if len(files) == 2:
                     del waiting[name.stem]
                     yield name.stem, split, files["Sentences"], files["Annotations"]
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RecursionError, zlib.error) as error:
         raise DataError(
             f"{path}: not a whole tar file of Sentences/ and Annotations/ ({error}); fetch it again"
         ) from error

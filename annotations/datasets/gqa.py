@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypedDict
 
 from annotations.boxes import clip_box
 from annotations.datasets.json_records import (
+    MAX_ID,
     FieldError,
     Record,
     read_members,
@@ -209,7 +210,7 @@ def _pointers(record: GqaRecord, which: str, text: str, drops: Drops) -> Iterato
     for key, object_id in pointed.items():
         first, _, last = key.partition(":")
         where = f"{record['place']}: {which} {key!r}"
-        if not (first.isdecimal() and (last.isdecimal() or not last)):
+        if not (first.isdecimal() and (last.isdecimal() or not last)) or len(key) > MAX_ID:
             drops.add("pointer: not a word number or a range of them", where)
             continue
         words = [span for span in spans[int(first) : int(last) if last else int(first) + 1] if span[0] < span[1]]

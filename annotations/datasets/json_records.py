@@ -11,13 +11,16 @@ from typing import IO, Any
 import ijson
 
 from annotations.drops import DataError, Drops
-from annotations.plain_json import parse_json
+from annotations.plain_json import ShallowJson, parse_json
 from annotations.shown import shown
 
 Record = dict[str, Any]
 
 MAX_SIDE = 1_000_000
 """Pixels; an image that is said to be larger is a mistake, and stores keep sides as int32."""
+
+MAX_ID = 1000
+"""Characters; stores know images by their ids, and Python reads no number of more than 4300 digits."""
 
 _NOT_WHOLE_GZIP = (OSError, EOFError, zlib.error)
 """What reading a damaged gzip file raises."""
@@ -123,7 +126,7 @@ def _has_array(path: Path, field: str) -> bool:
 
 
 @contextmanager
-def _opened(path: Path, what: str, opening: bytes) -> Iterator[IO[bytes]]:
+def _opened(path: Path, what: str, opening: bytes) -> Iterator[ShallowJson]:
     if not path.is_file():
         raise DataError(f"{path}: no such file, expected {what}; check the folder given")
     with _unzipped(path) as file:
@@ -134,7 +137,7 @@ def _opened(path: Path, what: str, opening: bytes) -> Iterator[IO[bytes]]:
         if not start.startswith(opening):
             raise DataError(f"{path}: begins with {start[:16]!r}, expected {opening.decode()!r}, the start of {what}")
         file.seek(0)
-        yield file
+        yield ShallowJson(file)
 
 
 def _unzipped(path: Path) -> IO[bytes]:
@@ -249,4 +252,6 @@ def _take(record: Record, field: str) -> Any:
 
 
 def _is_id(value: object) -> bool:
-    return isinstance(value, int | str) and not isinstance(value, bool)
+    if isinstance(value, str):
+        return len(value) <= MAX_ID
+    return isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= 64

@@ -18,6 +18,7 @@ from annotations.boxes import clip_box
 from annotations.datasets.json_records import FieldError, Record, take_id, take_list, take_number, take_objects
 from annotations.drops import DataError, Drops
 from annotations.image_ids import coco_number
+from annotations.plain_json import ShallowJson
 from annotations.records import AnnotatedImage, AnnotatedObject, Box, Pointer, Sentence, SentenceImage, Split
 from annotations.restricted_pickle import load_restricted
 from annotations.shown import shown
@@ -211,7 +212,7 @@ def _read_list(path: Path, name: str) -> Iterator[Any]:
     num_read = 0
     try:
         with path.open("rb") as file:
-            for record in ijson.items(file, f"{name}.item", use_float=True):
+            for record in ijson.items(ShallowJson(file), f"{name}.item", use_float=True):
                 num_read += 1
                 yield record
     except OSError as error:
