@@ -24,11 +24,13 @@ class _Signals:
 
     def __init__(self) -> None:
         self.count = 0
+        self.last: int = signal.SIGINT
         self.first: Callable[[int], None] | None = None
         """Is called for the first signal, instead of raising."""
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
+        self.last = number
         first, self.first = self.first, None
         if first is not None:
             self.count = 0
@@ -49,7 +51,12 @@ def stoppable() -> Iterator[None]:
     with keep_handlers():
         for number in SIGNALS if _is_main_thread() else ():
             signal.signal(number, _signals)
-        yield
+        try:
+            yield
+        except Stopped:
+            raise
+        except KeyboardInterrupt as error:  # Ray raises one of its own where a handler raised while it waited
+            raise Stopped(_signals.last) from error
 
 
 @contextmanager

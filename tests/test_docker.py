@@ -4,12 +4,15 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
+from ray._private.runtime_env.packaging import create_package
 
 from pipeline.cli import COMMANDS
 from pipeline.metrics import WorkerMetrics
@@ -88,3 +91,33 @@ def test_the_dashboard_asks_for_counters_that_workers_have():
     assert asked == has
     corners = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in dashboard["panels"]]
     assert len(set(corners)) == len(corners)
+
+
+def packed(folder, tmp_path):
+    """Return the names in the package that `ray job submit --working-dir folder` sends."""
+    package = tmp_path / "package.zip"
+    create_package(str(folder), package, include_gitignore=True)
+    return zipfile.ZipFile(package).namelist()
+
+
+def test_a_job_package_of_any_folder_holds_no_secret(tmp_path):
+    tracked = subprocess.run(
+        ["git", "ls-files", "docker", ".rayignore"], cwd=DOCKER.parent, capture_output=True, text=True
+    )
+    for name in tracked.stdout.split():
+        (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(DOCKER.parent / name, tmp_path / "copy" / name)
+    secrets = ("token", "token.bak", "head.token", ".env", "head.pem", "credentials.json")
+    for name in secrets:
+        (tmp_path / "copy/docker" / name).write_text("secret")
+        (tmp_path / "copy" / name).write_text("secret")
+    for folder in (tmp_path / "copy/docker", tmp_path / "copy"):
+        names = packed(folder, tmp_path)
+        assert any(name.endswith("compose.yaml") for name in names)
+        assert not {Path(name).name for name in names} & set(secrets)
+
+
+@pytest.mark.parametrize("file", [DOCKER / "compose.yaml", DOCKER.parent / "README.md"])
+def test_no_advice_sends_a_folder_with_a_job(file):
+    submits = [line for line in file.read_text(encoding="utf-8").splitlines() if "job submit --" in line]
+    assert submits and not any("--working-dir" in line for line in submits)

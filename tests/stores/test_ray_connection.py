@@ -1,8 +1,11 @@
 """Joining Ray: what listens, what workers can import, and how soon a cluster that is not there is told of."""
 
 import os
+import signal
 import socket
+import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -27,7 +30,7 @@ def test_a_local_cluster_listens_on_loopback_and_imports_nothing_of_the_current_
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     (tmp_path / "only_here.py").write_text("")
-    with stoppable(), joined(None):
+    with pytest.raises(Stopped) as stopped, stoppable(), joined(None):
 
         @ray.remote
         def look():
@@ -35,9 +38,9 @@ def test_a_local_cluster_listens_on_loopback_and_imports_nothing_of_the_current_
 
         folder, path = ray.get(look.remote())
         addresses = set(listeners())
-        with pytest.raises(Stopped):  # Ray's own handler would have ended the process
-            os.kill(os.getpid(), 15)
-            time.sleep(1)
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        ray.wait([ray.remote(lambda: time.sleep(60)).remote()])  # Ray's own handler would end the process
+    assert stopped.value.status == 143
     assert folder != tmp_path and not any(Path(each).resolve() == tmp_path.resolve() for each in path)
     assert addresses and addresses <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
 
@@ -70,3 +73,18 @@ def test_what_listens_and_is_no_ray_is_told_of_in_seconds(monkeypatch):
 def test_an_address_that_is_none_is_refused(address):
     with pytest.raises(ConnectionError, match=r"expected HOST:PORT"), joined(address):
         pass
+
+
+@pytest.mark.slow
+def test_a_local_cluster_needs_no_home_that_can_be_written():
+    look = (
+        "import ray; from stores.ray_connection import joined\nwith joined(None): print(ray.cluster_resources()['CPU'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", look],
+        env={**os.environ, "HOME": "/dev/null"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and float(done.stdout) >= 1, done.stderr

@@ -62,3 +62,13 @@ with stoppable():
 
 def test_a_signal_while_the_first_one_is_obeyed_ends_the_process():
     assert subprocess.run([sys.executable, "-c", IN_VAIN], timeout=20).returncode == 143
+
+
+def test_an_interrupt_that_a_library_raises_in_its_place_keeps_the_signal():
+    with pytest.raises(Stopped) as stopped, stoppable():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None
+    assert stopped.value.status == 143
