@@ -45,6 +45,7 @@ from stores.manifest import (
     read_manifest,
     require_same_configuration,
     without_lost_shards,
+    without_replaced_shards,
 )
 from stores.numbering import Numbering
 from stores.picture_layouts import PictureLayouts
@@ -158,7 +159,8 @@ def align(job: AlignmentJob) -> AlignmentSummary:
         with AlignLog(job.out) as log:
             for notice in _notices(manifest):
                 log.tell(notice)
-            with GrowingManifest(job.out, manifest) as growing:
+            begun = manifest if manifest.shards else manifest.noting_finished(False)
+            with GrowingManifest(job.out, begun) as growing:
                 _make_shards(job, settings, growing, log)
             manifest = growing.manifest
             summary = _summary(job, manifest, log, dict(vector_drops.counts))
@@ -215,7 +217,9 @@ def _make_shards(job: AlignmentJob, settings: AlignSettings, growing: GrowingMan
     tasks = align_tasks(job, {Path(entry.name).stem for entry in growing.manifest.shards})
     first = next(tasks, None)
     if first is None:
+        growing.note_finished(True)
         return
+    growing.note_finished(False)
     with connected(job.address) as cluster:
         size = cluster.crew_size("cpu", job.workers, 1)
         log.start(size, **_places(job))
@@ -359,7 +363,7 @@ def _open_manifest(out: Path, wanted: Manifest) -> Manifest:
     if not manifest.shards:
         return wanted  # a run with other options ended before it made anything
     require_same_configuration(manifest, wanted, out)
-    return without_lost_shards(manifest, FolderPlace(out).sizes())
+    return without_replaced_shards(without_lost_shards(manifest, FolderPlace(out).sizes()), out)
 
 
 def _summary(job: AlignmentJob, manifest: Manifest, log: AlignLog, vector_drops: dict[str, int]) -> AlignmentSummary:

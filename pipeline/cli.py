@@ -45,7 +45,8 @@ ERRORS = (StoreError, CrewError, DataError, ImageError, OSError, ValueError, Imp
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
-    0 done, 1 an error, 2 wrong usage, 3 done but for quarantine, 130 after Ctrl-C, 143 after SIGTERM.
+    0 done, 1 an error, 2 wrong usage, 3 done but for quarantine, 4 a store that is verified is
+    unfinished, 130 after Ctrl-C, 143 after SIGTERM.
     """
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS,

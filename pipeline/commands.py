@@ -19,7 +19,7 @@ from pipeline.demo import run_demo
 from pipeline.extract import ExtractionJob, extract
 from pipeline.inspect import write_page
 from pipeline.inspect_sentences import write_sentence_page
-from pipeline.verify import repair, verify
+from pipeline.verify import Verdict, repair, verify
 from stores.image_listing import IdRule
 from stores.manifest import StoreName, read_manifest
 
@@ -230,6 +230,9 @@ class ExtractCommand:
         return (36 if self.num_boxes is None else self.num_boxes,) * 2
 
 
+VERIFY_STATUS = {"whole": 0, "damaged": 1, "unfinished": 4}
+
+
 def _share(option: str, text: str) -> float:
     """Return what `1%` or `0.01` means; raises ValueError where it is no share."""
     try:
@@ -251,7 +254,8 @@ def name_and_value(text: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyCommand:
-    """Re-read a whole store against its manifest; exit status 1 if anything is damaged.
+    """Re-read a whole store against its manifest; the exit status is 0 if it is whole, 4 if it is unfinished but
+    undamaged, 1 if anything is damaged.
 
     vinculum verify regions
     """
@@ -259,17 +263,41 @@ class VerifyCommand:
     store: Store
     """The folder that extract, align or convert wrote."""
     sample: str = "100%"
-    """Share of the shards that are read, such as 1%, others each time; of the rest the sizes are looked at."""
+    """Share of the shards that are read, such as 1%, others each time; of the rest the sizes are compared."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 
     def run(self) -> Result:
-        share = _share("--sample", self.sample)
-        damages = verify(self.store, share=share)
-        read = "" if share == 1 else f", as far as {self.sample} of its shards tell"
-        lines = tuple(str(damage) for damage in damages) or (f"{self.store}: whole{read}",)
-        summary = {"store": str(self.store), "damages": [asdict(damage) for damage in damages]}
-        return Result(summary=summary, lines=lines, status=1 if damages else 0)
+        verdict = verify(self.store, share=_share("--sample", self.sample))
+        lines = (*map(str, verdict.damages), f"{self.store}: {verdict.state}{_what_was_seen(verdict)}")
+        summary = {
+            "store": str(self.store),
+            "state": verdict.state,
+            "damages": [asdict(damage) for damage in verdict.damages],
+            "num_shards": verdict.num_shards,
+            "num_planned": verdict.num_planned,
+            "num_read": verdict.num_read,
+        }
+        return Result(summary=summary, lines=lines, status=VERIFY_STATUS[verdict.state])
+
+
+def _what_was_seen(verdict: Verdict) -> str:
+    """Return what people should know beside the word, in clauses."""
+    clauses = []
+    if verdict.is_finished is False:
+        known = f"{verdict.num_shards} of {verdict.num_planned}" if verdict.num_planned else f"{verdict.num_shards}"
+        clauses.append(f"{known} shards are made; run vinculum {verdict.command} again to go on")
+    if verdict.is_finished is None:
+        clauses.append(
+            "whether it is finished is not recorded, since an older version wrote it; run vinculum "
+            f"{verdict.command} again to know"
+        )
+    if verdict.num_read < verdict.num_shards:
+        left = verdict.num_shards - verdict.num_read
+        clauses.append(
+            f"{verdict.num_read} of {verdict.num_shards} shards were read, of {left} only the sizes compared"
+        )
+    return "".join(f"; {clause}" for clause in clauses)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,7 @@ from stores.manifest import (
     read_manifest,
     require_same_configuration,
     without_lost_shards,
+    without_replaced_shards,
 )
 from stores.numbering import note_of, remarks_on
 from stores.places import Place, place_of
@@ -214,7 +215,7 @@ def open_manifest(out: Path, wanted: Manifest, sizes: Mapping[str, int]) -> Mani
         return wanted
     manifest = read_manifest(out)
     require_same_configuration(manifest, _as_far_as_known(wanted, manifest), out)
-    return without_lost_shards(manifest, sizes)
+    return without_replaced_shards(without_lost_shards(manifest, sizes), out)
 
 
 def _as_far_as_known(wanted: Manifest, existing: Manifest) -> Manifest:

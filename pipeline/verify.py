@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Literal, ParamSpec, TypeVar
 
 from pipeline.shard_checks import check_shard, check_size
 from stores.atomic import leftovers, locked, remove_leftovers
@@ -19,6 +19,7 @@ from stores.manifest import (
     StoreName,
     describe_shard,
     read_manifest,
+    require_store,
     write_manifest,
 )
 from stores.plan import PLAN_NAME, SHARD_PREFIX, Plan, read_plan
@@ -56,38 +57,90 @@ class Repair:
         return f"{self.subject}: {self.outcome}"
 
 
-def verify(folder: Path, *, share: float = 1.0) -> list[Damage]:
-    """Return all that is not as written, having read every byte; a shard still to do is no damage.
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What was found in a store."""
 
-    Changes nothing. While a run writes to the store, its temporary files and newest shard are reported too.
+    damages: tuple[Damage, ...]
+    num_shards: int
+    """Shards that are made."""
+    num_read: int
+    """Shards whose bytes were read; of the others only the sizes were compared."""
+    num_planned: int | None
+    """Shards that the store is to have; None where nobody knows, as of sentences."""
+    is_finished: bool | None
+    """Whether nothing is left to make; None of sentences of an older version, which did not record it."""
+    command: str
+    """Which command makes its shards."""
+
+    @property
+    def state(self) -> Literal["whole", "unfinished", "damaged"]:
+        if self.damages:
+            return "damaged"
+        return "unfinished" if self.is_finished is False else "whole"
+
+
+def verify(folder: Path, *, share: float = 1.0) -> Verdict:
+    """Return what is in the store and all that is not as written, having read every byte.
+
+    Changes nothing. A shard still to do is no damage. While a run writes to the store, its temporary files and newest
+    shard are reported too.
 
     Args:
-        share: of the shards whose bytes are read, others each time; of all others the sizes are looked at, and
+        share: of the shards whose bytes are read, others each time; of all others the sizes are compared, and
             manifest, plan and index are read whole.
 
     Raises:
-        StoreError: a newer version of this program wrote the store.
+        StoreError: a newer version of this program wrote the store, or it is none.
     """
     plan, manifest = _read_both(folder)
-    damages = [_damage(each) for each in (plan, manifest) if isinstance(each, DamagedFileError)]
-    damages += [
-        Damage(subject=path.name, found="a killed writer's temporary file", expected="none")
-        for path in leftovers(folder)
-    ]
     if isinstance(manifest, DamagedFileError):
-        return damages + [
-            Damage(subject=path.name, found=_CHANGED, expected="an intact shard")
-            for path in _shard_files(folder)
-            if not is_intact(path)
-        ]
+        return _verdict_without_manifest(folder, plan, manifest)
     chosen = {entry.name for entry in random.sample(manifest.shards, num_sampled(manifest, share))}
+    damages = [_damage(plan)] if isinstance(plan, DamagedFileError) else []
+    damages += _leftover_damages(folder)
     damages += _shard_damages(folder, manifest, plan, chosen)
     damages += _index_damages(folder, manifest, plan)
     damages += [
         Damage(subject=path.name, found="a shard that the manifest does not name", expected="none")
         for path in _strangers(folder, manifest)
     ]
-    return damages
+    num_planned = len(plan) if isinstance(plan, Plan) else None
+    return Verdict(
+        damages=tuple(damages),
+        num_shards=len(manifest.shards),
+        num_read=len(chosen),
+        num_planned=num_planned,
+        is_finished=manifest.is_finished if num_planned is None else len(manifest.shards) >= num_planned,
+        command=_command(manifest),
+    )
+
+
+def _verdict_without_manifest(
+    folder: Path, plan: Plan | DamagedFileError | None, manifest: DamagedFileError
+) -> Verdict:
+    """Return what is in a store whose manifest is lost, or was never written."""
+    shards = _shard_files(folder)
+    is_new = isinstance(plan, Plan) and not shards and not (folder / MANIFEST_NAME).exists()
+    lost = [_damage(each) for each in (plan, manifest) if isinstance(each, DamagedFileError)]
+    broken = [
+        Damage(subject=path.name, found=_CHANGED, expected="an intact shard") for path in shards if not is_intact(path)
+    ]
+    return Verdict(
+        damages=(*([] if is_new else lost), *_leftover_damages(folder), *broken),
+        num_shards=len(shards),
+        num_read=len(shards),
+        num_planned=len(plan) if isinstance(plan, Plan) else None,
+        is_finished=False,
+        command="extract",
+    )
+
+
+def _leftover_damages(folder: Path) -> list[Damage]:
+    return [
+        Damage(subject=path.name, found="a killed writer's temporary file", expected="none")
+        for path in leftovers(folder)
+    ]
 
 
 def num_sampled(manifest: Manifest, share: float) -> int:
@@ -101,6 +154,7 @@ def repair(folder: Path) -> list[Repair]:
     Raises:
         StoreError: another run owns the store, or nothing in it can be trusted any more.
     """
+    require_store(folder)
     with locked(folder):
         plan, manifest = _read_both(folder)
         if isinstance(manifest, DamagedFileError):
@@ -140,7 +194,8 @@ def _put_back(folder: Path, plan: Plan | DamagedFileError | None, manifest: Mani
     if reasons:
         # The manifest first: killed in between, a file that it no longer names is a stranger to the next repair.
         sound = tuple(entry for entry in manifest.shards if entry.name not in reasons)
-        write_manifest(folder, replace(manifest, shards=sound))
+        left = replace(manifest, shards=sound)
+        write_manifest(folder, left.noting_finished(False) if manifest.content == "sentences" else left)
     reasons |= {path.name: "not in the manifest" for path in _strangers(folder, manifest)}
     return repairs + _delete(folder, reasons, _command(manifest))
 

@@ -23,7 +23,9 @@ from pipeline.given_boxes import read_given_boxes
 from pipeline.inputs import described_inputs, require_same_inputs
 from pipeline.loading import IMAGE_FAULTS, LoadedImage, PixelBudget, failed, load_ahead, load_image, read_fault
 from pipeline.metrics import WorkerMetrics
+from pipeline.standing_shards import is_outdated, open_standing, require_no_loss
 from stores.catalog import STORES
+from stores.errors import DamagedFileError
 from stores.image_sources import ImageSource
 from stores.manifest import FailedImage, ShardEntry, StoreName, describe_shard
 from stores.outages import OutageWatch
@@ -172,15 +174,23 @@ class ShardWorker:
         with ExitStack() as stack:
             folder = stack.enter_context(self._place.workspace())
             path = folder / f"{task.shard.name}{STORES[settings.store].suffix}"
-            kept = self._kept_rows(path, task.retry, stack) if task.retry else {}
+            kept, held = self._kept_rows(path, task, stack)
             put_aside = {each.image_id for each in task.put_aside}
             images = [image for image in task.shard.images if image.image_id not in put_aside]
-            loading = self._load([image for image in images if image.image_id not in kept], task, stack)
-            records = stack.enter_context(closing(self._records(images, kept, loading, failures, seconds)))
-            rows = STORES[settings.store].write_shard(
-                path, records, content=content_of(settings.detector), configuration=settings.configuration
-            )
-            records.close()
+            tried = [image for image in images if image.image_id not in kept]
+            require_no_loss(path, held, task.put_aside)
+            if tried or len(kept) < len(held):
+                loading = self._load(tried, task, stack)
+                records = stack.enter_context(closing(self._records(images, kept, loading, failures, seconds)))
+                rows = STORES[settings.store].write_shard(
+                    path,
+                    self._without_loss(path, held, records, failures),
+                    content=content_of(settings.detector),
+                    configuration=settings.configuration,
+                )
+                records.close()
+            else:
+                rows = self._believe(path, kept)
             for each in task.put_aside if task.made is None else ():
                 self._news.put(each)
             entry = describe_shard(path, rows, [*failures, *task.put_aside])
@@ -316,11 +326,59 @@ class ShardWorker:
             self._news.put(f"out of device memory: batches of {size} instead of {self._batch_size} from here on")
             self._batch_size = size
 
-    def _kept_rows(self, path: Path, retried: Collection[str], stack: ExitStack) -> dict[str, Features]:
-        """Return the rows of the shard as it is, but for those that are made anew."""
-        self._place.fetch(path)
-        reader = stack.enter_context(STORES[self._settings.store].open_shard(path))
-        return {image_id: reader.read(row) for row, image_id in enumerate(reader.row_ids) if image_id not in retried}
+    def _kept_rows(
+        self, path: Path, task: ShardTask, stack: ExitStack
+    ) -> tuple[Mapping[str, Features], Collection[str]]:
+        """Return the rows that stay of the shard as it is, and the ids of all that it holds.
+
+        It may be there before the manifest has it: its maker was killed, or the manifest's writer was.
+        """
+        sources = {image.image_id: image for image in task.shard.images}
+        failed_before = {each.image_id for each in task.put_aside}
+        held = sources.keys() - task.retry - failed_before if task.made is not None else set()
+        try:
+            if not self._is_there(path):
+                return {}, held
+            reader = open_standing(
+                path,
+                store=self._settings.store,
+                content=content_of(self._settings.detector),
+                configuration=self._settings.configuration,
+                planned=sources,
+            )
+        except DamagedFileError as error:
+            self._news.put(f"{path.name}: {error.found}, expected {error.expected}; all of it is made again")
+            return {}, held
+        stack.enter_context(reader)
+        ids = list(reader.row_ids)
+        kept = {image_id: reader.read(row) for row, image_id in enumerate(ids) if image_id not in task.retry}
+        if task.made is None:  # nobody has compared its images with the files that there are now
+            kept = {image_id: record for image_id, record in kept.items() if not is_outdated(record, sources[image_id])}
+        return kept, set(ids)
+
+    def _is_there(self, path: Path) -> bool:
+        """Return whether the store has the shard; it is then in the workspace."""
+        try:
+            self._place.fetch(path)
+        except OSError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return False
+            raise
+        return path.exists()
+
+    def _without_loss(
+        self, path: Path, held: Collection[str], records: Iterator[Features], failures: Sequence[FailedImage]
+    ) -> Iterator[Features]:
+        """Yield the records; the shard that is there stays if a row of it would be a failure."""
+        yield from records
+        require_no_loss(path, held, failures)
+
+    def _believe(self, path: Path, kept: Mapping[str, Features]) -> int:
+        """Return the number of rows of a shard that is there, of which all is right."""
+        for record in kept.values():
+            self._news.put(record)
+        self._news.put(f"{path.name}: it is there and whole, from a run that was ended; taken as it is")
+        return len(kept)
 
     def _window(self) -> int:
         return 1 if self._settings.batch_size == 1 else WINDOW_BATCHES * self._settings.batch_size

@@ -39,6 +39,11 @@ class GrowingManifest:
         self._entries[entry.name] = entry
         self._is_written = False
 
+    def note_finished(self, is_finished: bool) -> None:
+        """The manifest notes whether the sources of a sentence store were read to their end."""
+        self._manifest = self._manifest.noting_finished(is_finished)
+        self._is_written = False
+
     def write_if_due(self) -> None:
         """Call it now and then: what is new is on disk as soon as that is worth its time."""
         if not self._is_written and time.monotonic() >= self._due:

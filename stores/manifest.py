@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from annotations.plain_json import parse_json
 from annotations.shown import shown
@@ -22,11 +22,14 @@ both versions, the older ones made before the program was renewed.
 """
 
 MANIFEST_NAME = "manifest.json"
+STORE_FILES = ("shard-", "plan.arrow", "index.arrow")
+"""How the names of a store's other files begin; a folder without any of them is no store that lost its manifest."""
 
 Content = Literal["regions", "grid", "sentences"]
 StoreName = Literal["arrow", "lmdb"]
 
 _ABSENT = object()
+_IS_FINISHED = "is_finished"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +90,19 @@ class Manifest:
     def fingerprint(self) -> str:
         """Of the configuration; every shard has it in its description."""
         return fingerprint(self.configuration)
+
+    @property
+    def is_finished(self) -> bool | None:
+        """Whether the sources of a sentence store were read to their end; None where that is not noted.
+
+        Other stores have a plan that tells it.
+        """
+        noted: bool | None = self.notes.get(_IS_FINISHED)
+        return noted
+
+    def noting_finished(self, is_finished: bool) -> Self:
+        """Return the manifest with a note of whether the sources were read to their end."""
+        return replace(self, notes=self.notes | {_IS_FINISHED: is_finished})
 
 
 def canonical_json(content: Any) -> bytes:
@@ -168,6 +184,21 @@ def without_lost_shards(manifest: Manifest, sizes: Mapping[str, int]) -> Manifes
     return replace(manifest, shards=tuple(entry for entry in manifest.shards if sizes.get(entry.name) == entry.bytes))
 
 
+def without_replaced_shards(manifest: Manifest, folder: Path) -> Manifest:
+    """Return the manifest without those entries whose files in `folder` are others, written after the manifest was.
+
+    A run that was killed may have made a shard again and not come to say so. A new file may be as large as the old.
+    """
+    written = (folder / MANIFEST_NAME).stat().st_mtime_ns
+
+    def is_replaced(entry: ShardEntry) -> bool:
+        path = folder / entry.name
+        is_newer = bool(entry.seal) and path.exists() and path.stat().st_mtime_ns >= written
+        return is_newer and read_seal(path) != entry.seal
+
+    return replace(manifest, shards=tuple(entry for entry in manifest.shards if not is_replaced(entry)))
+
+
 def require_same_configuration(existing: Manifest, wanted: Manifest, folder: Path) -> None:
     """The store in `folder` may be continued by a run that would write `wanted`.
 
@@ -183,11 +214,28 @@ def require_same_configuration(existing: Manifest, wanted: Manifest, folder: Pat
         raise StoreError(f"{folder}: {'; '.join(found)}; use a new --out, or the options that the store has")
 
 
+def require_store(folder: Path) -> None:
+    """The folder has a manifest, or other files of a store.
+
+    Raises:
+        StoreError: it is not there, or something else.
+    """
+    wanted = "expected a store, a folder that vinculum extract, align or convert wrote"
+    if not folder.is_dir():
+        raise StoreError(f"{folder} is {'no folder' if folder.exists() else 'not there'}, {wanted}")
+    names = sorted(path.name for path in folder.iterdir())
+    if MANIFEST_NAME in names or any(name.startswith(STORE_FILES) for name in names):
+        return
+    found = f"holds {len(names)} files such as {names[0]!r}" if names else "is empty"
+    raise StoreError(f"{folder} is no store: it {found}, and has no {MANIFEST_NAME}; {wanted}")
+
+
 def _read_object(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        require_store(path.parent)
+        raise DamagedFileError(path, found="missing", expected="the manifest of a store")
     try:
         content = parse_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DamagedFileError(path, found="missing", expected="the manifest of a store") from error
     except ValueError as error:
         raise DamagedFileError(path, found=f"unreadable ({error})", expected="JSON") from error
     if not isinstance(content, dict):

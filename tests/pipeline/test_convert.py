@@ -58,7 +58,7 @@ def test_features_become_a_store_like_any_other(tmp_path, capsys, store):
     assert f"{source} is lxmert-tsv" in said
     assert (summary["num_images"], summary["num_shards"], summary["source_format"]) == (3, 2, "lxmert-tsv")
     assert summary["max_rounding_error"] == pytest.approx(2.44e-5, rel=0.01)
-    assert verify(out) == []
+    assert verify(out).damages == ()
     with open_store(out) as records:
         assert list(records.image_ids) == ["b", "c", "a"]
         assert records.get("a").class_ids.tolist() == [72, 1599]
@@ -141,7 +141,7 @@ def test_damaged_rows_go_to_quarantine_with_their_line(tmp_path, capsys):
     assert found["b"].location == f"{source}::line 2"
     assert {each.stage for each in found.values()} == {"read"}
     assert "features.tsv::line 9" in (out / "run.jsonl").read_text()
-    assert verify(out) == []
+    assert verify(out).damages == ()
     with open_store(out) as records:
         assert list(records.image_ids) == ["a", "f"]
         with pytest.raises(KeyError, match=r"quarantine.*cut short"):
@@ -192,7 +192,7 @@ def test_killed_and_run_again_the_bytes_are_the_same(tmp_path, capsys):
     for path in sorted((tmp_path / "undisturbed").iterdir()):
         if path.name != "run.jsonl":
             assert (out / path.name).read_bytes() == path.read_bytes(), path.name
-    assert verify(out) == []
+    assert verify(out).damages == ()
 
 
 def test_vinvls_features_bring_their_names_and_take_their_sizes_from_a_file(tmp_path, capsys):

@@ -78,6 +78,7 @@ def test_bytes_that_are_not_utf8_are_refused(tmp_path):
 
 
 def test_a_missing_manifest_is_named(tmp_path):
+    (tmp_path / "plan.arrow").touch()
     with pytest.raises(DamagedFileError, match=r"manifest\.json: missing, expected the manifest of a store"):
         read_manifest(tmp_path)
 

@@ -240,5 +240,5 @@ def test_the_command_says_what_it_lacks(asked, stores, tmp_path):
         EvaluateCommand(
             source=run.folder, regions=regions, sentences=sentences, task="vqa-v2", choices=tmp_path, out=tmp_path
         ).run()
-    with pytest.raises(StoreError, match="missing, expected the manifest of a store"):
+    with pytest.raises(StoreError, match="x is not there, expected a store"):
         EvaluateCommand(source=run.folder, regions=tmp_path / "x", sentences=sentences, task="gqa").run()
