@@ -1,5 +1,6 @@
 import csv
 import functools
+import gzip
 import http.server
 import io
 import os
@@ -346,6 +347,19 @@ def test_a_compressed_tar_is_refused(tmp_path, name, mode):
     message = refusal(put_tar(tmp_path / name, "1.jpg", mode=mode))
     assert name in message
     assert "compressed" in message
+
+
+def test_the_advice_for_a_compressed_tar_helps(tmp_path):
+    packed = put_tar(tmp_path / "photos.tar.gz", "1.jpg", "below/2.jpg", mode="w:gz")
+    assert refusal(packed).endswith("unpack it, or to a plain .tar")
+    disguised = put_tar(tmp_path / "disguised.tar", "1.jpg", "below/2.jpg", mode="w:gz")
+    assert refusal(disguised).endswith("decompress it, or make it anew, and list that")
+    with tarfile.open(packed) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    for path in (packed, disguised):
+        with gzip.open(path) as compressed:
+            (tmp_path / "plain.tar").write_bytes(compressed.read())
+        assert ids(str(tmp_path / "plain.tar")) == ids(str(tmp_path / "unpacked")) == ["1", "2"]
 
 
 def test_a_tar_that_is_cut_short_or_damaged_is_refused_not_taken_for_a_short_one(tmp_path):
