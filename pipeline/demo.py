@@ -55,7 +55,8 @@ def _preparation(
     images, vectors = str(world / "images"), str(world / "vectors/toyworld_vectors.txt")
     sources = [f"{name}={world / folder}" for name, folder in LAYOUTS.items()]
     yield "toyworld", "--out", str(world), "--images", str(num_images), "--seed", "0"
-    yield "extract", "--images", images, "--weights", "toyworld", "--shard-size", "64", "--out", str(regions)
+    made = "--weights", "toyworld", "--ids", "own", "--shard-size", "64"
+    yield "extract", "--images", images, *made, "--out", str(regions)
     yield "verify", str(regions)
     yield "inspect", str(regions), "--out", str(pages["regions"])
     yield "align", "--regions", str(regions), "--annotations", *sources, "--vectors", vectors, "--out", str(sentences)
