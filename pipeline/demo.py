@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from stores.terminal import printable
+
 LAYOUTS = {
     "coco-captions": "coco",
     "visual-genome": "visual_genome",
@@ -38,7 +40,7 @@ def run_demo(out: Path, num_images: int, num_steps: int) -> dict[str, Any]:
     ):
         for command in commands:
             program = "vinculum" if module == "pipeline.cli" else "vinculum-train"
-            print(f"$ {program} {' '.join(command)}", flush=True)
+            print(printable(f"$ {program} {' '.join(command)}"), flush=True)
             status = subprocess.run([sys.executable, "-P", "-m", module, *command], check=False).returncode
             if status:
                 raise ValueError(f"{program} {command[0]} ended with exit status {status}")

@@ -71,7 +71,7 @@ def _asked_for(address: str | None) -> tuple[str, str | None]:
 def _start_here(options: dict[str, Any]) -> None:
     """A cluster of this machine runs, of which nothing listens on a network."""
     home = Path.home()
-    if not (home / ".ray/auth_token").exists() and not os.access(home, os.W_OK):
+    if not (home.is_dir() and ((home / ".ray/auth_token").exists() or os.access(home, os.W_OK))):
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # Ray would write one there
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False  # else Ray takes the machine's address in the network for its loopback

@@ -8,3 +8,8 @@ def printable(text: str) -> str:
     the direction of writing, or begin a line of its own that reads like ours.
     """
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return a table or another text of our own with its lines, each of them printable."""
+    return "\n".join(map(printable, text.split("\n")))

@@ -72,6 +72,18 @@ def test_urls_are_opened_in_one_place(name):
     assert callers <= {ROOT / "stores/locations.py"}
 
 
+def test_what_a_terminal_shows_of_others_names_has_no_control_characters():
+    """Else a file's name could begin a line of its own, or move the cursor."""
+    may_show = ("printable", "printable_lines", "json.dumps")
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "tqdm.write"):
+                (shown,) = node.args
+                is_ours = isinstance(shown, ast.Constant)
+                is_clean = isinstance(shown, ast.Call) and ast.unparse(shown.func) in may_show
+                assert is_ours or is_clean, f"{path}:{node.lineno}: expected printable(...) of what is shown"
+
+
 @pytest.mark.parametrize("path", [path for path in SOURCES if path.name == "__init__.py"], ids=str)
 def test_an_init_is_a_docstring(path):
     body = ast.parse(path.read_text(encoding="utf-8")).body

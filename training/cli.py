@@ -72,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command.json:
         print(json.dumps(summary))
     else:
-        print("\n".join(map(printable, tell(summary))))
+        for line in tell(summary):
+            print(printable(line))
     return 0
 
 

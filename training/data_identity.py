@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from stores.errors import StoreError
 from stores.manifest import differences, fingerprint
 from stores.store_content import content_sha256, shards_since
+from stores.terminal import printable
 from training.shards import JoinedShards
 
 CONTENT = "content"
@@ -40,11 +41,11 @@ def data_as_begun(shards: JoinedShards, begun: Mapping[str, str] | None, subject
         return data
     if CONTENT not in begun:
         if shards.content != "regions" or shards.aligned_content is None:  # else the sentences compare them
-            print(
+            told = (
                 f"{subject}: an older version began it and recorded no content of its {_noun(shards)}; whether "
-                f"{shards.images_place} has the same cannot be checked beyond settings and ids",
-                file=sys.stderr,
+                f"{shards.images_place} has the same cannot be checked beyond settings and ids"
             )
+            print(printable(told), file=sys.stderr)
         return {name: value for name, value in data.items() if name not in (CONTENT, LEFT_OUT)}
     _require_same_content(shards, begun, subject)
     return data | ({CONTENT: begun[CONTENT]} if _is_comparable(shards, begun) else {})
@@ -72,11 +73,11 @@ def compare_with_learnt(shards: JoinedShards, learnt: Mapping[str, str], subject
     """
     expected = learnt.get(_settings(shards))
     if shards.pictures is None and expected not in (None, shards.fingerprint):
-        print(
+        told = (
             f"{subject} learnt from {_noun(shards)} of fingerprint {expected}, {shards.images_place} has "
-            f"{shards.fingerprint}: made with other settings; figures are of these",
-            file=sys.stderr,
+            f"{shards.fingerprint}: made with other settings; figures are of these"
         )
+        print(printable(told), file=sys.stderr)
     if CONTENT in learnt:
         _require_same_content(shards, learnt, subject)
 

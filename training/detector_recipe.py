@@ -20,6 +20,7 @@ from detectors.vocabulary import Vocabulary
 from stores.atomic import replacing
 from stores.errors import StoreError
 from stores.manifest import differences
+from stores.terminal import printable
 from training.gold_images import images_sha256
 from training.optimizers import Optimization
 from training.recipes import FILE_NAME, Precision, as_json_of, read_recipe_of, write_recipe_of
@@ -129,11 +130,11 @@ def begin_detector_run(
         if found := list(differences("", as_json_of(_RECIPES, run.recipe), as_json_of(_RECIPES, asked))):
             raise StoreError(f"{folder}: {'; '.join(found)}; use a new --out, or the options that the run has")
         if IMAGES not in run.recipe.data:
-            print(
+            told = (
                 f"{folder}: an older version began it and recorded nothing of its images; whether these are the same "
-                "cannot be checked beyond their names",
-                file=sys.stderr,
+                "cannot be checked beyond their names"
             )
+            print(printable(told), file=sys.stderr)
         require_same_images(run, files)
         return run
     gold = read_gold()

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from stores.atomic import replacing, write_json
 from stores.ray_connection import joined
+from stores.terminal import printable_lines
 from training.execution import from_root
 from training.experiments.catalog import EXPERIMENTS, ExperimentName, run_alone, train_base_alone
 from training.experiments.comparison import compare, table
@@ -91,7 +92,7 @@ class ExperimentCommand:
         write_json(self.out / "comparisons.json", [asdict(each) for each in comparisons])
         with replacing(self.out / "table.md") as temporary:
             temporary.write_text(text, encoding="utf-8")
-        print(text)
+        print(printable_lines(text))
         return {"out": str(self.out), "trials": len(trials)}
 
 

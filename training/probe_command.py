@@ -13,7 +13,7 @@ from annotations.drops import DataError
 from stores.atomic import write_json
 from stores.manifest import fingerprint, read_manifest
 from stores.store_content import shards_since
-from stores.terminal import printable
+from stores.terminal import printable, printable_lines
 from training.batches import BatchMaker, BatchOptions
 from training.data_identity import CONTENT, compare_with_learnt
 from training.launch import has_gpu
@@ -80,7 +80,8 @@ class ProbeCommand:
         learnt = [load_run(folder).recipe.sources for folder in folders.values()]
         shared = [source for source in learnt[0] if all(source in sources for sources in learnt)]
         found = {name: self._measure(folder, shared, told_as=name) for name, folder in folders.items()}
-        print(as_markdown(figure_rows([_compared(figures) for figures in found.values()]), list(found)))
+        rows = figure_rows([_compared(figures) for figures in found.values()])
+        print(printable_lines(as_markdown(rows, list(found))))
         if not self.json:
             return {"runs": len(found)}
         return {"runs": {name: {"run": str(folders[name]), **figures} for name, figures in found.items()}}

@@ -18,6 +18,7 @@ from annotations.answers import AnswerVocabulary
 from annotations.drops import DataError
 from annotations.records import Sentence
 from stores.atomic import write_json
+from stores.terminal import printable
 from training.batches import BatchMaker, BatchOptions
 from training.model import Model
 from training.objectives.question_answering import QuestionAnsweringObjective
@@ -72,7 +73,10 @@ class AnswerMetric:
         scores: dict[str, Any] = json.loads(json.dumps(asdict(self.score(answered, known, **options))))
         if not unanswered:
             return scores
-        print(f"{name}: {len(unanswered)} of {len(predictions)} have no answer and are not scored", file=sys.stderr)
+        print(
+            printable(f"{name}: {len(unanswered)} of {len(predictions)} have no answer and are not scored"),
+            file=sys.stderr,
+        )
         return scores | {"num_without_answer": len(unanswered)}
 
 
