@@ -62,12 +62,9 @@ class Remaining:
         for number in self.missing:
             yield ShardTask(shard=self.plan[number])
         for number, entry in self.retried.items():
-            yield ShardTask(
-                shard=self.plan[number],
-                retry=self._retried(number),
-                put_aside=tuple(each for each in entry.failures if not self._is_retried(each)),
-                made=entry,
-            )
+            retried = self._retried(number)
+            put_aside = tuple(each for each in entry.failures if each.image_id not in retried)
+            yield ShardTask(shard=self.plan[number], retry=retried, put_aside=put_aside, made=entry)
 
     def _retried(self, number: int) -> frozenset[str]:
         failed = (each.image_id for each in self.retried[number].failures if self._is_retried(each))

@@ -203,8 +203,8 @@ class ShardWorker:
 
     def _still_unread(self, task: ShardTask) -> tuple[FailedImage, ...]:
         """Return the shard's failures where all that are tried again could not be read, and cannot now; else none."""
-        before = {each.image_id: each for each in task.made.failures} if task.made else {}
-        if any(image_id not in before or before[image_id].stage != "read" for image_id in task.retry):
+        unread = {each.image_id for each in task.made.failures if each.stage == "read"} if task.made else set()
+        if not task.retry <= unread:
             return ()
         tried = [image for image in task.shard.images if image.image_id in task.retry]
         with ThreadPoolExecutor(self._settings.threads) as threads:

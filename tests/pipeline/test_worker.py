@@ -217,3 +217,21 @@ def test_a_plain_run_tries_again_what_could_not_be_read_and_nothing_else(tmp_pat
     asked = left(report.entry, retry_quarantine=True)
     (task,) = asked.tasks()
     assert worker.make_shard(task).entry.failures == ()
+
+
+def test_images_that_are_other_files_now_are_made_beside_what_could_not_be_read(tmp_path, shard):
+    images = tmp_path / "images"
+    (images / "03.png").unlink()
+    (images / "07.png").write_bytes(b"")
+    out = tmp_path / "out"
+    out.mkdir()
+    worker, plan = ShardWorker(settings_of(out, TOY)), Plan.of_shards([shard.images])
+    made = worker.make_shard(ShardTask(shard=shard)).entry
+    manifest = Manifest(content="regions", store="arrow", configuration={}, shards=(made,))
+    for name, number in (("05", 50), ("07", 70)):
+        Image.fromarray(compose(0, number).pixels_rgb).resize((128, 96)).save(images / f"{name}.png")
+    (task,) = Remaining.of(plan, manifest, changed=[5, 7]).tasks()
+    assert (task.retry, task.put_aside) == ({"03", "05", "07"}, ())
+    report = worker.make_shard(task)
+    assert (report.is_new, report.entry.rows) == (True, 11)
+    assert [each.image_id for each in report.entry.failures] == ["03"]
