@@ -1,0 +1,260 @@
+"""Every input of every command, changed between two runs in every way: the same result, done anew, or refused by name.
+
+A cell of `MATRIX` says what a command does when it is run again after one of its inputs has changed:
+
+    same      its output is what it was, and what a run from the beginning gives
+    anew      its output is what a run from the beginning gives, and not what it was
+    refused   it ends with an error, or finds damage, and names the input; what was there stays as it was
+    told      its output is what it was, and a line says what has changed
+    -         the change means nothing for this input
+
+No cell is silent: an output that is neither what it was nor what a run from the beginning gives, or that is what it was
+though the input is another, without a word. `one node`: the driver sees the old input, the workers' node the new one.
+"""
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from tests.end_to_end.input_changes import NEEDED, PLACES, halve, put_another, put_foreign, put_older, touch
+from tests.end_to_end.workshop import COMMANDS, Result, Workshop
+
+pytestmark = pytest.mark.timeout(900)
+
+COLUMNS = ("replaced", "moved", "respelled", "older", "touched", "half", "foreign", "one node")
+
+MATRIX = """
+made                input            replaced moved    respelled older    touched  half     foreign  one node
+regions             image file       refused  -        -         refused  same     refused  -        refused
+regions             folder           refused  same     same      refused  same     told     -        refused
+from-list           list             refused  same     same      refused  same     told     told     -
+from-tar            tar              refused  same     same      refused  same     refused  same     -
+regions             weights          refused  same     same      refused  same     refused  refused  refused
+described           boxes            refused  same     same      refused  same     refused  refused  refused
+named               vocabulary       refused  same     same      refused  same     refused  refused  refused
+sentences           annotations      refused  same     same      refused  same     refused  -        -
+sentences           vectors          refused  same     same      refused  same     refused  refused  -
+sentences           regions          refused  same     same      refused  same     refused  refused  refused
+sentences-of-files  image file       refused  -        -         refused  same     refused  -        -
+sentences-of-files  folder           refused  same     same      refused  same     refused  -        -
+sentences-of-list   list             refused  same     same      refused  same     refused  refused  -
+sentences-of-tar    tar              refused  same     same      refused  same     refused  same     -
+whole               regions          same     same     same      same     same     refused  same     -
+whole-sentences     sentences        same     same     same      same     same     refused  same     -
+page.html           image file       told     -        -         told     same     told     -        -
+page.html           folder           told     told     same      told     same     told     -        -
+page.html           regions          anew     same     same      anew     same     refused  anew     -
+sentences.html      regions          refused  told     same      refused  same     refused  refused  -
+sentences.html      sentences        anew     same     same      anew     same     refused  anew     -
+health              regions          told     same     same      told     same     refused  told     -
+health              sentences        anew     same     same      anew     same     refused  anew     -
+run                 regions          refused  same     same      refused  same     refused  refused  refused
+run                 sentences        refused  same     same      refused  same     refused  refused  refused
+run                 tokenizer        refused  same     same      refused  same     refused  refused  -
+run                 answers          refused  same     same      refused  same     refused  refused  -
+resumed             regions          refused  same     same      refused  same     refused  refused  refused
+resumed             sentences        refused  same     same      refused  same     refused  refused  refused
+resumed             checkpoint       refused  -        -         refused  same     refused  -        -
+resumed             run's tokenizer  refused  -        -         refused  same     refused  refused  -
+fine                run              refused  same     same      refused  same     refused  refused  -
+fine                checkpoint       refused  -        -         refused  same     refused  -        -
+fine                regions          refused  same     same      refused  same     refused  refused  -
+fine                sentences        refused  same     same      refused  same     refused  refused  -
+fine                answers          refused  same     same      refused  same     refused  refused  -
+scores              fine run         anew     same     same      anew     same     refused  -        -
+scores              fine checkpoint  refused  -        -         refused  same     refused  -        -
+scores              regions          refused  same     same      refused  same     refused  refused  -
+scores              sentences        refused  same     same      refused  same     refused  refused  -
+scores              answers          anew     same     same      anew     same     anew     refused  -
+report.html         run              anew     same     same      anew     same     refused  anew     -
+report.html         regions          refused  same     same      refused  same     refused  refused  -
+report.html         sentences        refused  same     same      refused  same     refused  refused  -
+"""
+
+FAST = {
+    ("whole", "regions", "half"),
+    ("regions", "folder", "replaced"),
+    ("regions", "folder", "touched"),
+    ("regions", "weights", "older"),
+    ("from-list", "list", "half"),
+    ("page.html", "image file", "replaced"),
+    ("page.html", "folder", "moved"),
+}
+"""The cells that `make test` looks at; the others take an hour."""
+
+SAME_CONTENT = ("moved", "respelled", "touched")
+CHANGES = {
+    "replaced": put_another,
+    "older": put_older,
+    "touched": touch,
+    "half": halve,
+    "foreign": put_foreign,
+}
+GOES_BY = {"annotations": "gqa", "fine run": "fine", **{key: key for key in COMMANDS}}
+"""The name under which a command line has an input, where it has another."""
+
+NAMES = {
+    "image file": r"image|3\.jpg",
+    "folder": r"image|photos",
+    "list": r"photos\.tsv|images?\b",
+    "tar": r"photos\.tar|images?\b",
+    "annotations": r"gqa|annotations",
+    "fine run": r"fine|run",
+    "run's tokenizer": r"tokenizer",
+    "checkpoint": r"checkpoint|step-00000004",
+    "fine checkpoint": r"checkpoint|step-00000004",
+}
+"""How a message may name an input, beside its own name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One trial: what is made, which of its inputs changes, how, and what follows."""
+
+    made: str
+    changed: str
+    change: str
+    expected: str
+
+    @property
+    def command(self) -> str:
+        return "run" if self.made == "resumed" else self.made
+
+    @property
+    def name(self) -> str:
+        return f"{self.made}, {self.changed} {self.change}"
+
+
+def _cells() -> list[Cell]:
+    _, *rows = (re.split(r"  +", line.strip()) for line in MATRIX.strip().splitlines())
+    return [
+        Cell(made=made, changed=changed, change=change, expected=expected)
+        for made, changed, *outcomes in rows
+        for change, expected in zip(COLUMNS, outcomes, strict=True)
+        if expected != "-"
+    ]
+
+
+CELLS = _cells()
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory):
+    """Return a folder in which a machine's workers start, so that /proc/self/cwd is another place for them."""
+    return tmp_path_factory.mktemp("node")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory, node):
+    here = Path.cwd()
+    os.chdir(node)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    os.chdir(here)
+    yield Workshop(root=tmp_path_factory.mktemp("workshop"), address=cluster.address)
+    cluster.shutdown()
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        pytest.param(
+            cell,
+            id=cell.name,
+            marks=() if (cell.made, cell.changed, cell.change) in FAST else pytest.mark.slow,
+        )
+        for cell in CELLS
+    ],
+)
+def test_a_changed_input_is_never_used_silently(shop, node, monkeypatch, cell):
+    if (cell.change, cell.changed) in NEEDED:
+        shop.lay(NEEDED[cell.change, cell.changed])
+    printed = shop.lay(cell.command)
+    if cell.made == "resumed":
+        shutil.rmtree(shop.now / "run/checkpoints/step-00000004")
+    monkeypatch.chdir(shop.now)
+    before = {} if cell.made == "resumed" else shop.content(cell.command)
+    paths = _change(shop, node, cell)
+    result = shop.run(cell.command, paths=paths)
+    outcome = _outcome(shop, cell, before, printed, result, paths)
+    print(f"{cell.name}: {outcome}\n{result.text}")
+    assert outcome == cell.expected, result.text
+
+
+def _change(shop: Workshop, node: Path, cell: Cell) -> dict[str, Path | str]:
+    """Change the input, and return the paths by which the command goes on to name it."""
+    goes_by = GOES_BY.get(cell.changed, cell.changed)
+    goes_by = "photos" if cell.changed in ("image file", "folder") else goes_by
+    path = shop.now / PLACES[cell.changed]
+    if cell.change in CHANGES:
+        CHANGES[cell.change](shop, cell.changed)
+        return {}
+    if cell.change == "moved":
+        place = shop.now / "elsewhere" / path.name
+        place.parent.mkdir()
+        path.rename(place)
+        return {goes_by: place}
+    if cell.change == "respelled":
+        (shop.now / "link").symlink_to(shop.now)
+        return {goes_by: f"{shop.now}/link/../now/./{PLACES[cell.changed]}"}
+    top = PLACES[cell.changed].split("/")[0]
+    _take_to(node, shop.now / top)
+    put_another(shop, cell.changed)
+    _exchange_places(node / top, shop.now / top)
+    return {goes_by: f"/proc/self/cwd/{top}"}
+
+
+def _take_to(node: Path, path: Path) -> None:
+    """The node has what is at `path`, and nothing else of that name."""
+    place = node / path.name
+    if place.is_dir():
+        shutil.rmtree(place)
+    if path.is_dir():
+        shutil.copytree(path, place)
+    else:
+        shutil.copy2(path, place)
+
+
+def _exchange_places(one: Path, other: Path) -> None:
+    aside = other.with_name(f"{other.name}.aside")
+    shutil.move(one, aside)
+    shutil.move(other, one)
+    shutil.move(aside, other)
+
+
+def _outcome(shop, cell, before, printed, result: Result, paths) -> str:
+    told = _tells(cell, result.text, printed)
+    is_print = not COMMANDS[cell.command].writes
+    if result.status not in (0, 3):
+        kept = is_print or cell.made == "resumed" or shop.content(cell.command) == before
+        return "refused" if told and kept else f"silent: exit {result.status}, named: {told}, kept: {kept}"
+    if is_print:
+        return "same" if result.text == printed else "told" if told else "anew"
+    after = shop.content(cell.command)
+    if cell.change in SAME_CONTENT and cell.made != "resumed":
+        fresh = before
+    else:
+        again = shop.run(cell.command, out="fresh", paths=paths)
+        assert again.status in (0, 3), again.text
+        fresh = shop.content("fresh")
+    if cell.made == "resumed":
+        undisturbed = {name: (shop.kept / "run" / name).read_bytes() for name in after}
+        before = undisturbed
+    if after == fresh == before:
+        return "same"
+    if after == fresh:
+        return "anew"
+    if after == before and told:
+        return "told"
+    return f"silent: exit {result.status}, as it was: {after == before}, told: {told}"
+
+
+def _tells(cell: Cell, text: str, printed: str) -> bool:
+    """Return whether a line that an undisturbed run has not names the input."""
+    name = NAMES.get(cell.changed, cell.changed)
+    new = [line for line in text.splitlines() if line not in printed.splitlines()]
+    return any(re.search(name, line) for line in new)
