@@ -228,7 +228,7 @@ def _exchange_places(one: Path, other: Path) -> None:
     shutil.move(aside, other)
 
 
-def _outcome(shop, cell, before, printed, result: Result, paths) -> str:
+def _outcome(shop, cell, before, undisturbed, result: Result, paths) -> str:
     told = _tells(cell, result.text, undisturbed)
     is_print = not COMMANDS[cell.command].writes
     if result.status not in (0, 3):
