@@ -46,7 +46,7 @@ def put_another(shop: Workshop, name: str) -> None:
         _EDITS[name](path)
     else:
         source = shop.kept / _OTHERS[name]
-        _remove(path)
+        remove(path)
         shutil.copytree(source, path) if source.is_dir() else shutil.copy(source, path)
 
 
@@ -90,7 +90,7 @@ def put_foreign(shop: Workshop, name: str) -> None:
     if name in _FOREIGN_EDITS:
         _FOREIGN_EDITS[name](path)
     else:
-        _remove(path)
+        remove(path)
         shutil.copytree(shop.kept / _FOREIGN[name], path)
 
 
@@ -129,7 +129,8 @@ def _files(path: Path) -> list[Path]:
     return sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Nothing is at the path any more."""
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

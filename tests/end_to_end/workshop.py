@@ -3,9 +3,11 @@
 import io
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
-from collections.abc import Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from annotations.toyworld.world import write_toy_world
 from detectors.weights import SHIPPED, read_weights
 from training.tokenizer import train_tokenizer
 
+HERE, THERE = "here", "there"
 NUM_IMAGES = 12
 IMAGE_BYTES = 48 * 1024
 """Every image file is padded to this size, so that any two can be exchanged."""
@@ -131,6 +134,16 @@ class Workshop:
         _lay_inputs(self.kept)
 
     @property
+    def seen_here(self) -> Path:
+        """A folder of this process; the cluster's processes have another one at its place."""
+        return self.root / HERE
+
+    @property
+    def seen_by_node(self) -> Path:
+        """What the cluster's processes have there; absent where they could not be given a view of their own."""
+        return self.root / THERE
+
+    @property
     def kept(self) -> Path:
         return self.root / "kept"
 
@@ -190,6 +203,38 @@ class Workshop:
         if self.now.exists():
             shutil.rmtree(self.now)
         shutil.copytree(self.kept, self.now, symlinks=True)
+
+
+_CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+_OTHER_VIEW = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+
+
+@contextmanager
+def another_node(root: Path) -> Iterator[str]:
+    """Yield the address of a Ray cluster whose processes see `root / THERE` at `root / HERE`, as another machine might.
+
+    Where this process may not mount, they see what all see, and there is no `root / THERE`.
+    """
+    here, there = root / HERE, root / THERE
+    here.mkdir()
+    there.mkdir()
+    begin = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _OTHER_VIEW, "sh", str(there), str(here)]
+    if subprocess.run([*begin, "true"], capture_output=True).returncode:
+        there.rmdir()
+        begin = []
+    with subprocess.Popen(
+        [*begin, sys.executable, "-c", _CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.communicate(timeout=60)
 
 
 def _is_content(path: Path) -> bool:
