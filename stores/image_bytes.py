@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,12 @@ from stores.locations import LocationError, local_path, opened, remote_error
 NUM_SAMPLED = 64
 """Files whose bytes tell them from others of the same sizes."""
 
+
+OTHER_FILE = (
+    "the file has another size or time of writing than when images were listed; expected the same file on every "
+    "node: share the folder, or copy it with its times (rsync -t), and run again"
+)
+"""Said alike of every image, so that a run ends where all are so."""
 
 PAUSES_SECONDS = (0.5, 1.0, 2.0)
 """Before a read that failed is tried again."""
@@ -83,6 +90,7 @@ def _read_once(source: ImageSource) -> bytes:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep its reader waiting for ever
             raise OSError("a folder, pipe or device, expected a file")
         with path.open("rb") as file:
+            _require_listed(os.fstat(file.fileno()), source)
             return _read(file, source)
     try:
         with opened(source.url) as file:
@@ -91,6 +99,17 @@ def _read_once(source: ImageSource) -> bytes:
         raise OSError(str(error)) from error
     except Exception as error:  # every remote file system has errors of its own
         raise remote_error(error, source.url) from error
+
+
+def _require_listed(status: os.stat_result, source: ImageSource) -> None:
+    """The open file, or the archive, is the one that was listed, as far as its size and time tell.
+
+    Raises:
+        OSError: it was written since, or another machine has another file at the same path.
+    """
+    is_as_large = source.member is not None or source.size in (None, status.st_size)
+    if source.version not in (None, status.st_mtime_ns) or not is_as_large:
+        raise OSError(OTHER_FILE)
 
 
 def files_sha256(sources: Sequence[ImageSource]) -> str:
