@@ -15,7 +15,7 @@ from pipeline.event_log import RUN_LOG_NAME
 from pipeline.familiarity import remarks_on_pictures
 from pipeline.given_boxes import read_given_boxes
 from pipeline.inputs import described_inputs
-from pipeline.planning import plan_shards, remark_on_sizes
+from pipeline.planning import plan_shards, remark_on_absent, remark_on_sizes
 from pipeline.progress import RunLog
 from pipeline.remaining import Remaining
 from pipeline.worker import ShardReport, ShardTask, ShardWorker, WorkerSettings
@@ -161,7 +161,11 @@ def _planned(
         settled=kept_in(plan, existing, comparison.changed, comparison.not_told),
         redone=kept_in(plan, existing, comparison.not_told),
         comparison=comparison,
-        remarks=(*comparison.remarks, *remark_on_sizes(existing, plan, job.shard_size)),
+        remarks=(
+            *comparison.remarks,
+            *remark_on_absent(plan, images),
+            *remark_on_sizes(existing, plan, job.shard_size),
+        ),
     )
 
 

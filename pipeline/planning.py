@@ -25,6 +25,17 @@ def plan_shards(images: ImageSources, shard_size: int, existing: Plan | None = N
     return kept.followed_by(images.take(np.flatnonzero(is_new)), shard_size) if is_new.any() else kept
 
 
+def remark_on_absent(plan: Plan, images: ImageSources) -> tuple[str, ...]:
+    """Return how many of the plan's images are not listed any more; nothing where all are.
+
+    The plan has every listed image, so that what it has beyond them is absent.
+    """
+    num_absent = len(plan.images) - len(images)
+    if not num_absent:
+        return ()
+    return (f"{num_absent} images of the store are no longer among --images: they stay as they are",)
+
+
 def remark_on_sizes(existing: Plan, plan: Plan, shard_size: int) -> tuple[str, ...]:
     """Return what holds where a run asks for shards of another size than the store has; nothing where it has that."""
     sizes, counts = np.unique(existing.sizes, return_counts=True)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.changed_inputs import compare_inputs
-from pipeline.planning import plan_shards, remark_on_sizes
+from pipeline.planning import plan_shards, remark_on_absent, remark_on_sizes
 from stores.image_listing import SourceError
 from stores.image_sources import ImageSource, ImageSources
 from stores.manifest import Manifest
@@ -29,6 +29,15 @@ def test_images_are_dealt_in_order_and_the_last_shard_takes_the_rest():
     plan = plan_shards(sources("abcde"), 2)
     assert planned_ids(plan) == [["a", "b"], ["c", "d"], ["e"]]
     assert [shard.name for shard in plan] == ["shard-00000", "shard-00001", "shard-00002"]
+
+
+def test_images_that_are_not_listed_any_more_are_counted():
+    before, after = sources("abcde"), sources("bdf")
+    plan = plan_shards(after, 2, plan_shards(before, 2))
+    assert remark_on_absent(plan, after) == (
+        "3 images of the store are no longer among --images: they stay as they are",
+    )
+    assert remark_on_absent(plan_shards(before, 2), before) == ()
 
 
 def test_new_images_go_into_new_shards_even_where_the_last_one_has_room():
