@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import ray
 import tyro
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from tqdm import tqdm
 
 from stores.atomic import replacing, write_json
@@ -17,6 +17,7 @@ from training.execution import from_root
 from training.experiments.catalog import EXPERIMENTS, ExperimentName, run_alone, train_base_alone
 from training.experiments.comparison import compare, table
 from training.experiments.trial import Trial
+from training.loop import LoopError
 
 Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 
@@ -84,6 +85,9 @@ class ExperimentCommand:
                 figures = _on_cluster(run_alone, trials, "trials")
             except RayTaskError as error:
                 raise error.cause from None  # which says what is wrong; Ray adds where its worker was
+            except RayError as error:
+                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                raise LoopError(f"a worker was lost: {reason}; run again to go on") from error
         results = {(trial.arm, trial.seed): each for trial, each in zip(trials, figures, strict=True)}
         comparisons = compare(results, arms)
         text = table(comparisons, arms, self.seeds)
