@@ -180,3 +180,19 @@ def test_an_image_of_another_size_than_annotated_is_counted(worker, tmp_path):
     entry = make(worker(numbering=Numbering(ids=frozenset({"own"}))), caption(image=CocoImage("9", 400, 200)))
     joins = {name: count for name, count in entry.counts.items() if name.startswith("joined")}
     assert (entry.rows, joins) == (1, {"joined_by_id": 1, "joined_resized": 1})
+
+
+def test_a_record_over_which_workers_die_is_counted_and_ends_a_strict_run(worker):
+    deadly = caption(annotation={"id": 2, "caption": "A brown dog."})
+    task = AlignTask(name="shard-00-x-00000", data_set="coco-captions", records=[caption(), deadly])
+    begun = worker()
+    for part in task.parts():
+        begun.try_part(part)  # which is what a worker may die of
+    left = task.gently().without([1], "its worker died 3 times")
+    entry = begun.make_shard(left).entry
+    assert entry.rows == 1
+    (drop,) = entry.drops
+    assert (drop.reason, drop.count) == ("record: its worker died 3 times", 1)
+    assert drop.first == "coco-captions, shard-00-x-00000, record 1"
+    with pytest.raises(DataError, match=r"record 1: record: its worker died 3 times; expected records"):
+        worker(strict=True).make_shard(left)
