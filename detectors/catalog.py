@@ -157,7 +157,14 @@ def _load(request: DetectorRequest, device: torch.device) -> DescribedDetector:
 
 
 def _refuse_options_of_others(request: DetectorRequest) -> None:
-    """An option that would do nothing is a misunderstanding."""
+    """An option that would do nothing is a misunderstanding, and so are weights of another detector."""
+    from detectors.weights import SHIPPED
+
+    if request.name != "faster-rcnn" and request.weights in SHIPPED:
+        raise ValueError(
+            f"weights {request.weights!r} are of faster-rcnn, not of {request.name}; expected --detector faster-rcnn, "
+            "or other weights such as random:0"
+        )
     if CONTENT[request.name] == "grid" and (request.overrides or request.vocabulary):
         raise ValueError(f"detector {request.name!r} gives a grid: it has no --convention and no --vocabulary")
     if request.keep_attention and (request.name != "swin" or request.at_given_boxes):

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -170,9 +171,10 @@ def _find_files(weights: str) -> tuple[Path, Path | None]:
                 return _find_files(str(path / name))
         raise WeightsError(f"weights {weights!r}: a folder without {' or '.join(PUBLISHED_NAMES)}")
     if not HUGGING_FACE_ID.fullmatch(weights):
+        question = "".join(f"did you mean {each}? " for each in get_close_matches(weights, SHIPPED, n=1))
         raise WeightsError(
-            f"weights {weights!r}: no such file; give a file, one of {sorted(SHIPPED)}, random:SEED, or the id of a "
-            "Faster R-CNN on Hugging Face"
+            f"weights {weights!r}: no such file; {question}give a file, one of {sorted(SHIPPED)}, random:SEED, or the "
+            "id of a Faster R-CNN on Hugging Face"
         )
     try:
         found = [cached_file(weights, name) for name in (PUBLISHED_NAMES[0], CONFIG_NAME)]

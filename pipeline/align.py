@@ -32,6 +32,7 @@ from pipeline.crew import Crew, Notice
 from pipeline.identity import BY_NAMES, as_recorded, identity_of, identity_of_files, identity_of_store
 from pipeline.numbering import settle_numbering, tell_numbering
 from stores.catalog import STORES
+from stores.command_line import did_you_mean
 from stores.errors import StoreError
 from stores.fresh_store import owned_store
 from stores.growing_manifest import GrowingManifest
@@ -337,7 +338,7 @@ def check_sources(sources: Sequence[AnnotationSource]) -> None:
         raise ValueError(f"--annotations names nothing; expected NAME=PATH, NAME one of {', '.join(DATA_SETS)}")
     for source in sources:
         if source.name not in DATA_SETS:
-            raise ValueError(f"--annotations {source.name}: no such data set; expected one of {', '.join(DATA_SETS)}")
+            raise ValueError(f"--annotations {source.name}: no such data set; {did_you_mean(source.name, DATA_SETS)}")
         if not source.path.exists():
             raise ValueError(f"{source.path}: no such file or folder, expected {DATA_SETS[source.name].place}")
     for name in dict.fromkeys(source.name for source in sources):

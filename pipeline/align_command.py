@@ -124,8 +124,10 @@ class AlignCommand:
 def parse_source(text: str) -> AnnotationSource:
     name, equals, path = text.partition("=")
     if not equals or not path:
-        names = "; ".join(f"{each}: {data_set.place}" for each, data_set in DATA_SETS.items())
-        raise ValueError(f"--annotations {text!r}: expected NAME=PATH, with one of {names}")
+        example = f"{name if name in DATA_SETS else next(iter(DATA_SETS))}=PATH"
+        raise ValueError(
+            f"--annotations {text!r}: expected NAME=PATH such as {example}; names are {', '.join(DATA_SETS)}"
+        )
     return AnnotationSource(name=name, path=Path(path))
 
 

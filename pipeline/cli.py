@@ -18,8 +18,8 @@ from pipeline.convert_command import ConvertCommand
 from pipeline.crew import CrewError
 from pipeline.doctor_command import DoctorCommand
 from pipeline.parity_command import ParityCommand
-from stores.errors import StoreError, told
-from stores.locations import without_secrets
+from stores.command_line import print_error, require_command, whole_numbers
+from stores.errors import StoreError
 from stores.stopping import Stopped, stoppable
 from stores.terminal import printable
 
@@ -48,17 +48,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 an error, 2 wrong usage, 3 done but for quarantine, 4 a store that is verified is
     unfinished, 130 after Ctrl-C, 143 after SIGTERM.
     """
+    require_command(arguments, COMMANDS, "vinculum")
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS,
         prog="vinculum",
         description="Turn images and public annotations into training shards.",
         args=arguments,
+        registry=whole_numbers(),
     )
     try:
         with stoppable():
             result = command.run()
     except ERRORS as error:
-        print(printable(f"vinculum: {without_secrets(told(error))}"), file=sys.stderr)
+        print_error("vinculum", error, as_json=command.json)
         return ERROR
     except Stopped as stopped:
         print("vinculum: stopped; run the same command again to go on", file=sys.stderr)

@@ -31,7 +31,10 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: the disk is full, the directory is read-only ...; always with the file's name.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    temporary.touch(exist_ok=False)
+    try:
+        temporary.touch(exist_ok=False)
+    except OSError as error:  # nobody asked for a file of this name
+        raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
     try:
         with about(path):
             yield temporary

@@ -11,8 +11,8 @@ from annotations.drops import DataError
 from detectors.images import ImageError
 from detectors.vocabulary import VocabularyError
 from detectors.weights import WeightsError
-from stores.errors import StoreError, told
-from stores.locations import without_secrets
+from stores.command_line import print_error, require_command, whole_numbers
+from stores.errors import StoreError
 from stores.stopping import Stopped, stoppable
 from stores.terminal import printable
 from training.detector_command import DetectorCommand
@@ -57,14 +57,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Exit status 0 done, 1 an error, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
     """
+    require_command(arguments, COMMANDS, "vinculum-train")
+    command: Any = None
     try:
         command = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, prog="vinculum-train", description="Train on what vinculum prepares.", args=arguments
+            COMMANDS,
+            prog="vinculum-train",
+            description="Train on what vinculum prepares.",
+            args=arguments,
+            registry=whole_numbers(),
         )
         with stoppable():
             summary = command.run()
     except ERRORS as error:
-        print(printable(f"vinculum-train: {without_secrets(told(error))}"), file=sys.stderr)
+        print_error("vinculum-train", error, as_json=command is not None and command.json)
         return 1
     except Stopped as stopped:
         print("vinculum-train: stopped; run the same command again to go on", file=sys.stderr)

@@ -113,7 +113,9 @@ def read_recipe_of(kind: TypeAdapter[R], folder: Path) -> R:
         content = path.read_bytes()
         recipe = kind.validate_json(content)
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file, expected the folder of a run; see vinculum-train pretrain") from error
+        run = folder.resolve().parent.parent
+        advice = f"this is a checkpoint, give its run, {run}" if (run / FILE_NAME).exists() else "see vinculum-train"
+        raise DataError(f"{path}: no such file, expected the folder of a run; {advice}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"

@@ -201,7 +201,7 @@ def test_what_is_no_recipe_is_refused(content, tmp_path):
 
 
 def test_a_folder_without_a_recipe_is_no_run(tmp_path):
-    with pytest.raises(DataError, match="no such file, expected the folder of a run; see vinculum-train pretrain"):
+    with pytest.raises(DataError, match="no such file, expected the folder of a run; see vinculum-train"):
         open_run(tmp_path)
 
 
