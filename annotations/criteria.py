@@ -6,7 +6,7 @@ Axes: W pointed words, P pointers, G gold boxes, I images, R regions of an image
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,19 @@ from numpy.typing import NDArray
 from annotations.aligned import AlignedSentences, ImageRegions, PointedWords
 from annotations.alignment import CLASS_WEIGHT
 from annotations.boxes import iou, scale_box
+from annotations.function_words import FUNCTION_WORDS
 from annotations.records import Box, Pointer, Sentence, SentenceImage
 from annotations.similarity_table import SimilarityTable
 from annotations.words import NO_WORDS, Words, find_words
 
-SemanticUnit = Literal["word", "span"]
-"""What is compared with a region's names: the word alone, or the whole phrase that points."""
+Real = TypeVar("Real", np.float32, np.bool_)
+
+SemanticUnit = Literal["word", "span", "best"]
+"""What is compared with a region's names: the word alone, the whole phrase that points, or whichever of the phrase's
+words is most similar to the region."""
+
+FunctionWords = Literal["compared", "left-out"]
+"""Whether words such as `a` have a semantic row, as in the papers, or none."""
 
 
 def fit_to_regions(sentence: Sentence, regions: Sequence[ImageRegions]) -> Sentence:
@@ -50,11 +57,14 @@ def measure_criteria(
     table: SimilarityTable,
     *,
     unit: SemanticUnit = "word",
+    function_words: FunctionWords = "compared",
     class_weight: float = CLASS_WEIGHT,
 ) -> AlignedSentences:
     """Return the sentences with both criteria of every word that points at a box.
 
-    A word with several boxes has the largest IoU of them. A pointer without boxes makes no word a pointed one.
+    A word with several boxes has the largest IoU of them. A pointer without boxes makes no word a pointed one. Function
+    words that are left out are compared with nothing, as if they had no vector, and are no part of what their phrase is
+    compared by.
 
     Args:
         sentences: with the ids and sizes of `regions`' images, see `fit_to_regions`.
@@ -62,19 +72,25 @@ def measure_criteria(
     """
     images = list(dict.fromkeys(image.image_id for sentence in sentences for image in sentence.images))
     boxes, class_ids, attribute_ids, num_boxes = _stacked([regions[image_id] for image_id in images])
-    phrases, phrase_offsets = _find_phrases(sentences, {image_id: row for row, image_id in enumerate(images)}, unit)
-    num_words = np.array([len(phrase.compared) for phrase in phrases], np.int64)
+    compare = _Compared(unit, function_words)
+    phrases, phrase_offsets = _find_phrases(sentences, {image_id: row for row, image_id in enumerate(images)}, compare)
+    num_words = np.array([len(phrase.words.starts) for phrase in phrases], np.int64)
     phrase_of = np.repeat(np.arange(len(phrases)), num_words)  # [W]
     image_rows = np.array([phrase.image_row for phrase in phrases], np.int64)
     starts = np.array([phrase.start for phrase in phrases], np.int32)[phrase_of]
     position = _best_iou([phrase.boxes for phrase in phrases], image_rows, boxes)[phrase_of]
+    num_compared = [len(phrase.compared) for phrase in phrases]
     semantic, oov = table.semantic(
         list(chain.from_iterable([phrase.compared for phrase in phrases])),
-        image_rows[phrase_of],
+        image_rows.repeat(num_compared),
         class_ids,
         attribute_ids,
         class_weight=class_weight,
     )
+    if unit == "best":
+        semantic = _highest_of_each(np.where(oov[:, None], -np.inf, semantic), num_compared)[phrase_of]
+        oov = ~_highest_of_each(~oov, num_compared)[phrase_of]
+        semantic[oov] = 0
     return AlignedSentences(
         sentences=sentences,
         num_boxes=[tuple([num_boxes[image.image_id] for image in sentence.images]) for sentence in sentences],
@@ -91,6 +107,29 @@ def measure_criteria(
     )
 
 
+class _Compared(NamedTuple):
+    """What of a phrase is compared with the names of regions."""
+
+    unit: SemanticUnit
+    function_words: FunctionWords
+
+    def __call__(self, words: Words, phrase: str) -> Sequence[str]:
+        """Return it for each of the words, which stand in the phrase; of the unit `best`, for all of them together."""
+        if self.unit == "word":
+            return words.lower if self.function_words == "compared" else tuple(map(_content, words.lower))
+        if self.unit == "best":
+            lower = find_words(phrase).lower
+            return lower if self.function_words == "compared" else tuple(filter(None, map(_content, lower))) or ("",)
+        if self.function_words == "compared":
+            return (phrase.lower(),) * len(words.lower)
+        return (" ".join(filter(None, map(_content, find_words(phrase).lower))),) * len(words.lower)
+
+
+def _content(word: str) -> str:
+    """Return the word, or nothing, which has no vector, for a function word."""
+    return "" if word in FUNCTION_WORDS else word
+
+
 class _Phrase(NamedTuple):
     """Words that point at the same boxes."""
 
@@ -98,7 +137,7 @@ class _Phrase(NamedTuple):
     words: Words
     """From the phrase's start."""
     compared: Sequence[str]
-    """What is compared with the names of regions, for each word."""
+    """What is compared with names of regions: for each word or, of the unit `best`, for all together; never empty."""
     boxes: Sequence[Box]
     """At least one."""
     image: int
@@ -108,7 +147,7 @@ class _Phrase(NamedTuple):
 
 
 def _find_phrases(
-    sentences: Sequence[Sentence], image_rows: Mapping[str, int], unit: SemanticUnit
+    sentences: Sequence[Sentence], image_rows: Mapping[str, int], compare: "_Compared"
 ) -> tuple[list[_Phrase], list[int]]:
     """Return all phrases in the order of their words, and how many there are before each sentence, and in all."""
     phrases: list[_Phrase] = []
@@ -116,15 +155,15 @@ def _find_phrases(
     for sentence in sentences:
         rows = [image_rows[image.image_id] for image in sentence.images]
         if sentence.pointers:
-            phrases += _phrases(sentence.text, sentence.pointers, rows, unit, in_answer=False)
+            phrases += _phrases(sentence.text, sentence.pointers, rows, compare, in_answer=False)
         if sentence.answer_pointers:
-            phrases += _phrases(sentence.answers[0].text, sentence.answer_pointers, rows, unit, in_answer=True)
+            phrases += _phrases(sentence.answers[0].text, sentence.answer_pointers, rows, compare, in_answer=True)
         offsets.append(len(phrases))
     return phrases, offsets
 
 
 def _phrases(
-    text: str, pointers: Sequence[Pointer], rows: Sequence[int], unit: SemanticUnit, *, in_answer: bool
+    text: str, pointers: Sequence[Pointer], rows: Sequence[int], compare: "_Compared", *, in_answer: bool
 ) -> list[_Phrase]:
     phrases = []
     last_end = 0
@@ -134,17 +173,18 @@ def _phrases(
             continue
         start, end, image = pointer.start, pointer.end, pointer.image
         if start < last_end:
-            return _phrases_of_one_word(text, pointers, rows, unit, in_answer=in_answer)
+            return _phrases_of_one_word(text, pointers, rows, compare, in_answer=in_answer)
         last_end = end
         phrase = text[start:end]
         words = find_words(phrase)
-        compared = words.lower if unit == "word" else (phrase.lower(),) * len(words.lower)
-        phrases.append(_Phrase(start, words, compared, boxes, image, rows[image], in_answer))
+        if words.starts:
+            compared = compare(words, phrase)
+            phrases.append(_Phrase(start, words, compared, boxes, image, rows[image], in_answer))
     return phrases
 
 
 def _phrases_of_one_word(
-    text: str, pointers: Sequence[Pointer], rows: Sequence[int], unit: SemanticUnit, *, in_answer: bool
+    text: str, pointers: Sequence[Pointer], rows: Sequence[int], compare: "_Compared", *, in_answer: bool
 ) -> list[_Phrase]:
     """Return every word of nested or unordered phrases by itself, with the boxes of all phrases that it stands in."""
     pointers_of: dict[tuple[int, int, int], list[Pointer]] = {}
@@ -156,10 +196,10 @@ def _phrases_of_one_word(
     phrases = []
     for (start, end, image), around in sorted(pointers_of.items(), key=lambda item: item[0]):
         narrowest = min(around, key=lambda pointer: pointer.end - pointer.start)
-        compared = text[start:end] if unit == "word" else text[narrowest.start : narrowest.end]
         boxes = [box for pointer in around for box in pointer.boxes_xyxy]
         itself = find_words(text[start:end])
-        phrases.append(_Phrase(start, itself, (compared.lower(),), boxes, image, rows[image], in_answer))
+        compared = compare(itself, text[narrowest.start : narrowest.end])
+        phrases.append(_Phrase(start, itself, compared, boxes, image, rows[image], in_answer))
     return phrases
 
 
@@ -176,11 +216,12 @@ def _joined(groups: Sequence[Sequence[int]], dtype: type) -> NDArray[Any]:
     return np.fromiter(chain.from_iterable(groups), dtype)
 
 
-def _highest_of_each(values: NDArray[np.float32], lengths: Sequence[int]) -> NDArray[np.float32]:
+def _highest_of_each(values: NDArray[Real], lengths: Sequence[int]) -> NDArray[Real]:
     """Return the largest of each run of rows; no run is empty."""
     if len(lengths) == len(values):
         return values
-    return np.maximum.reduceat(values, np.cumsum([0, *lengths[:-1]]), axis=0)
+    found: NDArray[Real] = np.maximum.reduceat(values, np.cumsum([0, *lengths[:-1]]), axis=0)
+    return found
 
 
 def _stacked(

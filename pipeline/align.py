@@ -5,14 +5,15 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from annotations.alignment import CLASS_WEIGHT
-from annotations.criteria import SemanticUnit
+from annotations.criteria import FunctionWords, SemanticUnit
 from annotations.datasets.catalog import DATA_SETS
 from annotations.datasets.text_files import read_lines
 from annotations.drops import Drops
 from annotations.image_ids import Ids, shown_ids
+from annotations.region_names import RegionNames
 from annotations.repeats import SeenIds
 from annotations.splits import SplitRules, make_split_rules, numbers_in, read_minival
 from annotations.vector_files import arrays_beside
@@ -54,6 +55,9 @@ from stores.places import FolderPlace
 from stores.plan import SHARD_PREFIX
 from stores.sentence_reading import SentenceStore, open_sentences
 
+Nameless = Literal["refuse", "allow"]
+"""Whether a combination of both criteria may be baked of regions without names."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotationSource:
@@ -81,10 +85,12 @@ class AlignmentJob:
     shard_size: int = 8192
     """Sentences, about."""
     unit: SemanticUnit = "word"
+    function_words: FunctionWords = "compared"
     class_weight: float = CLASS_WEIGHT
     aliases: Aliases = "first"
     merging: MergeOptions = field(default_factory=MergeOptions)
     bake: BakeOptions | None = None
+    nameless: Nameless = "refuse"
     held_out: tuple[Path, ...] = ()
     minival: Path | None = None
     strict: bool = False
@@ -103,6 +109,8 @@ class SourceSummary:
     """Annotations left out, by reason."""
     joins: dict[str, int]
     """Images of its sentences, by the rule by which they were found."""
+    unnamed: dict[str, int]
+    """Regions of its images that lack which names, counted in each shard for itself; empty where none does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +160,10 @@ def align(job: AlignmentJob) -> AlignmentSummary:
             numbering=numbering,
             merging=job.merging,
             unit=job.unit,
+            function_words=job.function_words,
             class_weight=job.class_weight,
             aliases=job.aliases,
+            absent_names=manifest.configuration.get("absent_names", "zero"),
             bake=job.bake,
             strict=job.strict,
         )
@@ -188,12 +198,14 @@ def _open_regions(job: AlignmentJob, drops: Drops) -> _Given:
         raise ValueError(
             "expected --regions with --vectors, or --images alone, whose words then point at boxes and at no region"
         )
-    manifest = RegionLayouts(job.regions).manifest
+    layouts = RegionLayouts(job.regions)
+    manifest = layouts.manifest
     vocabulary = manifest.configuration.get("detector", {}).get("vocabulary")
     if not vocabulary:
         raise StoreError(
             f"{job.regions}: its manifest has no vocabulary, expected the detector's; words need its names"
         )
+    _require_names(job, layouts, RegionNames(vocabulary["classes"], vocabulary["attributes"]))
     return _Given(
         images=job.regions.absolute(),
         vectors=read_word_vectors(job.vectors, drops=drops),
@@ -201,6 +213,18 @@ def _open_regions(job: AlignmentJob, drops: Drops) -> _Given:
         attributes=vocabulary["attributes"],
         identity={"regions": identity_of_store(manifest)},
     )
+
+
+def _require_names(job: AlignmentJob, layouts: RegionLayouts, names: RegionNames) -> None:
+    """Raise ValueError where a combination is baked that compares words with names, and the regions have none."""
+    found = names.count(layouts.beginning())
+    is_nameless = bool(found) and found["regions"] == found["regions_without_names"]
+    if is_nameless and job.bake and job.bake.combination != "position-only" and job.nameless == "refuse":
+        raise ValueError(
+            f"{job.regions}: none of the {found['regions']} regions of its first shard has a name, and --bake "
+            f"{job.bake.combination} compares words with names; expected --bake position-only, or --nameless allow, "
+            "with which the semantic criterion is 0"
+        )
 
 
 def _list_files(job: AlignmentJob) -> _Given:
@@ -317,6 +341,9 @@ def _configuration(job: AlignmentJob, given: _Given) -> dict[str, Any]:
         "semantic_unit": job.unit,
         "class_weight": job.class_weight,
         "aliases": job.aliases,
+        # A store that an older version began goes on as that did, with a weight for names that are not there.
+        **({"absent_names": "other"} if not recorded or "absent_names" in recorded else {}),
+        **({"function_words": job.function_words} if job.function_words != "compared" else {}),
         "bake": asdict(job.bake) if job.bake else None,
         "shard_size": job.shard_size,
     }
@@ -391,4 +418,10 @@ def _source_summary(number: int, name: str, sentences: SentenceStore) -> SourceS
     drops = Counter[str]()
     for shard in shards:
         drops.update({drop.reason: drop.count for drop in entries[shard].drops})
-    return SourceSummary(name=name, counts=sentences.counts(shards), drops=dict(drops), joins=sentences.joins(shards))
+    return SourceSummary(
+        name=name,
+        counts=sentences.counts(shards),
+        drops=dict(drops),
+        joins=sentences.joins(shards),
+        unnamed=sentences.unnamed(shards),
+    )

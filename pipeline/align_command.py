@@ -8,11 +8,12 @@ from typing import Annotated
 import tyro
 
 from annotations.alignment import CLASS_WEIGHT, Combination
-from annotations.criteria import SemanticUnit
+from annotations.criteria import FunctionWords, SemanticUnit
 from annotations.datasets.catalog import DATA_SETS
 from annotations.image_ids import Ids
+from annotations.region_names import tell_unnamed
 from annotations.word_vectors import Aliases
-from pipeline.align import AlignmentJob, AlignmentSummary, AnnotationSource, align
+from pipeline.align import AlignmentJob, AlignmentSummary, AnnotationSource, Nameless, align
 from pipeline.align_worker import BakeOptions, MergeOptions
 from pipeline.commands import Out, Result
 from stores.manifest import StoreName
@@ -47,7 +48,10 @@ class AlignCommand:
     shard_size: int = 8192
     """Sentences in a shard, about; records of one image stay together."""
     unit: SemanticUnit = "word"
-    """Compared with a region's names: each word, or the whole phrase that points."""
+    """Compared with a region's names: each word, the whole phrase that points, or the phrase's best word for all."""
+    function_words: FunctionWords = "compared"
+    """Whether words such as `a` and `his` are compared as any other, as in the papers, or left out: then they have no
+    semantic row, and no part in what their phrase is compared by. The list is in annotations/function_words.py."""
     class_weight: float = CLASS_WEIGHT
     """Of the class name in the semantic criterion; the attribute's has the rest."""
     aliases: Aliases = "first"
@@ -62,6 +66,8 @@ class AlignCommand:
     """Of --bake: regions kept; 3 unless said, for `paper` all."""
     require_iou: float = 0.0
     """Of --bake: words whose gold box no region overlaps so much are not supervised."""
+    nameless: Nameless = "refuse"
+    """Of --bake: whether to refuse regions that have no names where the combination compares words with names."""
     held_out: tuple[Path, ...] = ()
     """Lists of image ids, one a line, that must not be trained on."""
     minival: File | None = None
@@ -109,10 +115,12 @@ class AlignCommand:
             store=self.store,
             shard_size=self.shard_size,
             unit=self.unit,
+            function_words=self.function_words,
             class_weight=self.class_weight,
             aliases=self.aliases,
             merging=MergeOptions(seed=self.merge_seed, shares=self.merge_shares),
             bake=bake,
+            nameless=self.nameless,
             held_out=self.held_out,
             minival=self.minival,
             strict=self.strict,
@@ -143,6 +151,8 @@ def _lines(summary: AlignmentSummary) -> Iterator[str]:
     for source in summary.sources:
         counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in source.counts.items())
         yield f"  {source.name}: {counts or 'nothing'}"
+        if source.unnamed:
+            yield f"    {tell_unnamed(source.unnamed)}"
         if source.joins:
             yield f"    images {', '.join(f'{told}: {count}' for told, count in source.joins.items())}"
         for reason, count in source.drops.items():

@@ -5,7 +5,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,11 +16,12 @@ import numpy as np
 from annotations.aligned import AlignedSentences, ImageRegions, PointedWords
 from annotations.alignment import CLASS_WEIGHT, Combination, combine
 from annotations.boxes import has_other_proportions
-from annotations.criteria import SemanticUnit, fit_to_regions, measure_criteria
+from annotations.criteria import FunctionWords, SemanticUnit, fit_to_regions, measure_criteria
 from annotations.datasets.catalog import DATA_SETS
 from annotations.drops import DataError, Drops
 from annotations.merging import merge_descriptions
 from annotations.records import Sentence, SentenceImage
+from annotations.region_names import AbsentNames
 from annotations.similarity_table import SimilarityTable
 from annotations.splits import SplitRules
 from annotations.word_vectors import Aliases, WordVectors
@@ -88,8 +89,10 @@ class AlignSettings:
     """Whose the numbers are among the images' ids."""
     merging: MergeOptions = MergeOptions()
     unit: SemanticUnit = "word"
+    function_words: FunctionWords = "compared"
     class_weight: float = CLASS_WEIGHT
     aliases: Aliases = "first"
+    absent_names: AbsentNames = "other"
     bake: BakeOptions | None = None
     strict: bool = False
 
@@ -160,7 +163,11 @@ class AlignWorker:
         if isinstance(self._layouts, RegionLayouts):
             require_same_inputs(settings.inputs, {"regions": identity_of_store(self._layouts.manifest)})
         self._table = SimilarityTable(
-            settings.vectors, classes=settings.classes, attributes=settings.attributes, aliases=settings.aliases
+            settings.vectors,
+            classes=settings.classes,
+            attributes=settings.attributes,
+            aliases=settings.aliases,
+            absent_names=settings.absent_names,
         )
         self._turn = threading.Lock()
         self._done: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -202,10 +209,14 @@ class AlignWorker:
                 **counts,
                 **_distinct(sentences),
                 **{name: count for name, count in sorted(rules.items()) if count},
+                **self._unnamed(regions.values()),
             },
         )
         self._done.put(rows)
         return AlignReport(entry=entry, seconds=time.perf_counter() - started)
+
+    def _unnamed(self, regions: Iterable[ImageRegions]) -> dict[str, int]:
+        return self._table.names.count(regions) if isinstance(self._layouts, RegionLayouts) else {}
 
     def _aligned(
         self, sentences: Sequence[Sentence], regions: Mapping[str, ImageRegions], counts: Counter[str]
@@ -218,6 +229,7 @@ class AlignWorker:
                 regions,
                 self._table,
                 unit=settings.unit,
+                function_words=settings.function_words,
                 class_weight=settings.class_weight,
             )
             counts.update(_counts(batch))

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotations.aligned import AlignedSentence
+from annotations.function_words import FUNCTION_WORDS
 from annotations.records import Pointer, Sentence
+from annotations.region_names import tell_unnamed
 from annotations.splits import names_of
 from pipeline.align_worker import ANOTHERS_NUMBER, NO_REGIONS, OTHER_PROPORTIONS, OTHER_SIZE
 from pipeline.identity import identity_of_store
@@ -97,6 +99,8 @@ class SourceHealth:
     """Sentences left out because their images have other proportions than where they were annotated."""
     num_repeated_ids: int
     """Sentences with the id of an earlier one."""
+    unnamed: Mapping[str, int]
+    """Regions of its images that lack which names, see `UNNAMED`; empty where none does, or the store is older."""
     joins: Mapping[str, int]
     """Images of its sentences, by the rule by which they were found; empty of sentences that older versions aligned."""
 
@@ -169,6 +173,7 @@ class _Tally:
     """A heap of the `NUM_EXAMPLES` least covered, the best of them first."""
     missing: list[str] = field(default_factory=list)
     joins: Counter[str] = field(default_factory=Counter)
+    unnamed: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(kw_only=True)
@@ -217,8 +222,9 @@ def diagnose(regions: Path, sentences: Path) -> Diagnosis:
     photographs = _Photographs()
     with open_sentences(sentences) as store:
         _count_entries(tallies, store)
+        is_left_out = store.manifest.configuration.get("function_words") == "left-out"
         for aligned in store:
-            _count(tallies[aligned.sentence.source], aligned)
+            _count(tallies[aligned.sentence.source], aligned, FUNCTION_WORDS if is_left_out else frozenset())
             photographs.add(aligned.sentence)
     used = {image_id for tally in tallies.values() for image_id in tally.images}
     num_found = sum(image_id in layouts for image_id in used)
@@ -290,6 +296,8 @@ def _findings(health: SourceHealth) -> Iterator[str]:
             f"expected {MAX_OOV:.0%} at most: the vectors are of other texts. GloVe is at "
             "https://nlp.stanford.edu/projects/glove."
         )
+    if health.unnamed:
+        yield f"{health.source}: {tell_unnamed(health.unnamed)}."
     if health.joins:
         yield f"{health.source}: images {', '.join(f'{told}: {count}' for told, count in health.joins.items())}"
     if health.num_repeated_ids:
@@ -318,6 +326,7 @@ def _count_entries(tallies: dict[str, _Tally], store: SentenceStore) -> None:
         _, source = source_of(entry.name)
         tally = tallies[source]
         tally.joins.update(store.joins([number]))
+        tally.unnamed.update(store.unnamed([number]))
         for drop in entry.drops:
             tally.counts["other proportions"] += drop.count * (drop.reason == OTHER_PROPORTIONS)
             if drop.reason in MISSING:
@@ -325,17 +334,19 @@ def _count_entries(tallies: dict[str, _Tally], store: SentenceStore) -> None:
                 tally.missing.append(drop.first)
 
 
-def _count(tally: _Tally, aligned: AlignedSentence) -> None:
+def _count(tally: _Tally, aligned: AlignedSentence, left_out: frozenset[str]) -> None:
+    """Count the sentence; words that were left out on purpose do not lack a vector."""
     sentence, words = aligned.sentence, aligned.words
     best = words.position.max(axis=1, initial=0)
     tally.images.update(sentence.image_ids)
     tally.ids.append(hash(sentence.sentence_id))
-    tally.oov.update(oov_words(aligned))
+    oov = [word for word in oov_words(aligned) if word not in left_out]
+    tally.oov.update(oov)
     tally.counts["sentences"] += 1
     tally.counts["pointing"] += len(words) > 0
     tally.counts["words"] += len(words)
     tally.counts["covered"] += int((best >= COVERED_IOU).sum())
-    tally.counts["oov"] += int(words.oov.sum())
+    tally.counts["oov"] += len(oov)
     for in_answer, pointers in ((False, sentence.pointers), (True, sentence.answer_pointers)):
         for pointer in pointers:
             if pointer.boxes_xyxy:
@@ -388,6 +399,7 @@ def _health(source: str, tally: _Tally) -> SourceHealth:
         missing=tuple(tally.missing[:NUM_EXAMPLES]),
         num_other_proportions=counts["other proportions"],
         joins=dict(tally.joins),
+        unnamed=dict(tally.unnamed),
         num_repeated_ids=len(tally.ids) - len(np.unique(np.frombuffer(tally.ids, np.int64))),
     )
 

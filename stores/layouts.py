@@ -58,6 +58,10 @@ class RegionLayouts:
             )
         return layout
 
+    def beginning(self) -> list[ImageRegions]:
+        """Return the regions of the first shard's images; none of an empty store."""
+        return self._read(self.manifest.shards[0]) if self.manifest.shards else []
+
     def _read(self, entry: ShardEntry) -> list[ImageRegions]:
         path = self.folder / entry.name
         if (size := path.stat().st_size) != entry.bytes:  # made again since the manifest was read

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from annotations.aligned import AlignedSentence
+from annotations.region_names import UNNAMED
 from stores.errors import StoreError
 from stores.manifest import Manifest, read_manifest
 from stores.numbering import JOIN_RULES, RESIZED, joined_by
@@ -83,6 +84,15 @@ class SentenceStore:
         }
         totals = {told: sum(each.get(name, 0) for each in counts) for name, told in names.items()}
         return {told: total for told, total in totals.items() if total}
+
+    def unnamed(self, shards: Sequence[int]) -> dict[str, int]:
+        """Return how many regions of these shards' images lack which names, under names of `UNNAMED`.
+
+        Images that are in several shards count in each. Older shards do not tell.
+        """
+        counts = [self.manifest.shards[number].counts for number in shards]
+        totals = {name: sum(each.get(name, 0) for each in counts) for name in UNNAMED}
+        return totals if totals["regions"] else {}
 
     def image_ids(self, shards: Iterable[int]) -> set[str]:
         """Return the ids of all images that the sentences of these shards are about."""

@@ -146,7 +146,7 @@ def test_a_word_that_the_vectors_do_not_know_is_told(table):
 def test_an_unknown_class_or_attribute_is_similar_to_nothing(table):
     unknown = regions("1", BOXES[:2], (-1, 0), (-1, -1))
     words = measure(table, sentence("dog", point("dog", "dog", DOG)), unknown=unknown)[0].words
-    assert words.semantic[0].tolist() == [0, 0.75]
+    assert words.semantic[0].tolist() == [0, 1]
 
 
 def test_a_whole_phrase_can_be_compared(table):

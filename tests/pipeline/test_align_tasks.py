@@ -1,15 +1,17 @@
 """What the driver deals to workers: the same sentences, however large the shards are."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from annotations.drops import Drops
 from annotations.splits import SplitRules
 from annotations.word_vectors import read_word_vectors
 from detectors.records import RegionFeatures
-from pipeline.align import AlignmentJob, AnnotationSource, align_tasks
-from pipeline.align_worker import REPEATED, AlignSettings, AlignWorker
+from pipeline.align import AlignmentJob, AnnotationSource, _open_regions, align, align_tasks
+from pipeline.align_worker import REPEATED, AlignSettings, AlignWorker, BakeOptions
 from pipeline.identity import identity_of_store
 from pipeline.numbering import BEFORE
 from stores.manifest import read_manifest
@@ -43,6 +45,14 @@ def place(tmp_path_factory):
 
 def made(place, sources, shard_size):
     """Return the rows and the drops of all shards, by reason."""
+    entries, drops = shards(place, sources, shard_size), {}
+    for drop in (drop for entry in entries for drop in entry.drops):
+        drops[drop.reason] = drops.get(drop.reason, 0) + drop.count
+    return sum(entry.rows for entry in entries), drops
+
+
+def shards(place, sources, shard_size):
+    """Return the manifest's entries of all shards."""
     out = place / f"out-{shard_size}-{len(list(place.iterdir()))}"
     out.mkdir()
     job = AlignmentJob(
@@ -64,13 +74,41 @@ def made(place, sources, shard_size):
             numbering=BEFORE,
         )
     )
-    rows, drops = 0, {}
-    for task in align_tasks(job, finished=()):
-        entry = worker.make_shard(task).entry
-        rows += entry.rows
-        for drop in entry.drops:
-            drops[drop.reason] = drops.get(drop.reason, 0) + drop.count
-    return rows, drops
+    return [worker.make_shard(task).entry for task in align_tasks(job, finished=())]
+
+
+def nameless_regions(place):
+    """A store of what a grid's detector gives at given boxes: regions without any name."""
+    unnamed = [replace(region(image_id), class_ids=np.full(1, -1, np.int32)) for image_id in IMAGES]
+    names = {"detector": {"vocabulary": {"classes": [], "attributes": []}}}
+    make_store(place / "nameless", [unnamed], configuration=names)
+    return place / "nameless"
+
+
+def test_a_combination_that_compares_names_is_refused_of_regions_without_names(place, hypotheses, tmp_path):
+    job = AlignmentJob(
+        annotations=(AnnotationSource(name="snli-ve", path=hypotheses),),
+        regions=nameless_regions(tmp_path),
+        vectors=place / "vectors.txt",
+        out=tmp_path / "out",
+        ids="own",
+    )
+    for combination in ("code", "paper", "semantic-only"):
+        with pytest.raises(ValueError, match=r"none of the 4 regions .* expected --bake position-only, or --nameless"):
+            align(replace(job, bake=BakeOptions(combination=combination)))
+    assert not (tmp_path / "out").exists()
+    for allowed in (  # what the message advises is taken
+        replace(job, bake=BakeOptions(combination="position-only")),
+        replace(job, bake=BakeOptions(combination="code"), nameless="allow"),
+        job,
+    ):
+        assert _open_regions(allowed, Drops()).classes == []
+
+
+def test_regions_without_names_are_counted_with_their_shard(place, hypotheses):
+    (entry,) = shards(place, [("snli-ve", hypotheses)], 8192)
+    assert entry.counts["regions_without_attribute"] == entry.counts["regions"] == 4
+    assert (entry.counts["regions_without_class"], entry.counts["regions_without_names"]) == (0, 0)
 
 
 def pair(pair_id, image_id, label="neutral"):
