@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import IO, Any
+from typing import Any, Protocol
 
 import ijson
 import numpy as np
@@ -28,6 +28,12 @@ def parse_json(content: str | bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
+class Readable(Protocol):
+    """What gives bytes."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
 class ShallowJson:
     """A file of JSON that ends in an error where it nests too deeply.
 
@@ -35,7 +41,7 @@ class ShallowJson:
     brackets takes a hundredth of the time that parsing does.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: Readable) -> None:
         self._file = file
         self._depth = 0
         self._in_text = False

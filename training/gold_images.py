@@ -133,7 +133,7 @@ def read_image(image: GoldImage, files: Mapping[str, str]) -> DecodedImage:
 def read_split(path: Path) -> frozenset[str]:
     """Return the image ids of a split: one line an image, `2415417`, or as the public files `dir/2415417.jpg xml`."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; expected one image a line") from error
     return frozenset(Path(line.split()[0]).stem for line in lines if line.strip())

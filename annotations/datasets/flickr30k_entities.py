@@ -108,7 +108,7 @@ def to_sentences(record: EntitiesRecord, *, drops: Drops) -> Iterator[Sentence]:
     images = (SentenceImage(image_id=image_id, width=width, height=height, ids="flickr30k"),)
     where = f"{record['place']}: Sentences/{image_id}.txt"
     try:
-        lines = record["sentences"].decode().splitlines()
+        lines = record["sentences"].decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         drops.add("image: sentences are not UTF-8", f"{where}: {error}")
         return

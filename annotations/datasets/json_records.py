@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import ijson
 
+from annotations.datasets.standard_json import StandardJson
 from annotations.drops import DataError, Drops
 from annotations.plain_json import ShallowJson, parse_json
 from annotations.shown import shown
@@ -45,13 +46,25 @@ def read_records(path: Path, field: str | None = None) -> Iterator[Record]:
     Raises:
         DataError: the file is missing or damaged, holds no such array, or an element is not an object.
     """
+    for number, record in enumerate(read_elements(path, field)):
+        if not isinstance(record, dict):
+            raise DataError(f"{path}: record {number} is {shown(record)}, expected an object")
+        yield record
+
+
+def read_elements(path: Path, field: str | None = None) -> Iterator[Any]:
+    """Yield the elements of the array that the file holds, whatever they are; likewise.
+
+    Of numbers that JSON does not have, NaN and Infinity, there is null; a byte-order mark is passed over.
+
+    Raises:
+        DataError: the file is missing or damaged, or holds no such array.
+    """
     what = "a JSON array of records" if field is None else f"a JSON object with an array {field!r}"
     with _opened(path, what, b"[" if field is None else b"{") as file:
         prefix = "item" if field is None else f"{field}.item"
         num_records = 0
         for record in _parsed(ijson.items(file, prefix, use_float=True), path, what):
-            if not isinstance(record, dict):
-                raise DataError(f"{path}: record {num_records} is {shown(record)}, expected an object")
             yield record
             num_records += 1
     if field is not None and not num_records and not _has_array(path, field):
@@ -131,13 +144,13 @@ def _opened(path: Path, what: str, opening: bytes) -> Iterator[ShallowJson]:
         raise DataError(f"{path}: no such file, expected {what}; check the folder given")
     with _unzipped(path) as file:
         try:
-            start = file.read(64).lstrip()
+            start = StandardJson(file).read(64).lstrip()
         except _NOT_WHOLE_GZIP as error:
             raise DataError(f"{path}: not a whole gzip file ({error}), expected {what}; fetch it again") from error
         if not start.startswith(opening):
             raise DataError(f"{path}: begins with {start[:16]!r}, expected {opening.decode()!r}, the start of {what}")
         file.seek(0)
-        yield ShallowJson(file)
+        yield ShallowJson(StandardJson(file))
 
 
 def _unzipped(path: Path) -> IO[bytes]:

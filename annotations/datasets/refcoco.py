@@ -12,13 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypedDict
 
-import ijson
-
 from annotations.boxes import clip_box
-from annotations.datasets.json_records import FieldError, Record, take_id, take_list, take_number, take_objects
+from annotations.datasets.json_records import (
+    FieldError,
+    Record,
+    read_elements,
+    take_id,
+    take_list,
+    take_number,
+    take_objects,
+)
 from annotations.drops import DataError, Drops
 from annotations.image_ids import coco_number
-from annotations.plain_json import ShallowJson
 from annotations.records import AnnotatedImage, AnnotatedObject, Box, Pointer, Sentence, SentenceImage, Split
 from annotations.restricted_pickle import load_restricted
 from annotations.shown import shown
@@ -208,19 +213,12 @@ def _index(path: Path, name: str, wanted: set[str] | None, drops: Drops) -> dict
 
 
 def _read_list(path: Path, name: str) -> Iterator[Any]:
-    """Yield the elements of one of the lists that `instances.json` has; only one of them is in memory at a time."""
-    num_read = 0
-    try:
-        with path.open("rb") as file:
-            for record in ijson.items(ShallowJson(file), f"{name}.item", use_float=True):
-                num_read += 1
-                yield record
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}), expected COCO's instances") from error
-    except ijson.JSONError as error:
-        cause = str(error).splitlines()[0]
-        raise DataError(f"{path}: not valid JSON after {num_read} {name} ({cause}); fetch it again") from error
-    if not num_read:
+    """Yield the elements of one of the lists that `instances.json` has; none of them is empty."""
+    is_empty = True
+    for record in read_elements(path, name):
+        is_empty = False
+        yield record
+    if is_empty:
         raise DataError(f"{path}: no {name} in it, expected an object with images, annotations and categories")
 
 

@@ -96,7 +96,7 @@ def _csv_lines(file: Path, drops: Drops) -> Iterator[tuple[int, Record]]:
     if not file.is_file():
         raise DataError(f"{file}: no such file, expected a table with {', '.join(COLUMNS)}")
     with file.open("rb") as binary:
-        rows = csv.DictReader(io.TextIOWrapper(binary, encoding="utf-8", newline=""))
+        rows = csv.DictReader(io.TextIOWrapper(binary, encoding="utf-8-sig", newline=""))
         try:
             if not set(COLUMNS) <= set(rows.fieldnames or ()):
                 raise DataError(f"{file}: columns are {rows.fieldnames}, expected {', '.join(COLUMNS)} among them")

@@ -17,7 +17,7 @@ def read_sizes(path: Path) -> dict[str, tuple[int, int]]:
         DataError: a line is neither, or gives an image a second size.
     """
     sizes: dict[str, tuple[int, int]] = {}
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:
         try:
             for number, line in enumerate(file, start=1):
                 if line.strip():

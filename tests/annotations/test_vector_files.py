@@ -161,17 +161,18 @@ def test_a_bad_word_of_a_binary_file_is_counted(tmp_path):
         (b"\n\n", "expected a word and its numbers"),
         (b"this is a text\nof two lines\n", "expected a word and its numbers"),
         (b"<html>\n", "expected a word and its numbers"),
-        (b"4 3\n" + GLOVE.encode(), "line 1: says 4 vectors, found 3"),
-        (b"2 3\n" + GLOVE.encode(), "line 1: says 2 vectors, found 3"),
+        (b"5 3\n" + GLOVE.encode(), "line 1: says 5 vectors, found 3"),
+        (b"1 3\n" + GLOVE.encode(), "line 1: says 1 vectors, found 3"),
         (b"3 4\n" + GLOVE.encode(), "no word vector in it"),
         (b"3 0\n" + GLOVE.encode(), "line 1: 0 numbers a vector"),
         (b"3 99999999999\n" + GLOVE.encode(), "line 1: 99999999999 numbers a vector"),
         (b"0 3\n", "no word vector in it"),
         (
             b"99999999999999 2\ndog \0\0\0\0\0\0\0\0",
-            "cut short at word 2, expected 99999999999999 words with 2 float32",
+            "line 1: says 99999999999999 vectors, found 1; the file is cut short",
         ),
-        (b"1 1\ndog \0\0\0\0cat \0\0\0\0", "line 1: says 1 vectors, found more"),
+        (b"1 1\na \0\0\0\0b \0\0\0\0c \0\0\0\0", "line 1: says 1 vectors, found 3"),
+        (b"2 1\ndog \0\0\0\0cat \0\0", "cut short at word 2, expected 2 words with 1 float32"),
         (b"1 1\ndog \0\0", "cut short at word 1"),
         (gzip.compress(GLOVE.encode(), mtime=0)[:-9], "cannot be read to its end"),
         (b"\x1f\x8b\x08 nothing", "cannot be read to its end"),
@@ -186,6 +187,36 @@ def test_a_file_that_is_none_is_a_clear_error(content, expected, tmp_path):
 def test_a_missing_file_is_a_clear_error(tmp_path):
     with pytest.raises(DataError, match="absent"):
         read_vector_file(tmp_path / "absent", drops=Drops())
+
+
+MISCOUNTED = "vector: the first line tells another number of them"
+
+
+@pytest.mark.parametrize("told", [2, 4])
+@pytest.mark.parametrize("form", ["text", "binary"])
+def test_a_header_that_is_one_off_is_counted_and_the_vectors_are_read(told, form, tmp_path):
+    path = tmp_path / "vectors"
+    gensim_vectors().save_word2vec_format(str(path), binary=form == "binary")
+    path.write_bytes(path.read_bytes().replace(b"3 3\n", b"%d 3\n" % told, 1))
+    keyed, drops = read(path)
+    assert keyed.index_to_key == WORDS
+    np.testing.assert_array_equal(keyed.vectors, MATRIX)
+    assert drops.counts == {MISCOUNTED: 1}
+    assert drops.first[MISCOUNTED] == f"{path}, line 1: says {told} vectors, found 3"
+    with pytest.raises(DataError, match=MISCOUNTED):
+        read_vector_file(path, drops=Drops(strict=True))
+
+
+@pytest.mark.parametrize("form", ["glove", "text", "binary"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_byte_order_mark_is_no_part_of_the_first_word(form, pack, tmp_path):
+    path = tmp_path / "vectors"
+    gensim_vectors().save_word2vec_format(str(path), binary=form == "binary", write_header=form != "glove")
+    path.write_bytes(pack(b"\xef\xbb\xbf" + path.read_bytes()))
+    keyed, drops = read(path)
+    assert keyed.index_to_key == WORDS
+    np.testing.assert_array_equal(keyed.vectors, MATRIX)
+    assert not drops.counts
 
 
 class Malicious:

@@ -141,6 +141,13 @@ def test_without_a_list_no_image_is_for_training(tmp_path):
     assert {each.split for each in read(folder)[0]} == {"train"}
 
 
+def test_a_byte_order_mark_is_no_part_of_a_caption(tmp_path):
+    plain = read(write(tmp_path / "plain"))
+    marked = read(write(tmp_path / "marked", captions="\ufeff" + CAPTIONS, xml="\ufeff" + XML))
+    assert marked[0] == plain[0]
+    assert not marked[1].counts
+
+
 @pytest.mark.parametrize("kind", ["w", "w:xz", "w:gz"])
 def test_a_tar_file_reads_as_its_folder_does(kind, tmp_path):
     folder = write(tmp_path / "folder")

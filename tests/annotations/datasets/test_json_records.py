@@ -1,8 +1,12 @@
 import gzip
+import io
 import json
+from math import isfinite
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from annotations.datasets.json_records import (
     FieldError,
@@ -17,6 +21,7 @@ from annotations.datasets.json_records import (
     take_size,
     take_words,
 )
+from annotations.datasets.standard_json import StandardJson
 from annotations.drops import DataError, Drops
 
 
@@ -45,7 +50,7 @@ def test_records_before_the_damage_are_given(tmp_path):
         (b'{"images": []}', "begins with b'{\"images\": \\[\\]}', expected '\\['"),
         (b"<html>not found", "begins with b'<html>not found', expected '\\['"),
         (b"\x1f\x8b\x08 gzip", "not a whole gzip file"),
-        (b'[{"x": NaN}]', "not valid JSON after 0 records"),
+        (b'[{"x": NaNa}]', "not valid JSON after 0 records"),
         (b'[{"x": 1}] trailing', "not valid JSON"),
         (b'[{"x": "\xff"}]', "not valid JSON after 0 records"),
         (b'[{"x": 1}, 7]', "record 1 is 7, expected an object"),
@@ -197,3 +202,39 @@ def test_a_size_that_no_image_has_is_named(width, height):
     assert take_size({"width": 640, "height": 480.0}) == (640, 480)
     with pytest.raises(FieldError, match="size is not that of an image"):
         take_size({"width": width, "height": height})
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_what_python_writes_beyond_json_is_null_and_a_mark_is_passed_over(tmp_path, mark, pack):
+    texts = ["NaN, Infinity", 'a "NaN" \\', "-Infinity", ": NaN,", "\\NaN"]
+    values = [float("nan"), float("inf"), float("-inf"), 1.5, -2]
+    path = file_with(tmp_path, pack(mark + json.dumps([{"text": texts, "number": values}]).encode()))
+    assert list(read_records(path)) == [{"text": texts, "number": [None, None, None, 1.5, -2]}]
+    path = file_with(tmp_path, pack(mark + json.dumps({"a": {"number": values}, "b": {"text": texts}}).encode()))
+    assert dict(read_members(path)) == {"a": {"number": [None, None, None, 1.5, -2]}, "b": {"text": texts}}
+    path = file_with(tmp_path, pack(mark + json.dumps({"number": float("nan"), "name": "x"}).encode()))
+    assert (read_field(path, "name"), read_field(path, "number")) == ("x", None)
+    path = file_with(tmp_path, pack(mark + b'{"a": NaN}\n{"a": 1}'))
+    assert [record for _, record in read_json_lines(path, drops=Drops())][1] == {"a": 1}
+
+
+@given(
+    st.recursive(
+        st.floats() | st.text('NaInfity"\\-: ,[]') | st.none(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text('Na"\\'), inner, max_size=3),
+        max_leaves=20,
+    ),
+    st.integers(1, 40),
+)
+def test_texts_are_never_changed_wherever_blocks_end(value, size):
+    def standard(value):
+        if isinstance(value, float):
+            return value if isfinite(value) else None
+        if isinstance(value, list):
+            return [standard(each) for each in value]
+        return {key: standard(each) for key, each in value.items()} if isinstance(value, dict) else value
+
+    file = StandardJson(io.BytesIO(json.dumps(value, ensure_ascii=False).encode()))
+    blocks = list(iter(lambda: file.read(size), b""))
+    assert json.loads(b"".join(blocks)) == standard(value)

@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -246,10 +247,11 @@ def test_a_bad_image_is_counted(changes, reason, tmp_path):
     assert list(refcoco.evaluation_images(folder, drops=drops)) == []
 
 
-def test_a_number_that_json_does_not_have_is_a_clear_error(tmp_path):
+def test_a_number_that_json_does_not_have_costs_its_own_reference(tmp_path):
     annotations = [make_annotation(bbox=[10, 20, float("nan"), 40])]
-    with pytest.raises(DataError, match=r"instances\.json: not valid JSON after 0 annotations"):
-        read(write_folder(tmp_path, [make_ref()], annotations=annotations))
+    sentences, drops = read(write_folder(tmp_path, [make_ref()], annotations=annotations))
+    assert not sentences
+    assert drops.counts == {"ref: bbox is not a number": 1}
 
 
 def test_a_record_of_instances_that_is_no_object_is_counted(tmp_path):
@@ -300,19 +302,18 @@ def test_a_file_of_no_references_is_a_clear_error(content, expected, tmp_path):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "not valid JSON after 0 annotations"),
-        (b"[1, 2", "not valid JSON after 0 annotations"),
-        (b'{"annotations": [{"id": 18}, {"id": 19, "bbox": [1, 2', "not valid JSON after 1 annotations"),
-        (b"\x80\x02.", "not valid JSON"),
-        (b"[1, 2]", "no annotations in it, expected an object with images, annotations and categories"),
+        (b"", "begins with b'', expected '{', the start of a JSON object with an array 'annotations'"),
+        (b'{"annotations": [{"id": 18}, {"id": 19, "bbox": [1, 2', "not valid JSON after 1 records"),
+        (b"\x80\x02.", "begins with"),
+        (b"[1, 2]", "begins with"),
         (b'{"annotations": [], "images": []}', "no annotations in it"),
-        (b'{"annotations": [{"id": 18}], "images": {}}', "no images in it"),
+        (b'{"annotations": [{"id": 18}], "images": {}}', "no array 'images' in it"),
     ],
 )
 def test_instances_that_are_no_whole_json_are_a_clear_error(content, expected, tmp_path):
     folder = write_folder(tmp_path, [make_ref()])
     (folder / "instances.json").write_bytes(content)
-    with pytest.raises(DataError, match=rf"instances\.json: {expected}"):
+    with pytest.raises(DataError, match=rf"instances\.json: {re.escape(expected)}"):
         read(folder)
 
 
@@ -323,7 +324,7 @@ def test_missing_files_are_a_clear_error(tmp_path):
         read(tmp_path / "refs(unc).p")
     folder = write_folder(tmp_path, [make_ref()])
     (folder / "instances.json").unlink()
-    with pytest.raises(DataError, match=r"instances\.json: cannot be read \(No such file"):
+    with pytest.raises(DataError, match=r"instances\.json: no such file"):
         read(folder)
 
 
