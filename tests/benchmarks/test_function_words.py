@@ -75,9 +75,8 @@ def phrases_of(aligned):
 
 
 def is_right(semantic, position):
-    """Return the share of the most similar regions that are right; regions in the detector's order break no tie."""
-    best = semantic == semantic.max()
-    return float((position[best] >= RIGHT_IOU).mean())
+    """Return whether the most similar region is right; of equal ones the detector's strongest is taken."""
+    return bool(position[semantic.argmax()] >= RIGHT_IOU)
 
 
 def measured(photographs, vectors, unit, function_words):
