@@ -48,10 +48,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, content: Any) -> None:
     """`path` holds `content` as JSON; equal content gives equal bytes."""
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, sort_keys=True, indent=1)
     with replacing(path) as temporary:
-        # A file name that is not UTF-8 holds surrogates, which backslashreplace writes as JSON does: \udc80.
-        temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+        temporary.write_bytes(json_bytes(content))
+
+
+def json_bytes(content: Any) -> bytes:
+    """Return what `write_json` writes."""
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, sort_keys=True, indent=1)
+    # A file name that is not UTF-8 holds surrogates, which backslashreplace writes as JSON does: \udc80.
+    return f"{text}\n".encode(errors="backslashreplace")
 
 
 def leftovers(folder: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 RUN/checkpoints/step-00002000/model.safetensors      the weights, float32
                               average.safetensors    their moving average, where one is kept
                               optimizer.safetensors  exp_avg.NAME, exp_avg_sq.NAME, step.NAME; momentum_buffer.NAME
-                              state.json             the step, and the SHA-256 of the files
+                              state.json             the step, the SHA-256 of the files, and of all that a checksum
 
 A folder is written aside, synced and renamed: a run that is killed at any instant has its last whole checkpoint. No
 random state is kept: what a step draws depends on the seed and the step alone.
@@ -17,14 +17,16 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from annotations.plain_json import parse_json
 from stores.errors import DamagedFileError, StoreError
+from training.kept_files import save_tensors, sha256_of
 
 FOLDER_NAME = "checkpoints"
 MODEL, AVERAGE, OPTIMIZER, STATE = "model.safetensors", "average.safetensors", "optimizer.safetensors", "state.json"
@@ -69,10 +71,11 @@ def save_checkpoint(
         if optimizer is not None:
             files[OPTIMIZER] = _optimizer_tensors(model, optimizer)
         for name, tensors in files.items():
-            save_file(tensors, temporary / name)
+            save_tensors(tensors, temporary / name)
             _sync(temporary / name)
-        state = {"step": step, "sha256": {name: _sha256(temporary / name) for name in files}}
-        (temporary / STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+        state = {"step": step, "sha256": {name: sha256_of(temporary / name) for name in files}}
+        checked = state | {"checksum": _checksum(state)}
+        (temporary / STATE).write_text(json.dumps(checked, indent=1) + "\n", encoding="utf-8")
         _sync(temporary / STATE)
         _sync(temporary)
         if folder.exists():  # of the same step, from a run that was sent back
@@ -192,7 +195,7 @@ def _require_unchanged(path: Path) -> None:
     recorded = _read_state(path.parent)[1].get(path.name)
     if recorded is None or not path.is_file():
         raise DamagedFileError(path, found="missing", expected="a file of the checkpoint", advice=_ADVICE)
-    if (found := _sha256(path)) != recorded:
+    if (found := sha256_of(path)) != recorded:
         raise DamagedFileError(path, found=f"SHA-256 {found}", expected=recorded, advice=_ADVICE)
 
 
@@ -201,11 +204,21 @@ def _read_state(folder: Path) -> tuple[int, dict[str, str]]:
     path = folder / STATE
     try:
         match parse_json(path.read_text(encoding="utf-8")):
-            case {"step": int(step), "sha256": dict(checksums)}:
+            case {"step": int(step), "sha256": dict(checksums), **more}:
+                _require_as_written(path, {"step": step, "sha256": checksums}, more)
                 return step, checksums
     except (FileNotFoundError, ValueError) as error:
         raise DamagedFileError(path, found=f"unreadable ({error})", expected="JSON", advice=_ADVICE) from error
     raise DamagedFileError(path, found="something else", expected="step and sha256", advice=_ADVICE)
+
+
+def _require_as_written(path: Path, state: Mapping[str, Any], more: Mapping[Any, Any]) -> None:
+    """The state is as it was written; older versions wrote no checksum, but the step in the folder's name, too."""
+    named = _NAME.fullmatch(path.parent.name)
+    if named and int(named[1]) != state["step"]:
+        raise DamagedFileError(path, found=f"step {state['step']}", expected=str(int(named[1])), advice=_ADVICE)
+    if more and more != {"checksum": _checksum(state)}:
+        raise DamagedFileError(path, found=f"{more}", expected=f"checksum {_checksum(state)}", advice=_ADVICE)
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -245,9 +258,8 @@ def _remove_leftovers(parent: Path) -> None:
         shutil.rmtree(path)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _checksum(state: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -1,6 +1,6 @@
 """What decides a detector's weights: kept with its run as `recipe.json`, as every run's recipe is.
 
-RUN/recipe.json  gold.npz  checkpoints/  metrics.jsonl  tensorboard/  scores.jsonl
+RUN/recipe.json  gold.npz  digests.json  checkpoints/  metrics.jsonl  tensorboard/  scores.jsonl
 RUN/detector.safetensors  scores.json  classes.tsv  attributes.tsv   once it is finished
 """
 
@@ -23,7 +23,8 @@ from stores.manifest import differences
 from stores.terminal import printable
 from training.gold_images import images_sha256
 from training.optimizers import Optimization
-from training.recipes import FILE_NAME, Precision, as_json_of, read_recipe_of, write_recipe_of
+from training.recipes import FILE_NAME, Precision, as_json_of, read_recipe_of, write_last
+from training.runs import require_kept
 
 GOLD = "gold.npz"
 IMAGES = "images"
@@ -141,7 +142,7 @@ def begin_detector_run(
     recipe = replace(recipe, data=recipe.data | {IMAGES: images_sha256(gold.image_ids.tolist(), files)})
     with replacing(folder / GOLD) as temporary:
         gold.save(temporary)
-    write_recipe_of(_RECIPES, folder, recipe)  # last: a folder with a recipe has everything
+    write_last(_RECIPES, folder, recipe, (GOLD,))
     return DetectorRun(folder=folder, recipe=recipe, gold=gold)
 
 
@@ -165,7 +166,10 @@ def open_detector_run(folder: Path) -> DetectorRun:
 
     Raises:
         DataError: it is none.
+        DamagedFileError: a file of it has changed.
     """
+    if (folder / FILE_NAME).exists():
+        require_kept(folder, (FILE_NAME, GOLD))
     return DetectorRun(folder=folder, recipe=read_recipe_of(_RECIPES, folder), gold=GoldBoxes.load(folder / GOLD))
 
 

@@ -9,8 +9,10 @@ import tyro
 from annotations.drops import DataError
 from stores.atomic import write_json
 from training.checkpoints import STATE
+from training.kept_files import write_digests
 from training.layouts import USUAL, WRITERS, LayoutName
 from training.model import num_parameters
+from training.published_weights import EXPORTED
 from training.recipes import FILE_NAME, PRETRAINING
 from training.runs import ANSWERS
 from training.weights import load_model
@@ -51,4 +53,5 @@ class ExportCommand:
         WRITERS[layout](model, self.out, run.tokenizer)
         if layout != "bert":
             write_json(self.out / ANSWERS, list(run.answers.answers))
+        write_digests(self.out, {name: self.out / name for name in EXPORTED if (self.out / name).is_file()})
         return {"out": str(self.out), "layout": layout, "parameters": num_parameters(model)}

@@ -24,7 +24,8 @@ class PretrainCommand:
     sentences: Folder
     """The store that vinculum align wrote; with these regions, where there are regions."""
     out: Folder
-    """Folder of the run: recipe.json, tokenizer.json, answers.json, checkpoints/, metrics.jsonl, tensorboard/."""
+    """Folder of the run: recipe.json, tokenizer.json, answers.json, digests.json, checkpoints/, metrics.jsonl,
+    tensorboard/."""
     regions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """The store of regions or grids that vinculum extract wrote."""
     images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ()

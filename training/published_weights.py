@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers.utils import cached_file
 
 from annotations.drops import DataError
 from detectors.checkpoint_files import read_torch
 from stores.atomic import replacing
+from training.kept_files import require_unchanged, save_tensors
 
 WEIGHTS, PICKLED, CONFIG = "model.safetensors", "pytorch_model.bin", "config.json"
+EXPORTED = (WEIGHTS, CONFIG, "tokenizer.json", "answers.json")
+"""What vinculum-train export writes beside each other, with digests."""
 
 Renaming = Sequence[tuple[str, str]]
 """Parts of our names and theirs, which are replaced in a name in this order."""
@@ -58,6 +61,8 @@ def read_published(source: str | Path) -> Published:
         DataError: there is no such thing, or it is damaged or holds more than tensors.
     """
     config, path = _find(str(source))
+    kept = [each for each in EXPORTED if (path.parent / each).is_file()]
+    require_unchanged(path.parent, kept, advice="export it again, or bring a whole copy")
     return Published(path=path, config=config, tensors=_read_tensors(path))
 
 
@@ -66,7 +71,7 @@ def write_weights(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     # Parts of one tensor share its memory, which safetensors refuses.
     apart = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     with replacing(folder / WEIGHTS) as temporary:
-        save_file(apart, temporary, metadata={"format": "pt"})
+        save_tensors(apart, temporary, metadata={"format": "pt"})
 
 
 def their_name(ours: str, renaming: Renaming) -> str:

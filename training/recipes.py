@@ -6,7 +6,7 @@ default.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -15,9 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from annotations.drops import DataError
 from annotations.plain_json import parse_json
-from stores.atomic import write_json
+from stores.atomic import json_bytes, replacing, write_json
 from stores.manifest import differences
 from training.batches import BatchOptions
+from training.kept_files import write_digests
 from training.models.catalog import EncoderShape
 from training.models.single_stream import SingleStreamShape
 from training.models.visual_parser import VisualParserShape
@@ -87,6 +88,11 @@ def write_recipe(folder: Path, recipe: Recipe) -> None:
     write_recipe_of(_RECIPES, folder, recipe)
 
 
+def begin_recipe(folder: Path, recipe: Recipe, beside: Collection[str]) -> None:
+    """See `write_last`."""
+    write_last(_RECIPES, folder, recipe, beside)
+
+
 def read_recipe(folder: Path) -> Recipe:
     """Return the recipe of the run in `folder`.
 
@@ -104,6 +110,13 @@ def as_json(recipe: Recipe) -> dict[str, Any]:
 def write_recipe_of(kind: TypeAdapter[R], folder: Path, recipe: R) -> None:
     """`folder` holds a recipe of this kind."""
     write_json(folder / FILE_NAME, as_json_of(kind, recipe))
+
+
+def write_last(kind: TypeAdapter[R], folder: Path, recipe: R, beside: Collection[str]) -> None:
+    """`folder` holds a recipe, with the digests of it and of files beside it; who finds a recipe finds everything."""
+    with replacing(folder / FILE_NAME) as temporary:
+        temporary.write_bytes(json_bytes(as_json_of(kind, recipe)))
+        write_digests(folder, {FILE_NAME: temporary, **{name: folder / name for name in beside}})
 
 
 def read_recipe_of(kind: TypeAdapter[R], folder: Path) -> R:

@@ -1,11 +1,13 @@
 """The folder of a run: its recipe, its tokenizer, its table of answers, its checkpoints, and what it measured.
 
-RUN/recipe.json  tokenizer.json  answers.json  checkpoints/  metrics.jsonl  tensorboard/
+RUN/recipe.json  tokenizer.json  answers.json  digests.json  checkpoints/  metrics.jsonl  tensorboard/
 """
 
 import platform
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from annotations.answers import AnswerVocabulary, read_answer_vocabulary
@@ -13,7 +15,9 @@ from annotations.drops import DataError
 from stores.atomic import write_json
 from stores.errors import StoreError
 from stores.manifest import differences
-from training.recipes import FILE_NAME, Recipe, as_json, read_recipe, write_recipe
+from training.kept_files import has_digests, require_unchanged
+from training.recipes import FILE_NAME, Recipe, as_json, begin_recipe, read_recipe
+from training.tokenizer import FILE_NAME as TOKENIZER
 from training.tokenizer import TextTokenizer, load_tokenizer
 
 ANSWERS = "answers.json"
@@ -48,7 +52,7 @@ def begin_run(folder: Path, recipe: Recipe, tokenizer: TextTokenizer, answers: A
         return begun
     tokenizer.save(folder)
     write_json(folder / ANSWERS, list(answers.answers))
-    write_recipe(folder, recipe)  # last: a folder with a recipe has everything
+    begin_recipe(folder, recipe, (TOKENIZER, ANSWERS))
     return Run(folder=folder, recipe=recipe, tokenizer=tokenizer, answers=answers)
 
 
@@ -76,7 +80,10 @@ def open_run(folder: Path) -> Run:
 
     Raises:
         DataError: it is none.
+        DamagedFileError: a file of it has changed.
     """
+    if is_begun(folder):
+        require_kept(folder, (FILE_NAME, TOKENIZER, ANSWERS))
     recipe = read_recipe(folder)
     tokenizer = load_tokenizer(str(folder))
     if tokenizer.vocab_size != recipe.sizes.vocab_size:
@@ -85,6 +92,27 @@ def open_run(folder: Path) -> Run:
             "recipe says"
         )
     return Run(folder=folder, recipe=recipe, tokenizer=tokenizer, answers=read_answer_vocabulary(folder / ANSWERS))
+
+
+def require_kept(folder: Path, names: Collection[str]) -> None:
+    """These files of a run are as they were written.
+
+    Raises:
+        DamagedFileError: one is not.
+    """
+    if not has_digests(folder):
+        _tell_older(folder)
+    require_unchanged(folder, names, advice="bring back the file as it was; a run is never edited, but begun anew")
+
+
+@cache
+def _tell_older(folder: Path) -> None:
+    """Standard error is told once that nothing is known of a run's files."""
+    print(
+        f"{folder}: an older version began it and recorded no digests of its files; whether they are as they were "
+        "cannot be checked",
+        file=sys.stderr,
+    )
 
 
 def named_folders(option: str, told: Iterable[str]) -> dict[str, Path]:

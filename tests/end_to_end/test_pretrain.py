@@ -119,6 +119,7 @@ def test_a_run_leaves_its_curve_its_checkpoints_and_a_summary_and_nothing_of_ray
     assert sorted(path.name for path in undisturbed.iterdir()) == [
         "answers.json",
         "checkpoints",
+        "digests.json",
         "metrics.jsonl",
         "recipe.json",
         "tensorboard",

@@ -15,7 +15,7 @@ from annotations.aligned import AlignedSentences, PointedWords
 from annotations.records import Answer, Box, Pointer, Sentence, SentenceImage
 from detectors.records import RegionFeatures
 from stores.catalog import STORES
-from stores.manifest import Manifest, StoreName, describe_shard, fingerprint, read_manifest, write_manifest
+from stores.manifest import Manifest, StoreName, describe_shard, fingerprint, write_manifest
 from stores.store_content import content_sha256
 from tests.stores.builders import make_store
 
@@ -84,15 +84,20 @@ def join_stores(
     *,
     store: StoreName = "arrow",
     configuration: dict[str, Any] = CONFIGURATION,
+    records_content: bool = True,
 ) -> tuple[Path, Path]:
-    """Return the folders of a region store and of the sentence store that was aligned with it, shard by shard."""
+    """Return the folders of a region store and of the sentence store that was aligned with it, shard by shard.
+
+    Without `records_content` the sentences know the regions by their settings alone.
+    """
     regions, aligned = folder / "regions", folder / "sentences"
     folder.mkdir(exist_ok=True)
     made = make_store(regions, images, store=store, configuration=configuration)
     known = {image.image_id: image for shard in images for image in shard}
     entries = []
     aligned.mkdir()
-    about = {"regions": {"fingerprint": fingerprint(configuration), "sha256": content_sha256(made)}}
+    content = {"sha256": content_sha256(made)} if records_content else {}
+    about = {"regions": {"fingerprint": fingerprint(configuration)} | content}
     for number, shard in enumerate(sentences):
         path = aligned / f"shard-{number:05d}{STORES[store].suffix}"
         numbered = [(f"{number}-{row:05d}", each) for row, each in enumerate(shard)]
@@ -100,13 +105,6 @@ def join_stores(
         entries.append(describe_shard(path, STORES[store].write_sentences(path, batches, configuration=about)))
     write_manifest(aligned, Manifest(content="sentences", store=store, configuration=about, shards=tuple(entries)))
     return regions, aligned
-
-
-def forget_content(sentences: Path) -> None:
-    """The sentence store records no content of its regions, as the first versions wrote none."""
-    manifest = read_manifest(sentences)
-    del manifest.configuration["regions"]["sha256"]
-    write_manifest(sentences, manifest)
 
 
 def _align(batch: Sequence[tuple[str, Spoken]], known: Mapping[str, RegionFeatures]) -> AlignedSentences:

@@ -19,7 +19,6 @@ from tests.training.joined_stores import (
     CONFIGURATION,
     Spoken,
     Word,
-    forget_content,
     join_stores,
     make_image,
     random_word,
@@ -352,9 +351,9 @@ def test_an_image_without_regions_takes_part(tmp_path, tokenizer):
 
 
 def test_regions_that_are_not_those_of_the_alignment_are_refused(tmp_path, tokenizer):
-    regions, sentences = join_stores(tmp_path, [[make_image("a")]], [[Spoken(text="a", image_ids=["a"])]])
+    spoken = Spoken(text="a", image_ids=["a"])
+    regions, sentences = join_stores(tmp_path, [[make_image("a")]], [[spoken]], records_content=False)
     make_store(regions, [[make_image("a", num_boxes=3)]], configuration=CONFIGURATION)
-    forget_content(sentences)
     maker = BatchMaker(JoinedShards(regions, sentences), tokenizer, BatchOptions())
     with pytest.raises(StoreError, match="image 'a' has 3 regions, but its sentence was aligned with 4; align again"):
         maker.make(np.array([0]))

@@ -268,6 +268,7 @@ def test_a_pickle_is_refused_and_not_run(forged, name, writer, tmp_path):
     if forged:
         state = json.loads((checkpoint.folder / "state.json").read_text())
         state["sha256"][name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        del state["checksum"]  # as older versions wrote none
         (checkpoint.folder / "state.json").write_text(json.dumps(state))
     with pytest.raises(DamagedFileError, match="expected safetensors" if forged else "SHA-256"):
         read_tensors(path)

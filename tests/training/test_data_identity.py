@@ -12,12 +12,13 @@ from stores.manifest import read_manifest
 from stores.store_content import content_sha256, shards_since
 from tests.stores.builders import make_store
 from tests.training.builders import VISUAL_PARSER
-from tests.training.joined_stores import CONFIGURATION, Spoken, forget_content, join_stores, make_image
+from tests.training.joined_stores import CONFIGURATION, Spoken, join_stores, make_image
 from tests.training.learnable_runs import begin, learnable_stores
 from tests.training.pixel_stores import GRID, pixel_stores
 from tests.training.small_runs import make_run
 from training.data_identity import compare_with_learnt, data_as_begun, data_of, require_learnt_data
 from training.evaluate_command import EvaluateCommand
+from training.pretrain import tell_left_out
 from training.probe_command import ProbeCommand
 from training.report import ReportOptions, write_report
 from training.runs import open_run
@@ -80,9 +81,9 @@ def test_a_store_that_lost_changed_or_exchanged_a_shard_is_another_one(tmp_path)
 
 
 def test_sentences_that_record_no_content_are_taken_and_that_is_said(tmp_path, capsys):
-    regions, sentences = learnable_stores(tmp_path / "stores")
-    forget_content(sentences)
-    begin((regions, sentences), tmp_path / "run")
+    stores = join_stores(tmp_path / "old", images(0), SENTENCES, records_content=False)
+    with JoinedShards(*stores) as shards:
+        tell_left_out(shards)
     assert "no content of the regions that it was aligned with was recorded" in capsys.readouterr().err
 
 
@@ -167,9 +168,10 @@ def test_an_older_run_on_regions_goes_on_in_silence_since_its_sentences_know_the
     recipe = json.loads((task.run / "recipe.json").read_text())
     del recipe["data"]["content"]
     (task.run / "recipe.json").write_text(json.dumps(recipe))
+    (task.run / "digests.json").unlink()
     begin((task.regions, task.sentences), task.run)
     train_run(task, Place())
-    assert "older version" not in capsys.readouterr().err
+    assert "recorded no content" not in capsys.readouterr().err
     assert "content" not in open_run(task.run).recipe.data
 
 

@@ -112,7 +112,7 @@ def test_no_steps_measure_weights_as_they_are_and_write_none(squares, gold, tmp_
     run = tiny_run(tmp_path / "run", gold, recipe, squares)
     train_detector(task_of(run, squares, init=str(tmp_path / "given.safetensors")), Place())
     assert sorted(path.name for path in run.folder.iterdir()) == [
-        "attributes.tsv", "classes.tsv", "gold.npz", "recipe.json", "scores.json",
+        "attributes.tsv", "classes.tsv", "digests.json", "gold.npz", "recipe.json", "scores.json",
     ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, BertModel, LxmertForPreTraining
 
 from annotations.answers import AnswerVocabulary
 from annotations.drops import DataError
-from stores.errors import StoreError
+from stores.errors import DamagedFileError, StoreError
 from tests.training.builders import SHAPE, SINGLE_STREAM, SIZES
 from training.batches import BatchOptions
 from training.checkpoints import save_checkpoint
@@ -135,6 +135,9 @@ def test_a_damaged_folder_is_refused(tmp_path, damage, message):
     folder, _ = make_run(tmp_path / "run", SINGLE)
     ExportCommand(source=folder, out=tmp_path / "out").run()
     damage(tmp_path / "out")
+    with pytest.raises(DamagedFileError, match="bring a whole copy"):
+        read_published(tmp_path / "out")
+    (tmp_path / "out/digests.json").unlink()  # as older versions wrote none
     with pytest.raises(DataError, match=message):
         published_model(read_published(tmp_path / "out"))
 

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from annotations.answers import AnswerVocabulary
 from annotations.drops import DataError
-from stores.errors import StoreError
+from stores.errors import DamagedFileError, StoreError
 from tests.training.small_runs import make_run
 from training.batches import BatchOptions
 from training.detector_recipe import DetectorRecipe
@@ -268,5 +268,8 @@ def test_another_table_of_as_many_answers_is_refused(tmp_path):
 def test_a_tokenizer_that_does_not_fit_the_recipe_is_refused(tmp_path):
     run = begin(tmp_path)
     train_tokenizer(["something else altogether"], vocab_size=60).save(tmp_path)
+    with pytest.raises(DamagedFileError, match=r"tokenizer.json: SHA-256 .*; bring back the file as it was"):
+        open_run(tmp_path)
+    (tmp_path / "digests.json").unlink()  # as older versions wrote none
     with pytest.raises(DataError, match=f"expected {run.recipe.sizes.vocab_size} as the recipe says"):
         open_run(tmp_path)
