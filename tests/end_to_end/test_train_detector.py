@@ -106,8 +106,8 @@ def test_the_command_goes_from_annotations_to_weights_that_load_and_does_nothing
     assert len(weights.vocabulary.classes) == 18
     assert summary["num_images"] == 2
     assert sorted(path.name for path in out.iterdir()) == [
-        "attributes.tsv", "checkpoints", "classes.tsv", "detector.safetensors", "digests.json", "gold.npz", "metrics.jsonl",
-        "recipe.json", "scores.json", "scores.jsonl", "tensorboard",
+        "attributes.tsv", "checkpoints", "classes.tsv", "detector.safetensors", "digests.json", "gold.npz",
+        "metrics.jsonl", "recipe.json", "scores.json", "scores.jsonl", "tensorboard",
     ]  # fmt: skip
 
     started = time.monotonic()
