@@ -15,6 +15,7 @@ from annotations.drops import DataError
 from stores.atomic import write_json
 from stores.errors import StoreError
 from stores.manifest import differences
+from stores.terminal import printable
 from training.kept_files import has_digests, require_unchanged
 from training.recipes import FILE_NAME, Recipe, as_json, begin_recipe, read_recipe
 from training.tokenizer import FILE_NAME as TOKENIZER
@@ -108,11 +109,11 @@ def require_kept(folder: Path, names: Collection[str]) -> None:
 @cache
 def _tell_older(folder: Path) -> None:
     """Standard error is told once that nothing is known of a run's files."""
-    print(
+    told = (
         f"{folder}: an older version began it and recorded no digests of its files; whether they are as they were "
-        "cannot be checked",
-        file=sys.stderr,
+        "cannot be checked"
     )
+    print(printable(told), file=sys.stderr)
 
 
 def named_folders(option: str, told: Iterable[str]) -> dict[str, Path]:
