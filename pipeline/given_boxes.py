@@ -47,7 +47,7 @@ def read_given_boxes(path: Path) -> GivenBoxes:
 def _boxes(path: Path, image_id: str, rows: object) -> NDArray[np.float32]:
     try:
         boxes = np.array(rows, np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise GivenBoxesError(f"{path}, image {image_id!r}: expected a list of [x1, y1, x2, y2] ({error})") from error
     if boxes.shape == (0,):
         return boxes.reshape(0, 4)

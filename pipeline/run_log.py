@@ -11,6 +11,9 @@ from annotations.plain_json import parse_json
 STAGES = ("read", "decode", "wait", "detect", "write")
 """In the order of the work; `read` and `decode` run on threads while `detect` runs, `wait` is for them."""
 
+LATEST = 1e11
+"""Seconds since 1970, in the year 5138: no run is later, and no number of a log is larger."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardTiming:
@@ -94,6 +97,7 @@ def _events(text: str) -> Iterator[dict[str, Any]]:
             isinstance(event, dict)
             and isinstance(event.get("event"), str)
             and isinstance(event.get("time"), int | float)
+            and 0 <= event["time"] < LATEST
         ):
             yield event
 
@@ -104,7 +108,7 @@ def _run(events: Sequence[dict[str, Any]]) -> Run:
     command = start.get("command")
     return Run(
         started=datetime.fromtimestamp(start["time"], UTC),
-        num_workers=crew.get("workers", 0) if isinstance(crew, dict) else 0,
+        num_workers=int(_number(crew, "workers")) if isinstance(crew, dict) else 0,
         host=str(start.get("host", "")),
         command=" ".join(map(str, command)) if isinstance(command, list) else "",
         shards=tuple(_timing(event, start["time"]) for event in events if event["event"] == "shard"),
@@ -116,10 +120,16 @@ def _run(events: Sequence[dict[str, Any]]) -> Run:
 def _timing(event: Mapping[str, Any], started: float) -> ShardTiming:
     return ShardTiming(
         finished_seconds=max(event["time"] - started, 0.0),
-        num_images=int(event.get("images", 0)),
-        num_failed=int(event.get("failed", 0)),
-        stage_seconds={stage: max(float(event.get(f"{stage}_seconds", 0.0)), 0.0) for stage in STAGES},
+        num_images=int(_number(event, "images")),
+        num_failed=int(_number(event, "failed")),
+        stage_seconds={stage: _number(event, f"{stage}_seconds") for stage in STAGES},
     )
+
+
+def _number(event: Mapping[str, Any], name: str) -> float:
+    """Return a field's number; 0 where it has none that a run could have written."""
+    value = event.get(name)
+    return float(value) if isinstance(value, int | float) and 0 <= value < LATEST else 0.0
 
 
 def _merged(shards: Sequence[ShardTiming]) -> ShardTiming:

@@ -106,6 +106,11 @@ CORPUS: dict[str, list[tuple[str, bytes]]] = {
             in_tar((member("a", tarfile.XHDTYPE, 33), b"33 GNU.sparse.size=1\n".ljust(33)), (member("b.jpg"), b"")),
         ),
     ],
+    "given boxes": [("boxes.json", b"[" * 100_000), ("boxes.json", b'{"7": [[' + b"1" * 400 + b", 0, 4, 4]]}")],
+    "run.jsonl": [
+        ("run.jsonl", b'{"event": "start", "time": 1e308}'),
+        ("run.jsonl", b'{"event": "start", "time": 1}\n{"event": "shard", "time": 1, "images": "x", "failed": NaN}'),
+    ],
     "list of images, .tsv": [("images.tsv", b"1" * 100_000)],
     "features of milvlg": [("COCO_val2014_000000000042.npz", zeros_in_npz("x", 1 << 30))],
 }

@@ -397,4 +397,43 @@ STORES = {
     },
 }
 
-READERS: dict[str, dict[str, Reader]] = {"annotations": ANNOTATIONS, "detectors": DETECTORS, "stores": STORES}
+# --- pipeline and training
+
+
+def read_boxes(folder):
+    from pipeline.given_boxes import read_given_boxes
+
+    read_given_boxes(folder / "boxes.json")
+
+
+def read_run_log(folder):
+    from pipeline.run_log import merge_shards, read_runs
+
+    for run in read_runs(folder / "run.jsonl"):
+        merge_shards(run.shards, 2)
+
+
+def read_figures_of_a_report(folder):
+    from training.report_tables import read_figures
+
+    read_figures(folder / "figures.json")
+
+
+RUN_LOG = b"""{"event": "start", "time": 1.5, "host": "h", "crew": {"workers": 2}, "command": ["vinculum", "extract"]}
+{"event": "shard", "time": 2.5, "images": 8, "failed": 1, "wait_seconds": 0.5, "detect_seconds": 1, "write_seconds": 0}
+{"event": "notice", "time": 3, "text": "x"}
+{"event": "end", "time": 4}
+"""
+
+COMMANDS = {
+    "given boxes": Reader(make=write_all(boxes__json={"7": [[0, 0, 4, 4.5]], "8": []}), read=read_boxes),
+    "run.jsonl": Reader(make=write_all(run__jsonl=RUN_LOG), read=read_run_log),
+    "figures of a report": Reader(make=write_all(figures__json={"a": {"value": 0.5}}), read=read_figures_of_a_report),
+}
+
+READERS: dict[str, dict[str, Reader]] = {
+    "annotations": ANNOTATIONS,
+    "detectors": DETECTORS,
+    "stores": STORES,
+    "commands": COMMANDS,
+}
