@@ -243,14 +243,14 @@ class LmdbShard:
                 raise DamagedFileError(
                     self._path, found=f"no row {key.decode()!r}", expected="it as when it was opened"
                 )
-            if self._is_checked and value[: _CHECKSUM.size] != _checksum(key, memoryview(value)[_CHECKSUM.size :]):
-                raise DamagedFileError(
-                    self._path,
-                    found=f"another checksum of row {key.decode()!r}",
-                    expected="the bytes that were written",
-                )
+            self._require_checksum(key, value)
             entries.append((key.decode(), bytes(value)))
         return entries
+
+    def _require_checksum(self, key: bytes, value: bytes | memoryview) -> None:
+        if self._is_checked and value[: _CHECKSUM.size] != _checksum(key, memoryview(value)[_CHECKSUM.size :]):
+            found = f"another checksum of row {key.decode(errors='replace')!r}"
+            raise DamagedFileError(self._path, found=found, expected="the bytes that were written")
 
     def release_memory(self) -> None:
         """Nothing is mapped between reads."""

@@ -1,8 +1,10 @@
 """`kill -9` of the driver, of a worker and of Ray itself, at random instants; run again, the bytes are the same."""
 
+import json
 import operator
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -128,6 +130,47 @@ def test_killed_half_way_and_run_again_the_bytes_are_those_of_an_undisturbed_run
     out = extraction.place / f"once-{victim}"
     _, found = kill_and_run_again(extraction, out.name, victim, lambda seconds: len(list(out.glob("shard-*"))) >= 3)
     assert found
+
+
+@pytest.mark.timeout(400)
+def test_a_retry_killed_before_its_manifest_leaves_features_that_stay_though_the_photographs_go(extraction):
+    place, out = extraction.place, extraction.place / "retried"
+    photographs = place / "photographs"
+    photographs.mkdir()
+    for path in sorted((place / "world/images").iterdir())[:6]:
+        shutil.copy(path, photographs)
+    broken = min(photographs.iterdir())
+    whole = broken.read_bytes()
+    broken.write_bytes(b"no photograph")
+    run = partial(_start_on, photographs, out)
+    assert run().wait(GIVE_UP_SECONDS) == 3
+    (shard,) = out.glob("shard-*")
+    before, manifest = shard.stat().st_ino, (out / "manifest.json").read_bytes()
+    broken.write_bytes(whole)
+
+    driver = run("--retry-quarantine", "--changed", "redo")
+    until = time.monotonic() + GIVE_UP_SECONDS
+    while shard.stat().st_ino == before and time.monotonic() < until:
+        time.sleep(0.002)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait(GIVE_UP_SECONDS)
+    made = shard.read_bytes()
+    assert shard.stat().st_ino != before
+    assert json.loads((out / "manifest.json").read_text())["shards"] == json.loads(manifest)["shards"]
+
+    for path in sorted(photographs.iterdir())[1:]:
+        path.unlink()
+    assert run().wait(GIVE_UP_SECONDS) == 0, (place / "retried.log").read_text()[-2000:]
+    assert shard.read_bytes() == made
+    (entry,) = json.loads((out / "manifest.json").read_text())["shards"]
+    assert (entry["rows"], entry["failures"]) == (6, [])
+
+
+def _start_on(images, out, *options):
+    command = [sys.executable, "-m", "pipeline.cli", "extract", "--images", images, "--weights", "toyworld"]
+    log = out.with_suffix(".log").open("a")
+    command += ["--out", out, *options]
+    return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
 
 @pytest.mark.slow
