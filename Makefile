@@ -6,7 +6,7 @@ BIN := .venv/bin
 demo: .venv/installed  ## the whole path on the toy world, ending with a page to look at
 	$(BIN)/vinculum demo --out demo
 
-test: .venv/installed  ## lint, types, tests; every benchmark once, tiny
+test: .venv/installed  ## lint, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

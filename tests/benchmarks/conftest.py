@@ -1,4 +1,4 @@
-"""Benchmarks print measured ratios with `make bench`; in `make test` each runs once, tiny, so that none can rot.
+"""Benchmarks print measured ratios with `make bench`; with `pytest -m benchmark` each runs once, tiny.
 
 A benchmark takes all that decides its cost from `scaled`, and never asserts a time:
 
