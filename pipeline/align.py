@@ -254,6 +254,7 @@ def _make_shards(job: AlignmentJob, settings: AlignSettings, growing: GrowingMan
                 if isinstance(event, AlignReport):
                     growing.add(event.entry)
                 growing.write_if_due()
+    growing.note_finished(True)
 
 
 def align_tasks(job: AlignmentJob, finished: Collection[str]) -> Iterator[AlignTask]:

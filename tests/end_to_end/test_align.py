@@ -191,6 +191,20 @@ def test_a_damaged_shard_is_found_put_back_and_made_again(base, align, place, ca
     assert bytes_of(place / "flipped") == bytes_of(folder)
 
 
+def test_a_store_is_whole_when_its_sources_were_read_to_their_end(base, align, place, capsys):
+    folder, _ = base
+    assert main(["verify", str(folder)]) == 0
+    assert align("gone-on")[0] == 0
+    assert main(["verify", str(place / "gone-on")]) == 0
+    assert align("gone-on")[0] == 0
+    assert main(["verify", str(place / "gone-on")]) == 0
+    manifest = read_manifest(folder)
+    write_manifest(place / "gone-on", manifest.noting_finished(False))
+    capsys.readouterr()
+    assert main(["verify", str(place / "gone-on")]) == 4
+    assert "unfinished" in capsys.readouterr().out
+
+
 def test_other_options_into_an_existing_store_are_refused(base, align):
     status, _, errors = align("base", "--unit", "span")
     assert status == 1
@@ -318,7 +332,7 @@ def test_what_can_not_be_used_is_counted_and_named_and_ends_a_strict_run(align, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"annotations": ["coco=entities"]}, "no such data set; expected one of"),
+        ({"annotations": ["coco=entities"]}, "no such data set; did you mean refcoco? expected one of"),
         ({"annotations": ["flickr30k-entities=nowhere"]}, "no such file or folder, expected a folder with Sentences/"),
         ({"annotations": ["flickr30k-entities=regions"]}, "expected the layout of Flickr30k Entities"),
         ({"vectors": "nowhere.txt"}, "nowhere.txt"),
