@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from annotations.boxes import BoxError, clip_boxes
 from detectors.images import MAX_PIXELS, ImageError, decode_image, upright_size
 from detectors.records import DecodedImage, Detector, PreparedImage, RecordError
-from stores.image_bytes import read_source
+from stores.image_bytes import read_listed
 from stores.image_sources import ImageSource
 from stores.locations import local_path
 from stores.manifest import FailedImage
@@ -74,7 +74,7 @@ def failed(source: ImageSource, stage: Stage, reason: str) -> FailedImage:
 def read_fault(source: ImageSource) -> FailedImage | None:
     """Return the quarantine entry of an image that cannot be read; None of one that can be."""
     try:
-        read_source(source)
+        read_listed(source)
     except OSError as error:
         return failed(source, "read", _why_unreadable(source, error))
     return None
@@ -93,7 +93,7 @@ def load_image(
     outcome: PreparedImage | FailedImage
     try:
         check_image_id(source.image_id)
-        data = read_source(source)
+        data = read_listed(source)
         digest = sha256(data).digest()
         read = time.perf_counter()
         width, height = upright_size(data, max_pixels=budget.max_pixels)

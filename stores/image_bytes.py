@@ -2,13 +2,13 @@
 
 import errno
 import hashlib
-import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
 from typing import IO
 
 from stores.image_sources import ImageSource
+from stores.image_versions import version_of_path
 from stores.locations import LocationError, local_path, opened, remote_error
 
 NUM_SAMPLED = 64
@@ -66,6 +66,20 @@ def read_source(source: ImageSource) -> bytes:
     return _read_once(source)
 
 
+def read_listed(source: ImageSource) -> bytes:
+    """Return an image's bytes if its file, or its archive, has the size and time that it was listed with.
+
+    Raises:
+        OSError: they cannot be read, or the file was written since, or this machine has another one at the path.
+    """
+    if (path := local_path(source.url)) is not None:
+        size, version = version_of_path(path)
+        is_as_large = source.member is not None or source.size in (None, size)
+        if version is not None and (source.version not in (None, version) or not is_as_large):
+            raise OSError(OTHER_FILE)
+    return read_source(source)
+
+
 def may_pass(error: OSError) -> bool:
     """Return whether a read that failed so may succeed a moment later.
 
@@ -90,7 +104,6 @@ def _read_once(source: ImageSource) -> bytes:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep its reader waiting for ever
             raise OSError("a folder, pipe or device, expected a file")
         with path.open("rb") as file:
-            _require_listed(os.fstat(file.fileno()), source)
             return _read(file, source)
     try:
         with opened(source.url) as file:
@@ -99,17 +112,6 @@ def _read_once(source: ImageSource) -> bytes:
         raise OSError(str(error)) from error
     except Exception as error:  # every remote file system has errors of its own
         raise remote_error(error, source.url) from error
-
-
-def _require_listed(status: os.stat_result, source: ImageSource) -> None:
-    """The open file, or the archive, is the one that was listed, as far as its size and time tell.
-
-    Raises:
-        OSError: it was written since, or another machine has another file at the same path.
-    """
-    is_as_large = source.member is not None or source.size in (None, status.st_size)
-    if source.version not in (None, status.st_mtime_ns) or not is_as_large:
-        raise OSError(OTHER_FILE)
 
 
 def files_sha256(sources: Sequence[ImageSource]) -> str:

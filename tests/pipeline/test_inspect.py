@@ -15,7 +15,7 @@ from detectors.records import GridFeatures, RegionFeatures
 from pipeline.inspect import write_page
 from pipeline.run_log import ShardTiming, merge_shards, read_runs
 from stores.catalog import STORES
-from stores.errors import DamagedFileError
+from stores.errors import StoreError
 from stores.image_sources import ImageSource
 from stores.manifest import FailedImage, Manifest, describe_shard, write_manifest
 from stores.plan import PLAN_NAME, Plan, write_plan
@@ -242,7 +242,7 @@ def test_an_empty_store_and_one_without_a_run_log_have_a_page(tmp_path):
 
 
 def test_what_is_no_store_is_refused_and_no_page_is_left(tmp_path):
-    with pytest.raises(DamagedFileError, match=r"manifest\.json"):
+    with pytest.raises(StoreError, match=r"manifest\.json"):
         write_page(tmp_path, tmp_path / "page.html", num_images=1)
     assert not list(tmp_path.iterdir())
 
