@@ -126,16 +126,20 @@ class AlignTask:
             for number, record in enumerate(self.records)
         ]
 
-    def without(self, parts: Sequence[int], reason: str) -> "AlignTask":
-        left = sorted(set(range(len(self.records))) - set(parts))
-        first = f"{self.data_set}, {self.name}, record {parts[0]}"
-        lost = DropCount(reason=f"record: {reason}", count=len(parts), first=first)
+    def without(self, reasons: Mapping[int, str]) -> "AlignTask":
+        left = sorted(set(range(len(self.records))) - set(reasons))
+        lost = [self._lost(reason, reasons) for reason in sorted(set(reasons.values()))]
         return replace(
             self,
             records=[self.records[number] for number in left],
-            fatal=(*self.fatal, lost),
+            fatal=(*self.fatal, *lost),
             repeated={new: self.repeated[old] for new, old in enumerate(left) if old in self.repeated},
         )
+
+    def _lost(self, reason: str, reasons: Mapping[int, str]) -> DropCount:
+        numbers = sorted(number for number, told in reasons.items() if told == reason)
+        first = f"{self.data_set}, {self.name}, record {numbers[0]}"
+        return DropCount(reason=f"record: {reason}", count=len(numbers), first=first)
 
 
 @dataclass(frozen=True, kw_only=True)

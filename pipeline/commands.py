@@ -139,7 +139,8 @@ class ExtractCommand:
     shard_size: int = 512
     """Images a shard."""
     batch_size: int = 1
-    """Images a batch, at most; only images of one shape share one, so that it changes nothing."""
+    """Images a batch, at most. Only images of one shape share a batch, so none is padded. Another size gives the same
+    regions but for rounding: numbers may differ in their last digits, and the files' bytes with them."""
     max_pixels: int = MAX_PIXELS
     """Pixels of an image at most, 128 megapixels unless said; larger ones go to quarantine. A worker decodes as many at
     once, and needs some 17 bytes of memory for each."""

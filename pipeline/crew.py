@@ -7,7 +7,7 @@ over it, its parts are tried one by one, those over which workers die are left o
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol, Self
@@ -75,8 +75,8 @@ class Task(Protocol):
         """Return what it is made from, each to be tried alone."""
         ...
 
-    def without(self, parts: Sequence[int], reason: str) -> "Task":
-        """Return the task of making the shard without these of its parts, which are put aside for this reason."""
+    def without(self, reasons: Mapping[int, str]) -> "Task":
+        """Return the task of making the shard without these of its `parts`, by number, each put aside for a reason."""
         ...
 
 
@@ -345,9 +345,7 @@ class Crew:
         trial.num_left -= 1
         if trial.num_left:
             return
-        task = trial.task
-        for reason in sorted(set(trial.fatal.values())):
-            task = task.without([part for part, told in trial.fatal.items() if told == reason], reason)
+        task = trial.task.without(trial.fatal) if trial.fatal else trial.task
         waiting.put_first([_Job(task=task, trial=trial)])
         yield Notice(text=f"{task.name}: workers died over {len(trial.fatal)} of its parts; it is made without them")
 

@@ -97,9 +97,9 @@ class ShardTask:
         tried = [image for image in images if not self.retry or image.image_id in self.retry]
         return [ShardTask(shard=PlannedShard(self.name, (image,)), is_gentle=True) for image in tried]
 
-    def without(self, parts: Sequence[int], reason: str) -> "ShardTask":
+    def without(self, reasons: Mapping[int, str]) -> "ShardTask":
         tried = self.parts()
-        fatal = tuple(failed(tried[part].shard.images[0], "detect", reason) for part in parts)
+        fatal = tuple(failed(tried[part].shard.images[0], "detect", reason) for part, reason in reasons.items())
         return replace(self, put_aside=self.put_aside + fatal)
 
 
@@ -293,7 +293,7 @@ class ShardWorker:
             )
 
     def _batches(self, window: Sequence[LoadedImage]) -> Iterator[list[LoadedImage]]:
-        """Yield batches of images whose inputs have one shape, so that sharing a batch changes nothing."""
+        """Yield batches of images whose inputs have one shape, so that none is padded for the sake of another."""
         by_shape: dict[tuple[int, ...], list[LoadedImage]] = {}
         for image in window:
             if isinstance(image.outcome, PreparedImage):

@@ -169,7 +169,7 @@ def test_parts_of_a_task_know_which_of_their_ids_were_there(hypotheses, tmp_path
         "snli_ve_test.jsonl, line 4",
         "snli_ve_train.jsonl, line 2",
     ]
-    left = task.without([0, 3], "workers died")
+    left = task.without({0: "workers died", 3: "workers died"})
     assert {left.records[number]["place"]: ids for number, ids in left.repeated.items()} == {
         place: ids for place, ids in repeated.items() if not place.endswith("test.jsonl, line 1")
     }

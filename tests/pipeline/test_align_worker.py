@@ -188,7 +188,7 @@ def test_a_record_over_which_workers_die_is_counted_and_ends_a_strict_run(worker
     begun = worker()
     for part in task.parts():
         begun.try_part(part)  # which is what a worker may die of
-    left = task.gently().without([1], "its worker died 3 times")
+    left = task.gently().without({1: "its worker died 3 times"})
     entry = begun.make_shard(left).entry
     assert entry.rows == 1
     (drop,) = entry.drops
@@ -196,3 +196,13 @@ def test_a_record_over_which_workers_die_is_counted_and_ends_a_strict_run(worker
     assert drop.first == "coco-captions, shard-00-x-00000, record 1"
     with pytest.raises(DataError, match=r"record 1: record: its worker died 3 times; expected records"):
         worker(strict=True).make_shard(left)
+
+
+def test_each_record_over_which_workers_die_is_counted_for_its_own_reason():
+    task = AlignTask(name="shard-0", data_set="coco-captions", records=["a", "b", "c", "d", "e"])
+    left = task.without({0: "out of memory", 2: "died", 4: "out of memory"})
+    assert left.records == ["b", "d"]
+    assert [(drop.reason, drop.count, drop.first.rpartition(", ")[2]) for drop in left.fatal] == [
+        ("record: died", 1, "record 2"),
+        ("record: out of memory", 2, "record 0"),
+    ]

@@ -36,9 +36,9 @@ class Numbers:
     def parts(self):
         return [replace(self, numbers=(number,)) for number in self.numbers]
 
-    def without(self, parts, reason):
-        left = tuple(number for place, number in enumerate(self.numbers) if place not in parts)
-        told = tuple(f"{self.numbers[part]}: {reason}" for part in parts)
+    def without(self, reasons):
+        left = tuple(number for place, number in enumerate(self.numbers) if place not in reasons)
+        told = tuple(f"{self.numbers[part]}: {reason}" for part, reason in reasons.items())
         return replace(self, numbers=left, left_out=self.left_out + told)
 
 

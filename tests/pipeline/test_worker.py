@@ -161,12 +161,20 @@ def shard_bytes(tmp_path, name, task, detector=TOY, batch_size=4):
 def test_a_shard_without_what_kills_workers_is_that_of_an_image_that_cannot_be_read(tmp_path, shard):
     task = ShardTask(shard=shard)
     numbers = [number for number, part in enumerate(task.parts()) if part.shard.images[0].image_id == "05"]
-    lost, reasons = shard_bytes(tmp_path, "lost", task.without(numbers, "its worker died 3 times").gently())
+    lost, reasons = shard_bytes(
+        tmp_path, "lost", task.without(dict.fromkeys(numbers, "its worker died 3 times")).gently()
+    )
     assert reasons == [("05", "its worker died 3 times")]
     (tmp_path / "images/05.png").write_bytes(b"")
     unreadable, reasons = shard_bytes(tmp_path, "unreadable", task)
     assert reasons == [("05", "empty file")]
     assert lost == unreadable
+
+
+def test_each_image_that_kills_workers_is_put_aside_for_its_own_reason(shard):
+    left = ShardTask(shard=shard).without({1: "out of memory", 4: "died", 11: "out of memory"})
+    put_aside = sorted((each.image_id, each.reason) for each in left.put_aside)
+    assert put_aside == [("01", "out of memory"), ("04", "died"), ("11", "out of memory")]
 
 
 def test_an_outage_in_the_middle_ends_the_run_and_puts_no_image_aside(tmp_path):
