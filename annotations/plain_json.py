@@ -38,7 +38,7 @@ class ShallowJson:
     """A file of JSON that ends in an error where it nests too deeply.
 
     For every value `ijson` writes down the names of all that it lies in: 100,000 levels would take 20 GB. Looking at
-    brackets takes a hundredth of the time that parsing does.
+    brackets adds a fifth to the time that parsing takes: 0.10 s to 0.43 s for 31 MB of boxes, polygons and captions.
     """
 
     def __init__(self, file: Readable) -> None:

@@ -11,7 +11,6 @@ import tyro
 
 from annotations.datasets.visual_genome import read_objects
 from annotations.drops import DataError, Drops
-from annotations.plain_json import parse_json
 from detectors.anchors import rounded_anchors
 from detectors.conventions import Conventions
 from detectors.evaluation import EvaluationRules
@@ -28,6 +27,7 @@ from training.detector_worker import SCORES, WEIGHTS, DetectorTask, state_sha256
 from training.execution import Execution, absolute
 from training.gold_images import collect_gold, image_files, read_split
 from training.launch import has_gpu
+from training.report_tables import read_figures
 
 SIZES: dict[str, tuple[Architecture, Conventions]] = {
     "resnet101": (Architecture(), Conventions()),
@@ -174,7 +174,6 @@ class DetectorCommand:
 
     def _scores(self) -> dict[str, Any] | None:
         """Return what the run's weights have scored by these rules, if they were measured."""
-        path = self.out / SCORES
-        found = parse_json(path.read_text(encoding="utf-8")) if path.exists() else {}
+        found = read_figures(self.out / SCORES, advice="remove it, and run again to measure")
         scores: dict[str, Any] | None = found.get("scores") if found.get("rules") == asdict(self.rules) else None
         return scores

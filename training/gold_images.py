@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from annotations.boxes import has_other_proportions
+from annotations.datasets.text_files import read_lines
 from annotations.drops import DataError, Drops
 from annotations.records import AnnotatedImage
 from detectors.gold_boxes import GoldBoxes, GoldImage
@@ -132,8 +133,4 @@ def read_image(image: GoldImage, files: Mapping[str, str]) -> DecodedImage:
 
 def read_split(path: Path) -> frozenset[str]:
     """Return the image ids of a split: one line an image, `2415417`, or as the public files `dir/2415417.jpg xml`."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; expected one image a line") from error
-    return frozenset(Path(line.split()[0]).stem for line in lines if line.strip())
+    return frozenset(Path(line.split()[0]).stem for line in read_lines(path))

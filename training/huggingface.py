@@ -28,6 +28,7 @@ from training.published_weights import (
     has,
     in_our_names,
     read_published,
+    require_layers,
     some,
     split,
     their_name,
@@ -197,6 +198,7 @@ def lxmert_model(published: Published) -> Model:
     for task, head in _TASKS.items():
         setattr(config, task, getattr(config, task) and has(found, head))
     shape = TwoStreamShape(**{ours: getattr(config, theirs) for ours, theirs in _SHAPE.items()}, freeze_first_rows=True)
+    require_layers(published.config or published.path, shape, published.tensors)
     try:
         with torch.device("meta"):
             model = Model(shape, _objectives_of(config), _sizes_of(config))

@@ -17,7 +17,7 @@ from training.model import Model, build_new
 from training.models.catalog import EncoderShape
 from training.objectives.catalog import Objectives
 from training.objectives.sizes import Sizes
-from training.published_weights import CONFIG, Published, in_our_names, write_weights
+from training.published_weights import CONFIG, Published, in_our_names, require_layers, write_weights
 from training.tokenizer import TextTokenizer
 
 
@@ -60,12 +60,15 @@ def own_model(published: Published) -> Model:
         raise DataError(f"{path}: no such file, expected it beside the weights as vinculum-train export wrote it")
     try:
         described = _DESCRIPTIONS.validate_json(path.read_bytes())
+        require_layers(path, described.encoder, published.tensors)
         with torch.device("meta"):
             model = Model(described.encoder, described.objectives, described.sizes)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise DataError(f"{path}: {where}: {first['msg']}; expected what vinculum-train export writes") from error
+    except DataError:
+        raise
     except (ValueError, RuntimeError) as error:
         raise DataError(f"{path}: describes no model ({error})") from error
     state = in_our_names(

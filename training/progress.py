@@ -17,13 +17,17 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from annotations.drops import DataError
 from annotations.plain_json import parse_json
+from annotations.shown import shown
 from stores.atomic import replacing
 from stores.errors import about
 from stores.terminal import printable
 from training.loop import StepReport, memory_mb
 
 METRICS, SKIPPED = "metrics.jsonl", "skipped_images.txt"
+_MAX_COUNT = 1 << 53
+"""Above it a float is no whole number any more, and far above it none at all."""
 
 
 class MetricsLog:
@@ -101,18 +105,35 @@ class MetricsLog:
 def read_skipped(folder: Path) -> list[str]:
     """Return the images that a run has skipped, each once and with the reason."""
     path = folder / SKIPPED
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return path.read_text(encoding="utf-8", errors="backslashreplace").splitlines() if path.exists() else []
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's `metrics.jsonl`; a last one that is not finished is left out."""
-    return read_lines(folder / METRICS)
+    """Return the lines of a run's `metrics.jsonl`; a last one that is not finished is left out.
+
+    Raises:
+        DataError: another one is damaged; names the file and the line.
+    """
+    return _Tail(folder / METRICS).read()
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return what the lines of a file say; a last one that is not finished is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [parse_json(line) for line in lines if line.endswith("\n")]
+def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        found = parse_json(line)
+    except ValueError:
+        found = None
+    match found:
+        case {"step": int(step), "loss": loss, "terms": dict(terms)} if all(map(_is_number, (loss, *terms.values()))):
+            if 0 < step <= _MAX_COUNT:
+                return found
+    raise DataError(
+        f"{path}, line {number}: found {shown(line[:40])}, expected a JSON object with step, loss and terms; take this "
+        "line out, which nothing but curves is drawn from"
+    )
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) <= _MAX_COUNT)
 
 
 @contextmanager
@@ -156,7 +177,7 @@ class _Tail:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._inode = 0
-        self._offset = 0
+        self._offset = self._num_lines = 0
 
     def read(self) -> list[dict[str, Any]]:
         if not self._path.exists():
@@ -164,11 +185,14 @@ class _Tail:
         with self._path.open("rb") as file:
             inode = os.fstat(file.fileno()).st_ino
             if inode != self._inode:
-                self._inode, self._offset = inode, 0
+                self._inode, self._offset, self._num_lines = inode, 0, 0
             file.seek(self._offset)
             whole, end, _ = file.read().rpartition(b"\n")
         self._offset += len(whole + end)
-        return [parse_json(line) for line in whole.splitlines()]
+        lines = whole.split(b"\n") if end else []
+        first = self._num_lines + 1
+        self._num_lines += len(lines)
+        return [_parsed(self._path, number, line) for number, line in enumerate(lines, start=first)]
 
 
 def _show(tail: _Tail, seen: int, bar: Any) -> int:
@@ -181,7 +205,7 @@ def _show(tail: _Tail, seen: int, bar: Any) -> int:
 
 def forget_after(path: Path, step: int) -> None:
     """The file has no line of a later step, from an attempt that was killed."""
-    lines = read_lines(path)
+    lines = read_metrics(path.parent)
     with replacing(path) as temporary:
         kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= step]
         temporary.write_text("".join(kept), encoding="utf-8")

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers.utils import cached_file
 
 from annotations.drops import DataError
+from annotations.shown import shown
 from detectors.checkpoint_files import read_torch
 from stores.atomic import replacing
 from training.kept_files import require_unchanged, save_tensors
@@ -127,6 +128,20 @@ def in_our_names(
         ours: torch.cat([found[name] for name, _ in split(ours, tensor, renaming)]).float()
         for ours, tensor in expected.items()
     }
+
+
+def require_layers(path: Path, shape: object, tensors: Mapping[str, Tensor]) -> None:
+    """The encoder has no more layers than there are tensors; building billions of them would not end.
+
+    Raises:
+        DataError: it has.
+    """
+    told = sum(value for field, value in vars(shape).items() if field.endswith("layers"))
+    if told > len(tensors):
+        raise DataError(
+            f"{path}: describes {shown(told)} layers, expected at most {len(tensors)}, as many as there are tensors; "
+            "bring the config that belongs to the weights"
+        )
 
 
 def without_tied(path: Path, found: Mapping[str, Tensor], *, decoder: str, table: str) -> dict[str, Tensor]:

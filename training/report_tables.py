@@ -97,7 +97,7 @@ def as_markdown(rows: Sequence[Row], names: Sequence[str]) -> str:
     )
 
 
-def read_figures(path: Path) -> Mapping[str, Any]:
+def read_figures(path: Path, *, advice: str = "measure the run again") -> Mapping[str, Any]:
     """Return what a measurement left; empty where there is none.
 
     Raises:
@@ -108,9 +108,9 @@ def read_figures(path: Path) -> Mapping[str, Any]:
     try:
         value = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"{path}: unreadable ({error}), expected JSON; measure the run again") from error
+        raise DataError(f"{path}: unreadable ({error}), expected JSON; {advice}") from error
     if not isinstance(value, dict):
-        raise DataError(f"{path}: holds a {type(value).__name__}, expected an object of figures; measure the run again")
+        raise DataError(f"{path}: holds a {type(value).__name__}, expected an object of figures; {advice}")
     return value
 
 

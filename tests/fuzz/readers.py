@@ -8,36 +8,15 @@ import pickle
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from tests.fuzz.rows import Reader, write_all
+from tests.fuzz.training_readers import TRAINING
+
 ROOMS = ("annotations", "detectors", "stores", "pipeline", "training")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reader:
-    """One row."""
-
-    make: Callable[[Path], object]
-    """Fills a folder."""
-    read: Callable[[Path], object]
-    """Reads what is in the folder."""
-    damage: Callable[[str], bool] = lambda name: True
-    """Which of the files are foreign."""
-
-
-def write_all(**contents):
-    def make(folder):
-        for name, content in contents.items():
-            path = folder / name.replace("__", ".")
-            path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-
-    return make
-
 
 # --- annotations
 
@@ -397,7 +376,7 @@ STORES = {
     },
 }
 
-# --- pipeline and training
+# --- commands
 
 
 def read_boxes(folder):
@@ -413,12 +392,6 @@ def read_run_log(folder):
         merge_shards(run.shards, 2)
 
 
-def read_figures_of_a_report(folder):
-    from training.report_tables import read_figures
-
-    read_figures(folder / "figures.json")
-
-
 RUN_LOG = b"""{"event": "start", "time": 1.5, "host": "h", "crew": {"workers": 2}, "command": ["vinculum", "extract"]}
 {"event": "shard", "time": 2.5, "images": 8, "failed": 1, "wait_seconds": 0.5, "detect_seconds": 1, "write_seconds": 0}
 {"event": "notice", "time": 3, "text": "x"}
@@ -428,7 +401,6 @@ RUN_LOG = b"""{"event": "start", "time": 1.5, "host": "h", "crew": {"workers": 2
 COMMANDS = {
     "given boxes": Reader(make=write_all(boxes__json={"7": [[0, 0, 4, 4.5]], "8": []}), read=read_boxes),
     "run.jsonl": Reader(make=write_all(run__jsonl=RUN_LOG), read=read_run_log),
-    "figures of a report": Reader(make=write_all(figures__json={"a": {"value": 0.5}}), read=read_figures_of_a_report),
 }
 
 READERS: dict[str, dict[str, Reader]] = {
@@ -436,4 +408,5 @@ READERS: dict[str, dict[str, Reader]] = {
     "detectors": DETECTORS,
     "stores": STORES,
     "commands": COMMANDS,
+    "training": TRAINING,
 }

@@ -6,6 +6,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from annotations.drops import DataError
 from training.loop import StepReport
 from training.progress import MetricsLog, progress_line, read_metrics, showing
 
@@ -123,3 +124,14 @@ def test_what_a_run_writes_meanwhile_is_shown_and_nothing_twice(tmp_path, capsys
         time.sleep(0.8)
         tell(tmp_path, range(5, 9), first=4)  # its ranks were started anew
     assert shown(capsys) == ["step 4", "step 5", "step 6", "step 7", "step 8"]
+
+
+@pytest.mark.parametrize("damaged", [b"{", b"[]", b'{"step": 2}', b"\xff", b'{"step": 2, "loss": "x", "terms": {}}'])
+def test_a_damaged_line_is_named_and_once_it_is_taken_out_the_rest_is_read(damaged, tmp_path):
+    whole = b'{"step": %d, "loss": 1.0, "terms": {}}\n'
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(whole % 1 + damaged + b"\n" + whole % 3 + b'{"step": 4, "lo')
+    with pytest.raises(DataError, match=r"metrics\.jsonl, line 2: found .*; take this line out"):
+        read_metrics(tmp_path)
+    path.write_bytes(path.read_bytes().replace(damaged + b"\n", b"", 1) if damaged != b"{" else whole % 1 + whole % 3)
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 3]

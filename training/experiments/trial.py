@@ -5,11 +5,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from annotations.plain_json import parse_json
+from annotations.drops import DataError
+from annotations.shown import shown
 from stores.atomic import write_json
 from training.checkpoints import OPTIMIZER, list_checkpoints
 from training.finetune import FinetuneOptions, prepare_finetuning
 from training.probes.linear_probe import ProbeOptions
+from training.report_tables import read_figures
 from training.runs import Run, open_run
 from training.shards import JoinedShards, open_shards
 from training.worker import Place, TrainTask, train_run
@@ -87,8 +89,15 @@ class Trial:
 
 
 def read_result(folder: Path) -> dict[str, float]:
-    """Return the figures of a trial that is done."""
-    figures: dict[str, float] = parse_json((folder / RESULT).read_text(encoding="utf-8"))
+    """Return the figures of a trial that is done.
+
+    Raises:
+        DataError: they are damaged.
+    """
+    path, advice = folder / RESULT, "remove it, and run again to measure the trial"
+    figures = dict(read_figures(path, advice=advice))
+    if wrong := [name for name, value in figures.items() if type(value) not in (int, float)]:
+        raise DataError(f"{path}: {wrong[0]} is {shown(figures[wrong[0]])}, expected a number; {advice}")
     return figures
 
 
