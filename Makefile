@@ -10,7 +10,7 @@ test: .venv/installed  ## lint, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not slow and not benchmark" -n 2 --dist loadfile --durations=15
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --durations=15
 
 test-slow: .venv/installed  ## the tests that take minutes
 	$(BIN)/pytest -m slow

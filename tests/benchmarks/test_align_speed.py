@@ -32,6 +32,7 @@ from detectors.vocabulary import read_vocabulary
 from pipeline.align import AlignmentJob, AnnotationSource, align
 from pipeline.align_worker import AlignSettings, AlignTask, AlignWorker
 from pipeline.identity import identity_of_store
+from pipeline.numbering import BEFORE
 from stores.layouts import RegionLayouts
 from tests.benchmarks.scale import IS_FULL, scaled
 from tests.stores.builders import make_store
@@ -122,6 +123,7 @@ def _align_in_one_process(place, share, times):
             store="arrow",
             out=out,
             splits=SplitRules(),
+            numbering=BEFORE,  # the regions are of these images
         )
     )
     counts, started = {}, time.perf_counter()
@@ -157,8 +159,12 @@ def _measure(place, share, times):
 
 def test_the_whole_split_on_one_core_against_a_loop_over_pairs(place):
     counts, seconds, peak = _measure(place, 1, 1)
+    assert counts["sentences"]
     rate = counts["sentences"] / seconds
-    loop_rate, sketch_rate = _loop_over_pairs(place, num_images=30), _sketch(place, num_images=3000)
+    loop_rate, sketch_rate = (
+        _loop_over_pairs(place, num_images=scaled(full=30, tiny=1)),
+        _sketch(place, num_images=3000),
+    )
     print(f"\n{counts}")
     print(f"one core, files to shards: {rate:,.0f} sentences/s ({seconds:.1f} s), peak {peak:,.0f} MB")
     print(f"gensim pair by pair: {loop_rate:,.0f} sentences/s; ratio {rate / loop_rate:,.0f} x")
@@ -181,6 +187,7 @@ def test_cost_is_linear_in_sentences(place):
             break
 
 
+@pytest.mark.slow  # the bookkeeping of a run starts Ray too
 def test_the_command_on_all_cores(place):
     job = AlignmentJob(
         regions=place / "regions",
@@ -189,6 +196,7 @@ def test_the_command_on_all_cores(place):
         out=place / "sentences",
     )
     summary = align(job)
+    assert summary.sources[0].counts["sentences"]
     cores = os.cpu_count()
     print(f"\nvinculum align on {cores} cores: {summary.sentences_per_second:,.0f} sentences/s, ", end="")
     print(f"{summary.sentences_per_second / cores:,.0f} a core; {summary.sources[0].counts}")

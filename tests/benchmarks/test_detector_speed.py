@@ -14,6 +14,7 @@ from tests.benchmarks.scale import scaled
 
 HEIGHT, WIDTH = scaled(full=(600, 800), tiny=(96, 128))
 TIMES = scaled(full=3, tiny=1)
+WEIGHTS = scaled(full="random:0", tiny="toyworld")
 
 
 def timed(call, times=TIMES):
@@ -37,7 +38,7 @@ def plain_features(network, feature_map, boxes):
 @torch.inference_mode()
 def test_fast_path_beside_plain_float32():
     images = torch.randn(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)) * 60
-    plain = read_weights("random:0", {}).network.eval()
+    plain = read_weights(WEIGHTS, {}).network.eval()
     plain_map = plain.feature_map(images)
     (boxes,) = plain.propose(images, plain_map, [1.0], 36)
     stages = {
@@ -51,7 +52,7 @@ def test_fast_path_beside_plain_float32():
     expected = plain_features(plain, plain_map, boxes)
 
     dtype = resolve_precision("auto", torch.device("cpu"))
-    fast = read_weights("random:0", {}).network
+    fast = read_weights(WEIGHTS, {}).network
     fast.optimise(dtype, torch.device("cpu"))
     inputs = images.to(dtype).to(memory_format=torch.channels_last)
     fast_map = fast.feature_map(inputs)
@@ -73,4 +74,4 @@ def test_fast_path_beside_plain_float32():
     print(f"  {'whole':17} {whole:6.3f} s -> {fast_whole:6.3f} s   {whole / fast_whole:.2f}x")
     print(f"  {gigaflops:.0f} GFLOP in convolutions: {gigaflops / whole:.0f} -> {gigaflops / fast_whole:.0f} GFLOP/s")
     print(f"  feature cosine at the same boxes: median {cosine.median():.6f}, lowest {cosine.min():.6f}")
-    assert cosine.median() >= 0.999
+    assert cosine.median() >= scaled(full=0.999, tiny=0.98)  # the toy world's detector sees little in noise

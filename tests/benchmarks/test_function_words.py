@@ -20,13 +20,14 @@ from annotations.datasets.catalog import DATA_SETS
 from annotations.drops import Drops
 from annotations.similarity_table import SimilarityTable
 from annotations.word_vectors import read_word_vectors
+from tests.benchmarks.scale import scaled
 
 DATA = Path(os.environ.get("VINCULUM_TEST_DATA", "../shared/data"))
 DETECTIONS = DATA / "detections"
 VECTORS = DATA / "vectors/glove.6B.50d.real_subset.txt"
 ARMS = [(unit, function_words) for unit in ("word", "span", "best") for function_words in ("compared", "left-out")]
 RIGHT_IOU = 0.5
-NUM_DRAWS = 2000
+NUM_DRAWS = scaled(full=2000, tiny=20)
 
 pytestmark = [
     pytest.mark.benchmark,

@@ -13,10 +13,11 @@ import pytest
 
 from pipeline import digest_cache
 from pipeline.identity import identity_of
+from tests.benchmarks.scale import IS_FULL, scaled
 
 DATA = Path(os.environ.get("VINCULUM_TEST_DATA", "../shared/data"))
 TRAIN = DATA / "flickr30k_entities_train/entities_train_29783.tar.xz"
-NUM_IMAGES = 31_783
+NUM_IMAGES = scaled(full=31_783, tiny=20)
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
 
@@ -25,7 +26,7 @@ pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
 def folder(tmp_path):
     """Entities' whole training split, and files of our own up to the number of all its images."""
     folder = tmp_path / "entities"
-    if TRAIN.exists():
+    if IS_FULL and TRAIN.exists():
         with tarfile.open(TRAIN, "r:xz") as archive:
             archive.extractall(folder, filter="data")
     for name, suffix, size in (("Sentences", "txt", 500), ("Annotations", "xml", 2500)):

@@ -70,6 +70,7 @@ def pipeline_rate(images, weights, out):
     return sum(event["images"] for event in shards) / (max(event["time"] for event in shards) - began)
 
 
+@pytest.mark.slow  # the bookkeeping of a run starts Ray too
 @pytest.mark.benchmark
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(

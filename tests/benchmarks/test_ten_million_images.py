@@ -76,8 +76,8 @@ print(f"  resume, together: {time.perf_counter() - started:.2f} s; {len(left)} s
 
 VERIFY = """
 from pipeline.verify import verify
-damages = timed("verify --sample 1%", lambda: verify(store, share=0.01))
-print(f"  {len(damages)} damages")
+verdict = timed("verify --sample 1%", lambda: verify(store, share=0.01))
+print(f"  {len(verdict.damages)} damages")
 """
 
 
