@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Literal
@@ -30,8 +30,9 @@ from pipeline.align_worker import (
 )
 from pipeline.cluster import connected
 from pipeline.crew import Crew, Notice
+from pipeline.grown_regions import Growth, carry_over, growth_since, require_same_numbers
 from pipeline.identity import BY_NAMES, as_recorded, identity_of, identity_of_files, identity_of_store
-from pipeline.numbering import settle_numbering, tell_numbering
+from pipeline.numbering import said_ids, settle_numbering, tell_numbering
 from stores.catalog import STORES
 from stores.command_line import did_you_mean
 from stores.errors import StoreError
@@ -136,24 +137,20 @@ def align(job: AlignmentJob) -> AlignmentSummary:
     check_sources(job.annotations)
     vector_drops = Drops(strict=job.strict)
     given = _list_files(job) if job.images else _open_regions(job, vector_drops)
-    numbering, notes = settle_numbering(
-        RegionLayouts(given.images) if isinstance(given.images, Path) else PictureLayouts(given.images),
-        str(job.regions or "--images"),
-        job.ids,
-        [(DATA_SETS[source.name], source.path) for source in job.annotations],
-        read_manifest(job.out) if (job.out / MANIFEST_NAME).exists() else None,
-    )
+    existing = read_manifest(job.out) if (job.out / MANIFEST_NAME).exists() else None
+    numbering, notes = _settle_numbering(job, given, existing, job.ids)
     splits = _split_rules(job, Drops(), numbering)
     wanted = Manifest(content="sentences", store=job.store, configuration=_configuration(job, given), notes=notes)
     with owned_store(job.out):
-        manifest = _open_manifest(job.out, wanted)
+        growth = _find_growth(job, given, existing)
+        manifest = _open_manifest(job.out, wanted, growth)
         settings = AlignSettings(
             images=given.images,
             vectors=given.vectors,
             classes=given.classes,
             attributes=given.attributes,
             inputs=given.identity,
-            configuration=manifest.configuration,
+            configuration=manifest.configuration if growth is None else wanted.configuration,
             store=job.store,
             out=job.out.absolute(),
             splits=splits,
@@ -170,6 +167,9 @@ def align(job: AlignmentJob) -> AlignmentSummary:
         with AlignLog(job.out) as log:
             for notice in _notices(manifest):
                 log.tell(notice)
+            if growth is not None:
+                manifest = carry_over(job.out, manifest, wanted).noting_finished(False)
+                log.tell(Notice(text=_tell_growth(growth, manifest)))
             begun = manifest if manifest.shards else manifest.noting_finished(False)
             with GrowingManifest(job.out, begun) as growing:
                 _make_shards(job, settings, growing, log)
@@ -190,6 +190,8 @@ class _Given:
     attributes: Sequence[str] = ()
     identity: dict[str, Any]
     """What tells it from other regions or files."""
+    regions: Manifest | None = None
+    """Of the store of regions."""
 
 
 def _open_regions(job: AlignmentJob, drops: Drops) -> _Given:
@@ -212,7 +214,41 @@ def _open_regions(job: AlignmentJob, drops: Drops) -> _Given:
         classes=vocabulary["classes"],
         attributes=vocabulary["attributes"],
         identity={"regions": identity_of_store(manifest)},
+        regions=manifest,
     )
+
+
+def _settle_numbering(
+    job: AlignmentJob, given: _Given, existing: Manifest | None, said: Ids | None
+) -> tuple[Numbering, dict[str, Any]]:
+    return settle_numbering(
+        RegionLayouts(given.images) if isinstance(given.images, Path) else PictureLayouts(given.images),
+        str(job.regions or "--images"),
+        said,
+        [(DATA_SETS[source.name], source.path) for source in job.annotations],
+        existing,
+    )
+
+
+def _find_growth(job: AlignmentJob, given: _Given, existing: Manifest | None) -> Growth | None:
+    """Return by how much the regions have grown since the sentences were aligned with them; None: they have not.
+
+    Raises:
+        StoreError: they have, and their images' numbers are another's now.
+    """
+    if given.regions is None or existing is None or not existing.shards:
+        return None
+    growth = growth_since(given.regions, existing.configuration.get("regions", {}))
+    if growth is not None:
+        _, anew = _settle_numbering(job, given, None, said_ids(existing.notes))
+        require_same_numbers(job.out, existing.notes, anew)
+    return growth
+
+
+def _tell_growth(growth: Growth, manifest: Manifest) -> str:
+    count = len(manifest.shards)
+    stay = "1 shard of sentences stays" if count == 1 else f"{count} shards of sentences stay"
+    return f"the region store grew by {growth}: {stay}, the others are made anew"
 
 
 def _require_names(job: AlignmentJob, layouts: RegionLayouts, names: RegionNames) -> None:
@@ -382,8 +418,11 @@ def _places(job: AlignmentJob) -> dict[str, Any]:
     return {"regions": str(job.regions.absolute()), "vectors": str(job.vectors), **annotations}
 
 
-def _open_manifest(out: Path, wanted: Manifest) -> Manifest:
-    """Return the store's manifest if this run may continue it, without shards that are no longer there."""
+def _open_manifest(out: Path, wanted: Manifest, growth: Growth | None) -> Manifest:
+    """Return the store's manifest if this run may continue it, without shards that are no longer there.
+
+    Where the regions have grown, it is as it was before they had, with the shards that `carry_over` may look at.
+    """
     if not (out / MANIFEST_NAME).exists():
         if any(out.glob(f"{SHARD_PREFIX}*{STORES[wanted.store].suffix}")):
             raise StoreError(f"{out} has shards and no {MANIFEST_NAME}; run vinculum repair {out}")
@@ -391,6 +430,10 @@ def _open_manifest(out: Path, wanted: Manifest) -> Manifest:
     manifest = read_manifest(out)
     if not manifest.shards:
         return wanted  # a run with other options ended before it made anything
+    if growth is not None:
+        regions = {"regions": wanted.configuration["regions"]}
+        require_same_configuration(replace(manifest, configuration=manifest.configuration | regions), wanted, out)
+        return without_lost_shards(manifest, FolderPlace(out).sizes())
     require_same_configuration(manifest, wanted, out)
     return without_replaced_shards(without_lost_shards(manifest, FolderPlace(out).sizes()), out)
 

@@ -33,9 +33,7 @@ from stores.layouts import RegionLayouts
 from stores.manifest import DropCount, ShardEntry, StoreName, describe_shard
 from stores.numbering import RESIZED, Joined, Numbering, join, joined_by, numbers_of
 from stores.picture_layouts import PictureLayouts
-from stores.sentence_schema import MAX_ID_BYTES, is_row_id
-
-BATCH_SENTENCES = 512
+from stores.sentence_schema import BATCH_SENTENCES, MAX_ID_BYTES, is_row_id
 
 MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What a record of a shape that its reader did not foresee raises."""
@@ -49,6 +47,8 @@ OTHER_PROPORTIONS = "sentence: image has other proportions than where it was ann
 
 REPEATED = "sentence: id is there twice"
 """Reason under which the later ones of sentences with one id are dropped."""
+
+BAD_ID = f"sentence: id is not 1 to {MAX_ID_BYTES} UTF-8 bytes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +260,7 @@ class AlignWorker:
             elif sentence.sentence_id in fitted:
                 drops.add(REPEATED, _where(sentence))
             elif not is_row_id(sentence.sentence_id):
-                drops.add(f"sentence: id is not 1 to {MAX_ID_BYTES} UTF-8 bytes", _where(sentence))
+                drops.add(BAD_ID, _where(sentence))
             else:
                 layouts = [each.layout for each in found]
                 regions |= {layout.image_id: layout for layout in layouts}

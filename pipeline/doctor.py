@@ -16,6 +16,7 @@ from annotations.records import Pointer, Sentence
 from annotations.region_names import tell_unnamed
 from annotations.splits import names_of
 from pipeline.align_worker import ANOTHERS_NUMBER, NO_REGIONS, OTHER_PROPORTIONS, OTHER_SIZE
+from pipeline.grown_regions import Growth, growth_since
 from pipeline.identity import identity_of_store
 from pipeline.numbering import tell_numbering
 from pipeline.sentence_shards import source_of
@@ -142,6 +143,8 @@ class Diagnosis:
     leaks: tuple[Leak, ...]
     regions_changed: bool
     """The region store has other settings, or other shards, than when the sentences were aligned."""
+    growth: Growth | None
+    """What the region store has now beside the shards that it had then; None where it has not grown."""
     numbering: str
     """Whose the numbers among the images' ids are, for people; empty where there is nothing to say."""
 
@@ -230,6 +233,7 @@ def diagnose(regions: Path, sentences: Path) -> Diagnosis:
     num_found = sum(image_id in layouts for image_id in used)
     leaks = photographs.leaks()
     recorded = store.manifest.configuration.get("regions", {})
+    growth = growth_since(layouts.manifest, recorded)
     return Diagnosis(
         sources=tuple(_health(source, tally) for source, tally in tallies.items()),
         num_unused_images=len(layouts) - num_found,
@@ -237,7 +241,8 @@ def diagnose(regions: Path, sentences: Path) -> Diagnosis:
         num_leaks=len(leaks),
         leaks=tuple(leaks[:NUM_EXAMPLES]),
         numbering=tell_numbering(store.manifest.notes),
-        regions_changed=recorded != identity_of_store(layouts.manifest),
+        regions_changed=growth is None and recorded != identity_of_store(layouts.manifest),
+        growth=growth,
     )
 
 
@@ -254,6 +259,8 @@ def report(diagnosis: Diagnosis) -> Iterator[str]:
     )
     if diagnosis.regions_changed:
         yield "The region store has changed since the sentences were aligned: align again, into a new folder."
+    if diagnosis.growth is not None:
+        yield f"The region store grew by {diagnosis.growth}: align again, into this folder, to have their sentences."
     if diagnosis.num_lost_images:
         yield f"{diagnosis.num_lost_images} images of sentences are not in the region store."
     if diagnosis.num_leaks:

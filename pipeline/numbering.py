@@ -127,6 +127,13 @@ def tell_numbering(notes: Mapping[str, Any]) -> str:
     return f"numbers among its images' ids are those of {shown_ids(note['numbers_of'])}, {by[note['told_by']]}"
 
 
+def said_ids(notes: Mapping[str, Any]) -> Ids | None:
+    """Return what `--ids` said when a store of sentences with these notes was begun; None: nothing."""
+    note = notes.get(NOTE)
+    said: Ids | None = note["numbers_of"][0] if note and note["told_by"] == "said" else None
+    return said
+
+
 def _kept(existing: Manifest, said: Ids | None) -> Numbering:
     kept = noted_numbering(existing.notes)
     if kept is None:

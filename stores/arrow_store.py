@@ -42,7 +42,7 @@ from stores.schema import (
     to_columns,
 )
 from stores.seal import UNSEALED, require_intact, seal, seal_in
-from stores.sentence_schema import from_sentence_columns, in_order, to_sentence_columns
+from stores.sentence_schema import SENTENCE_COLUMNS, from_sentence_columns, in_order, to_sentence_columns
 from stores.training_rows import INDEX_COLUMNS, SentenceColumns, SentenceIndex, TrainingSentence, index_of_columns
 
 T = TypeVar("T")
@@ -165,6 +165,11 @@ class ArrowShard:
         """Return the ids of all images that the shard's sentences are about."""
         columns = (batch.column("image_ids").flatten().unique() for batch in self._checked_batches(("image_ids",)))
         return {image_id for column in columns for image_id in column.to_pylist()}
+
+    def copy_sentences(self, path: Path, *, configuration: Mapping[str, Any]) -> int:
+        """The shard at `path` has these sentences, as `write_sentences` writes them; returns their number."""
+        schema = arrow_schema("sentences", configuration)
+        return _write(path, schema, self._checked_batches(SENTENCE_COLUMNS.names))
 
     def read_layouts(self) -> list[ImageRegions]:
         """Return the boxes and names of every row, without features; copies."""

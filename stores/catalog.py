@@ -40,6 +40,14 @@ class ShardReader(Protocol):
         """Return the ids of all images that a shard's sentences are about."""
         ...
 
+    def copy_sentences(self, path: Path, *, configuration: Mapping[str, Any]) -> int:
+        """The shard at `path`, this one's or another, has these sentences, each checked, made as `configuration` says.
+
+        Its bytes are those that `write_sentences` writes, given batches of `BATCH_SENTENCES`; a shard of an older
+        schema version has none.
+        """
+        ...
+
     def read_layouts(self) -> list[ImageRegions]:
         """Return the boxes and names of every row of a shard of regions, without features."""
         ...

@@ -67,7 +67,7 @@ from stores.schema import (
     write_description,
 )
 from stores.seal import UNSEALED, read_seal, require_intact, seal
-from stores.sentence_schema import in_order, sentence_fields, sentence_from_fields
+from stores.sentence_schema import BATCH_SENTENCES, in_order, sentence_fields, sentence_from_fields
 from stores.training_rows import SentenceIndex, TrainingSentence, brief, index_of
 
 suffix = ".lmdb"
@@ -191,6 +191,12 @@ class LmdbShard:
     def read_sentence_images(self) -> set[str]:
         """Return the ids of all images that the shard's sentences are about; reads every row."""
         return {image_id for fields in self._sentence_fields() for image_id in fields["image_ids"]}
+
+    def copy_sentences(self, path: Path, *, configuration: Mapping[str, Any]) -> int:
+        """The shard at `path` has these sentences, as `write_sentences` writes them; returns their number."""
+        batches = (range(len(self))[start : start + BATCH_SENTENCES] for start in range(0, len(self), BATCH_SENTENCES))
+        rows = ([(key.encode(), value) for key, value in self._entries(batch)] for batch in batches)
+        return _write(path, rows, write_description("sentences", configuration))
 
     def read_layouts(self) -> list[ImageRegions]:
         """Return the boxes and names of every row, without features; copies."""

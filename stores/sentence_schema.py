@@ -79,6 +79,9 @@ SENTENCE_COLUMNS = pa.schema(
     }
 )
 
+BATCH_SENTENCES = 512
+"""In each batch that a writer is given but the last; the bytes of a shard depend on it."""
+
 FIELDS = SENTENCE_COLUMNS.names[: SENTENCE_COLUMNS.get_field_index("word_starts")]
 """The columns before those of the words."""
 

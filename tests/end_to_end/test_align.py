@@ -4,10 +4,12 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from ray.cluster_utils import Cluster
 from annotations.alignment import combine
 from detectors.records import RegionFeatures
 from pipeline.cli import main
+from pipeline.grown_regions import carry_over
 from stores.catalog import STORES
 from stores.errors import StoreError
 from stores.manifest import Manifest, describe_shard, read_manifest, write_manifest
@@ -119,6 +122,12 @@ def base(place, align):
 def bytes_of(folder):
     """Return every file's bytes but the log of runs, which grows."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "run.jsonl"}
+
+
+def notices(folder):
+    """Return what the store's runs told beside what they made."""
+    events = map(json.loads, (folder / "run.jsonl").read_text().splitlines())
+    return [event["text"] for event in events if event["event"] == "notice"]
 
 
 def test_every_caption_is_a_row_with_its_pointed_words(base):
@@ -384,6 +393,77 @@ def test_a_bad_line_of_the_vectors_is_counted_and_told(align, place):
     status, _, errors = align("latin-strict", "--strict", vectors="latin.txt")
     assert status == 1
     assert "latin.txt" in errors
+
+
+@pytest.fixture(scope="module")
+def grown(place, align):
+    """Sentences of seven images, whose regions have twelve now; and what aligning with these anew gives."""
+    records = [make_image(image_id) for image_id in IMAGES]
+    make_store(place / "growing", [records[:7]], configuration=CONFIGURATION)
+    assert align("of-seven", regions="growing")[0] == 0
+    make_store(place / "growing", [records[:7], records[7:9], records[9:]], configuration=CONFIGURATION)
+    assert align("anew", regions="growing")[0] == 0
+    return place / "of-seven", place / "anew"
+
+
+def test_aligned_again_with_regions_that_grew_only_what_is_new_is_made_and_the_bytes_are_those_of_a_new_store(
+    grown, align, place, capsys
+):
+    old, anew = grown
+    shutil.copytree(old, place / "plain")
+    assert main(["doctor", "--regions", str(place / "growing"), "--sentences", str(old)]) in (0, 1)
+    assert "The region store grew by 2 shards since (5 images)" in capsys.readouterr().out
+    status, summary, errors = align("plain", regions="growing")
+    assert (status, summary["num_shards_made"]) == (0, 2), errors
+    told = "the region store grew by 2 shards since (5 images): 2 shards of sentences stay, the others are made anew"
+    assert notices(place / "plain") == [told]
+    assert bytes_of(place / "plain") == bytes_of(anew)
+    assert main(["verify", str(place / "plain")]) == 0
+    assert align("plain", regions="growing")[1]["num_shards_made"] == 0
+
+
+def test_a_run_with_regions_that_grew_may_be_killed_and_a_damaged_shard_is_made_anew(grown, align, place):
+    old, anew = grown
+    shutil.copytree(old, place / "disturbed")
+    existing, wanted = read_manifest(old), read_manifest(anew)
+    first, second, *_ = existing.shards
+    carried = carry_over(place / "disturbed", replace(existing, shards=(first,)), wanted)
+    assert carried.shards == wanted.shards[:1]  # and is killed before it comes to the second, or to the manifest
+    path = place / "disturbed" / second.name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    status, summary, errors = align("disturbed", regions="growing")
+    assert (status, summary["num_shards_made"]) == (0, 3), errors
+    told = "the region store grew by 2 shards since (5 images): 1 shard of sentences stays, the others are made anew"
+    assert notices(place / "disturbed") == [told]
+    assert bytes_of(place / "disturbed") == bytes_of(anew)
+
+
+@pytest.mark.parametrize(
+    ("shards", "notes", "more", "message"),
+    [
+        ([slice(7, 12)], None, (), "regions.sha256 was"),
+        ([slice(6), slice(6, 12)], None, (), "regions.sha256 was"),
+        (
+            [slice(7), slice(7, 12)],
+            None,
+            ("--unit", "span"),
+            "semantic_unit was 'word', this run has 'span'; use a new",
+        ),
+        ([slice(7), slice(7, 12)], {"ids": "flickr30k"}, (), "region store grew since, and whose the numbers"),
+    ],
+    ids=["lost", "changed", "option", "numbers"],
+)
+def test_regions_that_did_more_than_grow_are_refused(shards, notes, more, message, grown, align, place):
+    old, _ = grown
+    before = bytes_of(old)
+    records = [make_image(image_id) for image_id in IMAGES]
+    make_store(place / "odd", [records[each] for each in shards], configuration=CONFIGURATION, notes=notes)
+    status, _, errors = align("of-seven", *more, regions="odd")
+    assert status == 1
+    assert message in errors
+    assert bytes_of(old) == before
 
 
 def start(place, out):

@@ -161,6 +161,17 @@ def test_a_region_store_of_other_settings_or_other_shards_is_told(regions, tmp_p
     assert not found.is_healthy
 
 
+def test_a_region_store_that_grew_is_told_by_how_many_and_is_healthy(regions, tmp_path):
+    begun = identity_of_store(read_manifest(regions))
+    make_store(regions, [[make_regions("a"), make_regions("b")], [make_regions("c")]])
+    folder = make_sentences(tmp_path / "s", say("1"), say("2", image="b"), identity=begun)
+    found = diagnose(regions, folder)
+    assert found.is_healthy
+    assert "The region store grew by 1 shard since (1 images): align again" in "\n".join(report(found))
+    make_store(regions, [[make_regions("a"), make_regions("b", seed=3)], [make_regions("c")]])
+    assert diagnose(regions, folder).regions_changed
+
+
 def test_ids_that_repeat_between_shards_of_a_source_are_counted(regions, tmp_path):
     folder = make_sentences(tmp_path / "s", say("1"), say("2"), say("1", source="two"))
     manifest = read_manifest(folder)

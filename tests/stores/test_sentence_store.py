@@ -15,6 +15,7 @@ from stores.catalog import STORES
 from stores.errors import DamagedFileError, StoreError
 from stores.manifest import Manifest, describe_shard, write_manifest
 from stores.sentence_reading import open_sentences
+from stores.sentence_schema import BATCH_SENTENCES
 from tests.stores.builders import make_regions, make_store
 
 CONFIGURATION = {"vectors": {"sha256": "abc"}}
@@ -106,6 +107,23 @@ def test_equal_sentences_give_equal_bytes(name, tmp_path):
     for path in (tmp_path / "one", tmp_path / "two"):
         STORES[name].write_sentences(path, [align([RICH])], configuration=CONFIGURATION)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+@names
+@pytest.mark.parametrize("baked", [False, True])
+@pytest.mark.parametrize("num_rows", [0, 1, BATCH_SENTENCES + 3])
+def test_a_copy_of_another_configuration_has_the_bytes_that_writing_its_sentences_gives(
+    name, baked, num_rows, tmp_path
+):
+    sentences = [make_sentence(f"{number:04d}", pointers=RICH.pointers[:1]) for number in range(num_rows)]
+    parts = [sentences[first : first + BATCH_SENTENCES] for first in range(0, num_rows, BATCH_SENTENCES)]
+    batches = [align(part, baked=baked) for part in parts]
+    other = {"vectors": {"sha256": "of others"}}
+    STORES[name].write_sentences(tmp_path / "one", batches, configuration=CONFIGURATION)
+    STORES[name].write_sentences(tmp_path / "other", batches, configuration=other)
+    with STORES[name].open_shard(tmp_path / "one") as shard:
+        assert shard.copy_sentences(tmp_path / "one", configuration=other) == num_rows
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
 
 
 @names
