@@ -167,7 +167,8 @@ class ExtractCommand:
         else:
             told += "; nothing to do"
         if summary.num_quarantined:
-            told += f"; {summary.num_quarantined} in quarantine, for vinculum inspect and --retry-quarantine"
+            told += f"; {summary.num_quarantined} in quarantine ({summary.first_quarantined})"
+            told += ", for vinculum inspect and --retry-quarantine"
         if summary.num_unread:
             told += f"; {summary.num_unread} of them could not be read, which every run tries again"
         told = "; ".join((told, *summary.remarks))

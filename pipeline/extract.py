@@ -73,6 +73,8 @@ class ExtractionSummary:
     num_images: int
     """In shards."""
     num_quarantined: int
+    first_quarantined: str | None
+    """One of them with its reason; None where there is none."""
     num_unread: int
     """In quarantine because they could not be read; every run tries them again."""
     num_shards: int
@@ -241,11 +243,13 @@ def _absolute(out: str | Path) -> str:
 def _summary(
     out: str, manifest: Manifest, listing: Listing, remarks: tuple[str, ...], log: RunLog
 ) -> ExtractionSummary:
+    failures = [failure for entry in manifest.shards for failure in entry.failures]
     return ExtractionSummary(
         out=out,
         num_images=sum(entry.rows for entry in manifest.shards),
-        num_quarantined=sum(len(entry.failures) for entry in manifest.shards),
-        num_unread=sum(failure.stage == "read" for entry in manifest.shards for failure in entry.failures),
+        num_quarantined=len(failures),
+        first_quarantined=f"image {failures[0].image_id!r}: {failures[0].reason}" if failures else None,
+        num_unread=sum(failure.stage == "read" for failure in failures),
         num_shards=len(manifest.shards),
         num_shards_made=log.num_shards,
         num_images_done=log.num_images,

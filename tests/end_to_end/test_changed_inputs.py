@@ -98,8 +98,8 @@ GOES_BY = {"annotations": "gqa", "fine run": "fine", **{key: key for key in COMM
 """The name under which a command line has an input, where it has another."""
 
 NAMES = {
-    "image file": r"image|3\.jpg",
-    "folder": r"image|photos",
+    "image file": r"image|picture|3\.jpg",
+    "folder": r"image|picture|photos",
     "list": r"photos\.tsv|images?\b",
     "tar": r"photos\.tar|images?\b",
     "annotations": r"gqa|annotations",
@@ -168,7 +168,7 @@ def test_a_changed_input_is_never_used_silently(shop, cell):
     undisturbed = shop.run_again(cell.command)
     before = {} if not COMMANDS[cell.command].writes else shop.content(cell.command)
     if cell.made == "resumed":
-        _forget_a_shard(shop.now / "run")
+        _forget_shards(shop.now / "run")
     paths = _change(shop, cell)
     result = shop.run(cell.command, paths=paths)
     outcome = _outcome(shop, cell, before, undisturbed, result, paths)
@@ -199,7 +199,7 @@ def _on_the_node_alone(shop: Workshop, cell: Cell) -> Path:
     """Return a path where this process finds the input as it was, and the cluster's workers another."""
     if not shop.seen_by_node.exists():
         pytest.skip("this process may not give Ray's processes a view of their own; it wants to be root")
-    _forget_a_shard(shop.now / cell.command)
+    _forget_shards(shop.now / cell.command)
     name = PLACES[cell.changed].split("/")[0]
     for view, change in ((shop.seen_here, None), (shop.seen_by_node, put_another)):
         shutil.rmtree(view / name, ignore_errors=True)
@@ -211,14 +211,14 @@ def _on_the_node_alone(shop: Workshop, cell: Cell) -> Path:
     return shop.seen_here / name
 
 
-def _forget_a_shard(out: Path) -> None:
-    """A store has something to do; a run has, where its last checkpoint is gone."""
-    for path in [*sorted(out.glob("shard-*"))[-1:], *out.glob("checkpoints/step-00000004")]:
+def _forget_shards(out: Path) -> None:
+    """A store has everything to do again; a run has, where its last checkpoint is gone."""
+    for path in [*out.glob("shard-*"), *out.glob("checkpoints/step-00000004")]:
         remove(path)
 
 
 def _outcome(shop, cell, before, undisturbed, result: Result, paths) -> str:
-    told = _tells(cell, result.text, undisturbed)
+    told = _tells(cell, result.text + shop.words(cell.command), undisturbed)
     is_print = not COMMANDS[cell.command].writes
     if result.status == QUARANTINED and told:
         return "refused"
@@ -236,10 +236,10 @@ def _outcome(shop, cell, before, undisturbed, result: Result, paths) -> str:
         fresh = shop.content("fresh")
     if after == fresh == before:
         return "same"
+    if told and (before.items() <= after.items() or shop.words(cell.command)):
+        return "told"
     if after == fresh:
         return "anew"
-    if after == before and told:
-        return "told"
     return f"silent: exit {result.status}, as it was: {after == before}, told: {told}"
 
 

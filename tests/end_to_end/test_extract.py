@@ -102,6 +102,7 @@ def test_the_summary_is_the_last_line_and_counts_what_was_done(base):
         "out": str(folder),
         "num_images": 8,
         "num_quarantined": 0,
+        "first_quarantined": None,
         "num_unread": 0,
         "num_shards": 3,
         "num_shards_made": 3,

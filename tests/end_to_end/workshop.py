@@ -1,5 +1,6 @@
 """A folder with every input of the commands and with what they made of them, laid anew for each trial."""
 
+import html
 import io
 import json
 import re
@@ -171,7 +172,7 @@ class Workshop:
         if name not in self._again:
             result = self.run(name)
             assert result.status == 0, f"{name}, again: {result.text}"
-            self._again[name] = result.text
+            self._again[name] = result.text + self.words(name)
             self._lay_kept()
         return self._again[name]
 
@@ -192,6 +193,13 @@ class Workshop:
             except SystemExit as end:  # as the argument parser ends
                 status = int(end.code or 0)
         return Result(status=status, text=printed.getvalue())
+
+    def words(self, name: str) -> str:
+        """Return what a page says; nothing of an output that is none."""
+        if not name.endswith(".html") or not (self.now / name).exists():
+            return ""
+        page = re.sub(r"(?s)<(script|style)\b.*?</\1>", "", (self.now / name).read_text())
+        return re.sub(r"\s*\n\s*", "\n", html.unescape(re.sub(r"<[^>]*>", "\n", page)))
 
     def content(self, name: str) -> dict[str, bytes]:
         """Return what of an output must be equal in two equal runs, by file name."""
