@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -103,3 +104,10 @@ def test_no_file_is_named_for_nothing():
 def test_the_import_name_is_ours_alone(room):
     assert set(packages_distributions().get(room, [])) <= {"vinculum"}
     assert Path(importlib.import_module(room).__file__).parent == ROOT / room
+
+
+def test_every_file_that_contributing_names_is_there():
+    named = re.findall(r"`((?:[\w]+/)*[\w]+\.py)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert len(named) > 100
+    files = [f"/{path}" for room in (*ROOMS, "tests", "docker") for path in (ROOT / room).rglob("*.py")]
+    assert [name for name in named if not any(path.endswith(f"/{name}") for path in files)] == []
