@@ -235,9 +235,9 @@ def test_a_task_is_learnt_and_scored_on_pixels(stores, pretrained, tmp_path, tas
 
 
 @pytest.mark.parametrize("task", ["nlvr2", "retrieval"])
-def test_an_evaluation_stops_at_a_broken_image_and_says_what_to_do(stores, pretrained, tmp_path, task):
-    run = of_task(stores, pretrained, tmp_path / "run", task, num_steps=1)
+def test_an_evaluation_stops_at_a_broken_image_and_says_what_to_do(pretrained, tmp_path, task):
     damaged = pixel_stores(tmp_path / "damaged", broken=(10,), more=of_other_tasks())
+    run = of_task(damaged, pretrained, tmp_path / "run", task, num_steps=1)
     message = (
         rf"^{task}, val: image '10' \({damaged.images}/10\.png\): truncated PNG: .*; expected a whole picture\. "
         r"Repair or remove it; once it is removed, its sentences have no answer and no score$"
