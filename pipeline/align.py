@@ -1,7 +1,7 @@
 """`vinculum align`: annotations and region shards, or files of images, to sentence shards; the main path."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, repeat
 from pathlib import Path
@@ -369,7 +369,7 @@ def _configuration(job: AlignmentJob, given: _Given) -> dict[str, Any]:
         found = identity_of(job.vectors, beside=arrays_beside(job.vectors))
         vectors = as_recorded(found, recorded.get("vectors") or {}, job.vectors)
     return {
-        **given.identity,
+        **_identity_as_recorded(given.identity, recorded),
         "annotations": annotations,
         "vectors": vectors,
         "held_out": [identity_of(path) for path in job.held_out],
@@ -394,6 +394,13 @@ def _notices(manifest: Manifest) -> Iterator[Notice]:
                 text=f"{each['name']}: this store, begun by an older version, knows its {each['files']} files by names "
                 "and sizes; whether one was edited at equal size is not known, a new --out would know"
             )
+
+
+def _identity_as_recorded(identity: dict[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the identity of regions or files without the files' content where an older version recorded none."""
+    if "content" in recorded.get("images", {"content": None}):
+        return identity
+    return {name: {key: each[key] for key in each if key != "content"} for name, each in identity.items()}
 
 
 def check_sources(sources: Sequence[AnnotationSource]) -> None:

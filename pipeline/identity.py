@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.digest_cache import Digests, digests_of
+from stores.image_bytes import files_sha256
 from stores.image_sources import ImageSources
 from stores.manifest import Manifest, fingerprint
 from stores.store_content import content_sha256
@@ -112,8 +113,8 @@ def identity_of_store(manifest: Manifest) -> dict[str, str]:
 
 
 def identity_of_files(images: ImageSources) -> dict[str, Any]:
-    """Return `files`, how many there are, and `sha256`, of their ids: where they lie does not matter."""
+    """Return `files`, how many there are, `sha256`, of their ids, and `content`; where they lie does not matter."""
     digest = hashlib.sha256()
     for image in images:
         digest.update(f"{image.image_id}\n".encode(errors="surrogateescape"))
-    return {"files": len(images), "sha256": digest.hexdigest()}
+    return {"files": len(images), "sha256": digest.hexdigest(), "content": files_sha256(images)}
