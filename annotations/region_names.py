@@ -46,13 +46,11 @@ class RegionNames:
 
     def has_class(self, class_ids: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Return bool, of the ids' shape; False for -1 and for names such as `none`."""
-        found: NDArray[np.bool_] = self._is_class[class_ids]
-        return found
+        return _looked_up(self._is_class, class_ids, "class")
 
     def has_attribute(self, attribute_ids: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Return bool, of the ids' shape; likewise."""
-        found: NDArray[np.bool_] = self._is_attribute[attribute_ids]
-        return found
+        return _looked_up(self._is_attribute, attribute_ids, "attribute")
 
     def count(self, images: Iterable[ImageRegions]) -> dict[str, int]:
         """Return how many regions of the images lack which names, under names of `UNNAMED`; nothing if none does."""
@@ -78,3 +76,14 @@ def _is_name(name: str, row: int, absent: frozenset[str]) -> bool:
     lower = name.strip().lower()
     # Visual Genome has a class `background`; as the first of all classes it is none.
     return not (lower in absent or _NUMBERED.fullmatch(lower) or (row == 0 and lower == "background"))
+
+
+def _looked_up(is_name: NDArray[np.bool_], ids: NDArray[np.int32], noun: str) -> NDArray[np.bool_]:
+    """Return an entry for each id; raises ValueError where the vocabulary has none of that number."""
+    last = int(ids.max(initial=-1))
+    if last > len(is_name) - 2:
+        raise ValueError(
+            f"a region has {noun} id {last}, the vocabulary has {len(is_name) - 1} names; expected that of its detector"
+        )
+    found: NDArray[np.bool_] = is_name[ids]
+    return found

@@ -69,6 +69,7 @@ def survey_source(name: str, sentences: SentenceStore, shards: Sequence[int]) ->
     targets = {each: combine(position, semantic, combination=each, is_region=there).targets for each in COMBINATIONS}
     best = position.max(axis=1, initial=0)
     apart = total_variation(targets["position-only"], targets["semantic-only"])
+    apart[~targets["position-only"].any(axis=1) | ~targets["semantic-only"].any(axis=1)] = 0  # one says nothing
     ends = np.cumsum([len(each.words) for each in read], dtype=np.int64)
     return Survey(
         name=name,

@@ -134,7 +134,8 @@ def test_numbers_that_no_sentence_is_about_need_not_be_told(layouts, coco):
 def test_a_number_to_hold_out_that_may_be_two_photographs_is_refused(layouts, coco, genome, tmp_path):
     names = [f"COCO_train2014_{int(each):012d}" for each in NUMBERS]
     vocabulary = {"detector": {"vocabulary": {"classes": ["hat"], "attributes": ["red"]}}}
-    make_store(tmp_path / "named", [[make_regions(each) for each in names]], configuration=vocabulary)
+    regions = [make_regions(each, num_boxes=1) for each in names]
+    make_store(tmp_path / "named", [regions], configuration=vocabulary)
     (tmp_path / "vectors.txt").write_text("hat 1 0\nred 0 1\n")
     held_out = tmp_path / "held_out.txt"
     held_out.write_text("COCO_train2014_000000000042\n9\n")
