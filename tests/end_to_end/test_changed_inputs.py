@@ -50,7 +50,7 @@ page.html           regions          anew     same     same      anew     same  
 sentences.html      regions          refused  told     same      refused  same     refused  refused  -
 sentences.html      sentences        anew     same     same      anew     same     refused  anew     -
 health              regions          told     same     same      told     same     refused  told     -
-health              sentences        anew     same     same      anew     same     refused  anew     -
+health              sentences        same     same     same      same     same     refused  same     -
 run                 regions          refused  same     same      refused  same     refused  refused  refused
 run                 sentences        refused  same     same      refused  same     refused  refused  refused
 run                 tokenizer        refused  same     same      refused  same     refused  refused  -

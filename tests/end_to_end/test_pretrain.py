@@ -253,7 +253,7 @@ def test_what_can_not_be_trained_is_said_in_one_line_before_anything_starts(pret
     assert "1 workers in 0 parts each, expected at least one of both" in say("--accumulation", "0")
     assert "num_steps is 0, expected 1 or more" in say("--steps", "0")
     assert "sentences of nlvr2; it has those of coco-captions, vqa-v2" in say("--sources", "nlvr2")
-    assert "nowhere/manifest.json" in say(regions=tmp_path / "nowhere")
+    assert "nowhere is not there, expected a store" in say(regions=tmp_path / "nowhere")
 
     other = learnable_stores(tmp_path / "other", num_images=24, configuration={"weights": "random:1"})
     assert "their words point at other boxes" in say(regions=other[0])

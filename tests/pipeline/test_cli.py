@@ -160,7 +160,8 @@ def test_the_json_summary_is_the_last_line(tmp_path, capsys):
     assert main(["verify", str(tmp_path), "--json"]) == 0
     *lines, last = capsys.readouterr().out.splitlines()
     assert lines == [f"{tmp_path}: whole"]
-    assert json.loads(last) == {"store": str(tmp_path), "damages": []}
+    counts = {"num_shards": 1, "num_planned": 1, "num_read": 1}
+    assert json.loads(last) == {"store": str(tmp_path), "damages": [], "state": "whole", **counts}
 
 
 def test_a_damaged_store_exits_with_1(tmp_path, capsys):

@@ -13,6 +13,7 @@ from stores.stopping import Stopped, ending_on_request, stoppable
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_raises_with_the_status_of_shells(number, status):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in a shell's background ignores it
     with pytest.raises(Stopped) as stopped, stoppable():
         os.kill(os.getpid(), number)
         time.sleep(5)

@@ -85,10 +85,9 @@ def test_crowds_and_bad_boxes_are_no_objects(tmp_path):
     assert drops.first[reason] == f"{path}: annotation 3: found [700, 20, 90, 40] in 640 x 480"
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
-def test_what_is_no_number_of_json_is_an_error_that_names_the_file(tmp_path, number):
+def test_a_number_beyond_all_numbers_is_an_error_that_names_the_file(tmp_path):
     path = instances_file(tmp_path, instance(1))
-    path.write_text(path.read_text().replace("[10, 20", f"[10, {number}"))
+    path.write_text(path.read_text().replace("[10, 20", "[10, 1e999"))
     with pytest.raises(DataError, match=r"instances_train2017.json: not valid JSON"):
         sentences_of(path, Drops())
 
