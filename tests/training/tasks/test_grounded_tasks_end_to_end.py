@@ -15,6 +15,7 @@ from training.batches import BatchMaker, BatchOptions
 from training.evaluation import evaluate
 from training.finetune import FinetuneOptions, prepare_finetuning
 from training.shards import JoinedShards
+from training.tasks.grounding import NOT_OFFICIAL
 from training.weights import build_model, load_model, start_from
 from training.worker import Place, TrainTask, train_run
 
@@ -117,11 +118,12 @@ def test_pairs_of_captions_are_learnt_with_every_supervision(variant, start, sto
     assert json.loads((tmp_path / "scores-vgp-val.json").read_text()) == scores
 
 
-def test_attention_learns_to_point_where_it_is_supervised(start, stores, shards, tmp_path):
+def test_attention_learns_to_point_where_it_is_supervised(start, stores, shards, tmp_path, capsys):
     finetune("flickr30k-entities", start, stores, tmp_path / "run", "direct", num_steps=80)
     scores = evaluate(
         *load_model(tmp_path / "run"), shards, task_name="flickr30k-entities", split="train", out=tmp_path
     )
+    assert NOT_OFFICIAL in capsys.readouterr().err
     # Of the 24 phrases of three images, 3 mean what no region shows.
     assert scores["best"]["recall"]["1"] == {"value": 21 / 24, "of": 24}
     assert scores["attention joint.1"]["recall"]["1"]["value"] > 0.8
