@@ -12,8 +12,10 @@ No cell is silent: an output that is neither what it was nor what a run from the
 though the input is another, without a word. `one node`: the driver sees the old input, the workers' node the new one.
 """
 
+import random
 import re
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +88,7 @@ FAST = {
 """The cells that `make test` looks at; the others take an hour."""
 
 QUARANTINED = 3
+IN_A_ROW = {"regions", "from-list", "from-tar", "described", "named", "sentences"}
 SAME_CONTENT = ("moved", "respelled", "touched")
 CHANGES = {
     "replaced": put_another,
@@ -174,6 +177,26 @@ def test_a_changed_input_is_never_used_silently(shop, cell):
     outcome = _outcome(shop, cell, before, undisturbed, result, paths)
     print(f"{cell.name}: {outcome}\n{result.text}")
     assert outcome == cell.expected, result.text
+
+
+@pytest.mark.slow
+def test_a_hundred_random_changes_in_a_row_lose_nothing(shop):
+    generator = random.Random(0)
+    cells = [cell for cell in CELLS if cell.made in IN_A_ROW and cell.change in CHANGES and cell.expected != "told"]
+    for name in sorted({NEEDED[key] for cell in cells if (key := (cell.change, cell.changed)) in NEEDED} | IN_A_ROW):
+        shop.lay(name)
+    outcomes = Counter()
+    for cell in generator.choices(cells, k=100):
+        before = shop.content(cell.command)
+        CHANGES[cell.change](shop, cell.changed)
+        result = shop.run(cell.command)
+        outcomes["refused" if result.status else "same"] += 1
+        assert (result.status != 0) == (cell.expected == "refused"), f"{cell.name}: {result.text}"
+        assert shop.content(cell.command) == before, cell.name
+        shop.put_back(PLACES[cell.changed])
+        assert shop.run(cell.command).status == 0, cell.name
+        assert shop.content(cell.command) == before, cell.name
+    print(f"a hundred changes in a row: {dict(outcomes)}")
 
 
 def _change(shop: Workshop, cell: Cell) -> dict[str, Path | str]:

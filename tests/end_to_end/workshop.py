@@ -194,6 +194,12 @@ class Workshop:
                 status = int(end.code or 0)
         return Result(status=status, text=printed.getvalue())
 
+    def put_back(self, place: str) -> None:
+        """An input is as it was when it was laid; what commands made of it stays."""
+        path, kept = self.now / place, self.kept / place
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        shutil.copytree(kept, path) if kept.is_dir() else shutil.copy2(kept, path)
+
     def words(self, name: str) -> str:
         """Return what a page says; nothing of an output that is none."""
         if not name.endswith(".html") or not (self.now / name).exists():
