@@ -30,6 +30,7 @@ PLACES = {
     "sentences": "sentences",
     "run": "run",
     "checkpoint": "run/checkpoints/step-00000004",
+    "last kept": "run/checkpoints/step-00000002",
     "fine run": "fine",
     "fine checkpoint": "fine/checkpoints/step-00000004",
     "tokenizer": "tokenizer.json",
@@ -102,6 +103,7 @@ _OTHERS = {
     "sentences": "other-sentences",
     "run": "other-run",
     "checkpoint": "other-run/checkpoints/step-00000004",
+    "last kept": "other-run/checkpoints/step-00000002",
     "fine run": "other-fine",
     "fine checkpoint": "other-fine/checkpoints/step-00000004",
 }
@@ -119,7 +121,7 @@ NEEDED = {
     ("one node", "sentences"): "other-sentences",
     ("foreign", "sentences"): "span-sentences",
     ("foreign", "run"): "single-stream-run",
-    **{(change, name): "other-run" for change in ("replaced", "older") for name in ("run", "checkpoint")},
+    **{(change, name): "other-run" for change in ("replaced", "older") for name in ("run", "checkpoint", "last kept")},
     **{(change, name): "other-fine" for change in ("replaced", "older") for name in ("fine run", "fine checkpoint")},
 }
 """What must have been made for a change."""

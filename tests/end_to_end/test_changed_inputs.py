@@ -59,7 +59,7 @@ run                 tokenizer        refused  same     same      refused  same  
 run                 answers          refused  same     same      refused  same     refused  refused  -
 resumed             regions          refused  same     same      refused  same     refused  refused  refused
 resumed             sentences        refused  same     same      refused  same     refused  refused  refused
-resumed             checkpoint       refused  -        -         refused  same     refused  -        -
+resumed             last kept        refused  -        -         refused  same     refused  -        -
 resumed             run's tokenizer  refused  -        -         refused  same     refused  refused  -
 fine                run              refused  same     same      refused  same     refused  refused  -
 fine                checkpoint       refused  -        -         refused  same     refused  -        -
@@ -111,6 +111,7 @@ NAMES = {
     "regions": r"regions|shard-\d+",
     "sentences": r"sentences|shard-\d+",
     "checkpoint": r"checkpoint|step-00000004",
+    "last kept": r"checkpoint|step-00000002",
     "fine checkpoint": r"checkpoint|step-00000004",
 }
 """How a message may name an input, beside its own name."""
