@@ -3,7 +3,8 @@
 RUN/checkpoints/step-00002000/model.safetensors      the weights, float32
                               average.safetensors    their moving average, where one is kept
                               optimizer.safetensors  exp_avg.NAME, exp_avg_sq.NAME, step.NAME; momentum_buffer.NAME
-                              state.json             the step, the SHA-256 of the files, and of all that a checksum
+                              state.json             the step, the SHA-256 of the files and of the run's recipe,
+                                                     and of all that a checksum
 
 A folder is written aside, synced and renamed: a run that is killed at any instant has its last whole checkpoint. No
 random state is kept: what a step draws depends on the seed and the step alone.
@@ -29,6 +30,8 @@ from stores.errors import DamagedFileError, StoreError
 from training.kept_files import save_tensors, sha256_of
 
 FOLDER_NAME = "checkpoints"
+_RECIPE = "recipe.json"
+"""Of the run that a checkpoint belongs to; written once, before the first checkpoint."""
 MODEL, AVERAGE, OPTIMIZER, STATE = "model.safetensors", "average.safetensors", "optimizer.safetensors", "state.json"
 
 _ADAM, _SGD = ("exp_avg", "exp_avg_sq", "step"), ("momentum_buffer",)
@@ -73,7 +76,7 @@ def save_checkpoint(
         for name, tensors in files.items():
             save_tensors(tensors, temporary / name)
             _sync(temporary / name)
-        state = {"step": step, "sha256": {name: sha256_of(temporary / name) for name in files}}
+        state = {"step": step, "sha256": {name: sha256_of(temporary / name) for name in files}, **_recipe_of(run)}
         checked = state | {"checksum": _checksum(state)}
         (temporary / STATE).write_text(json.dumps(checked, indent=1) + "\n", encoding="utf-8")
         _sync(temporary / STATE)
@@ -205,7 +208,9 @@ def _read_state(folder: Path) -> tuple[int, dict[str, str]]:
     try:
         match parse_json(path.read_text(encoding="utf-8")):
             case {"step": int(step), "sha256": dict(checksums), **more}:
-                _require_as_written(path, {"step": step, "sha256": checksums}, more)
+                recipe = {"recipe": more.pop("recipe")} if "recipe" in more else {}
+                _require_as_written(path, {"step": step, "sha256": checksums, **recipe}, more)
+                _require_same_run(path, recipe)
                 return step, checksums
     except (FileNotFoundError, ValueError) as error:
         raise DamagedFileError(path, found=f"unreadable ({error})", expected="JSON", advice=_ADVICE) from error
@@ -219,6 +224,22 @@ def _require_as_written(path: Path, state: Mapping[str, Any], more: Mapping[Any,
         raise DamagedFileError(path, found=f"step {state['step']}", expected=str(int(named[1])), advice=_ADVICE)
     if more and more != {"checksum": _checksum(state)}:
         raise DamagedFileError(path, found=f"{more}", expected=f"checksum {_checksum(state)}", advice=_ADVICE)
+
+
+def _require_same_run(path: Path, recorded: Mapping[str, Any]) -> None:
+    """The checkpoint was written by the run in whose folder it lies; older versions did not record that."""
+    found = _recipe_of(path.parent.parent.parent)
+    if recorded and found and recorded != found:
+        raise DamagedFileError(
+            path, found=f"a checkpoint of recipe {recorded['recipe']}", expected=f"its run's, {found['recipe']}",
+            advice=_ADVICE,
+        )  # fmt: skip
+
+
+def _recipe_of(run: Path) -> dict[str, str]:
+    """Return the SHA-256 of the run's recipe as `recipe`; empty where the folder has none."""
+    path = run / _RECIPE
+    return {"recipe": sha256_of(path)} if path.is_file() else {}
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -69,11 +69,11 @@ fine                answers          refused  same     same      refused  same  
 scores              fine run         anew     same     same      anew     same     refused  -        -
 scores              fine checkpoint  refused  -        -         refused  same     refused  -        -
 scores              regions          refused  same     same      refused  same     refused  refused  -
-scores              sentences        refused  same     same      refused  same     refused  refused  -
-scores              answers          anew     same     same      anew     same     anew     refused  -
+scores              sentences        same     same     same      same     same     refused  same     -
+scores              answers          same     same     same      same     same     anew     anew     -
 report.html         run              anew     same     same      anew     same     refused  anew     -
 report.html         regions          refused  same     same      refused  same     refused  refused  -
-report.html         sentences        refused  same     same      refused  same     refused  refused  -
+report.html         sentences        same     same     same      same     same     refused  same     -
 """
 
 FAST = {

@@ -78,7 +78,7 @@ COMMANDS = {
         needs=("regions", "sentences"),
     ),
     "single-stream-run": Command(
-        line=f"pretrain {_STORES} {_STEPS} --preset toy-single-stream --tokenizer {{tokenizer}}",
+        line=f"pretrain {_STORES} {_STEPS} --preset toy-single-stream --sources gqa --tokenizer {{tokenizer}}",
         needs=("regions", "sentences"),
     ),
     "fine": Command(
@@ -255,7 +255,7 @@ def another_node(root: Path) -> Iterator[str]:
 
 def _is_content(path: Path) -> bool:
     """Return whether the bytes follow from the inputs: not times, paths and what an observer wrote down."""
-    return path.name.startswith("shard-") or path.name in ("model.safetensors", "predictions.jsonl", "submission.json")
+    return path.name.startswith(("shard-", "submission-", "scores-")) or path.name == "model.safetensors"
 
 
 def _lay_inputs(folder: Path) -> None:

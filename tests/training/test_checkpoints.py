@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -273,3 +274,16 @@ def test_a_pickle_is_refused_and_not_run(forged, name, writer, tmp_path):
     with pytest.raises(DamagedFileError, match="expected safetensors" if forged else "SHA-256"):
         read_tensors(path)
     assert not mark.exists()
+
+
+def test_a_checkpoint_of_another_run_is_refused_by_name(tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "recipe.json").write_text(f'{{"seed": "{name}"}}')
+        save_checkpoint(tmp_path / name, step=2, model=torch.nn.Linear(2, 2), optimizer=None)
+    (checkpoint,) = list_checkpoints(tmp_path / "one")
+    load_weights(checkpoint, torch.nn.Linear(2, 2))
+    shutil.rmtree(checkpoint.folder)
+    shutil.copytree(tmp_path / "other/checkpoints/step-00000002", checkpoint.folder)
+    with pytest.raises(DamagedFileError, match=r"a checkpoint of recipe .*, expected its run's"):
+        load_weights(checkpoint, torch.nn.Linear(2, 2))
