@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from stores.terminal import printable
 from training.batches import BatchMaker, BatchOptions
 from training.grounding import GroundingOptions
 from training.order import evaluation_batches
@@ -30,7 +31,7 @@ def measure(subject: Subject, **options: Any) -> dict[str, Any]:
 
     Standard error says how phrases differ from the official ones.
     """
-    print(NOT_OFFICIAL, file=sys.stderr)
+    print(printable(NOT_OFFICIAL), file=sys.stderr)
 
     def batches() -> Iterator[Batch]:
         maker = BatchMaker(
