@@ -7,6 +7,7 @@ decoding them is next to nothing; what is left of a run is planning, Ray, thread
 import io
 import json
 import os
+import sys
 import tarfile
 import time
 
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from ray import cloudpickle
 
 import pipeline.extract
 from detectors.catalog import DetectorRequest
@@ -22,6 +24,8 @@ from pipeline.extract import ExtractionJob, extract
 from pipeline.run_log import STAGES
 from pipeline.worker import ShardWorker
 from tests.benchmarks.scale import scaled
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers find no tests: they import what is installed
 
 NUM_IMAGES = int(os.environ.get("VINCULUM_BENCH_IMAGES", scaled(full="100_000", tiny="20")))
 SHARD_SIZE = scaled(full=100, tiny=5)

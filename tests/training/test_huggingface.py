@@ -254,8 +254,8 @@ def test_a_tensor_too_few_or_too_many_or_of_another_shape_is_named(folder, tenso
 
 
 def test_a_long_list_is_cut(folder):
-    save_file({"extra": torch.zeros(1)}, folder / "model.safetensors")
-    with pytest.raises(DataError, match=r"\d+ missing: .* and \d+ more; 1 left over: extra$"):
+    save_file({f"extra{number}": torch.zeros(1) for number in range(4)}, folder / "model.safetensors")
+    with pytest.raises(DataError, match=r"\d+ missing: .* and \d+ more; 4 left over: extra0"):
         import_huggingface(folder)
 
 
