@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from annotations.drops import DataError
-from annotations.plain_json import parse_json
+from annotations.guards.drops import DataError
+from annotations.guards.plain_json import parse_json
 from annotations.records import Answer
 
 _ARTICLES = {"a", "an", "the"}

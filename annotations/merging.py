@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from annotations.boxes import pairwise_iou
-from annotations.drops import Drops
+from annotations.guards.drops import Drops
 from annotations.records import Box, Pointer, Sentence
 
 SHARES = (1 / 3, 1 / 3, 1 / 3)

@@ -51,7 +51,7 @@ class DescribedDetector(Detector, Protocol):
 
 def with_absolute_paths(request: DetectorRequest) -> DetectorRequest:
     """Return the request as processes in other folders understand it: its paths are absolute, its names as they are."""
-    from detectors.weights import SHIPPED
+    from detectors.weights.files import SHIPPED
 
     return replace(
         request,
@@ -113,7 +113,7 @@ def _load(request: DetectorRequest, device: torch.device) -> DescribedDetector:
     match request.name:
         case "faster-rcnn":
             from detectors.vocabulary import read_vocabulary
-            from detectors.weights import load_faster_rcnn
+            from detectors.weights.files import load_faster_rcnn
 
             return load_faster_rcnn(
                 request.weights,
@@ -158,7 +158,7 @@ def _load(request: DetectorRequest, device: torch.device) -> DescribedDetector:
 
 def _refuse_options_of_others(request: DetectorRequest) -> None:
     """An option that would do nothing is a misunderstanding, and so are weights of another detector."""
-    from detectors.weights import SHIPPED
+    from detectors.weights.files import SHIPPED
 
     if request.name != "faster-rcnn" and request.weights in SHIPPED:
         raise ValueError(

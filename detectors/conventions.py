@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_origin
 
-from detectors.faster_rcnn_network import NetworkConventions
-from detectors.region_selection import SelectionRules
+from detectors.networks.faster_rcnn import NetworkConventions
+from detectors.selection.regions import SelectionRules
 
 
 @dataclass(frozen=True, kw_only=True)

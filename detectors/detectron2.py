@@ -17,17 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from detectors.checkpoint_files import CheckpointError, read_tensors
 from detectors.conventions import Conventions, override
 from detectors.faster_rcnn import FasterRCNNDetector
-from detectors.faster_rcnn_network import NetworkConventions
-from detectors.folding import fold_norms
+from detectors.networks.faster_rcnn import NetworkConventions
+from detectors.networks.folding import fold_norms
+from detectors.networks.roi_pooling import Pooling
 from detectors.precision import Precision, resolve_precision
-from detectors.published import LayoutError, load_under_their_names
 from detectors.records import DecodedImage, RecordError
-from detectors.roi_pooling import Pooling
 from detectors.vocabulary import COCO_CLASSES, Vocabulary
-from detectors.weights import WeightsError, digest_while_read
+from detectors.weights.checkpoint_files import CheckpointError, read_tensors
+from detectors.weights.files import WeightsError, digest_while_read
+from detectors.weights.published import LayoutError, load_under_their_names
 
 ROIS_AT_ONCE = 100  # bounds the pooled tensor
 PUBLIC_REPOSITORY = "https://github.com/facebookresearch/detectron2"

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detectors.batch_input import batch_on
-from detectors.batch_selection import select_batch
 from detectors.conventions import Conventions
 from detectors.model_input import scale_of_boxes, to_model_input
-from detectors.proposals import LAST_PIXEL
+from detectors.networks.proposals import LAST_PIXEL
+from detectors.networks.region_network import RegionNetwork
 from detectors.records import DecodedImage, PreparedImage, RecordError, RegionFeatures, as_float16
-from detectors.region_network import RegionNetwork
-from detectors.region_selection import Selection, SelectionRules
+from detectors.selection.batches import select_batch
+from detectors.selection.regions import Selection, SelectionRules
 from detectors.vocabulary import Vocabulary
 
 

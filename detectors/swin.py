@@ -20,7 +20,7 @@ from transformers import SwinConfig, SwinModel
 from detectors.precision import Precision, resolve_precision
 from detectors.records import DecodedImage, GridFeatures, PreparedImage, as_float16
 from detectors.square_input import normalised, squeezed
-from detectors.weights import WeightsError, digest_while_read, published_folder
+from detectors.weights.files import WeightsError, digest_while_read, published_folder
 
 IMAGENET_MEANS = (0.485, 0.456, 0.406)
 IMAGENET_STDS = (0.229, 0.224, 0.225)

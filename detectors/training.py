@@ -16,9 +16,9 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 
 from detectors.conventions import Conventions
-from detectors.faster_rcnn_network import FasterRCNNNetwork
 from detectors.gold_boxes import GoldImage
 from detectors.model_input import scale_of_boxes, to_model_input
+from detectors.networks.faster_rcnn import FasterRCNNNetwork
 from detectors.records import DecodedImage
 
 Target = dict[str, Tensor]

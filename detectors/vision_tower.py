@@ -23,7 +23,7 @@ from transformers import (
 from detectors.precision import Precision, resolve_precision
 from detectors.records import DecodedImage, GridFeatures, PreparedImage, as_float16
 from detectors.square_input import normalised, squeezed
-from detectors.weights import WeightsError, digest_while_read, published_folder
+from detectors.weights.files import WeightsError, digest_while_read, published_folder
 
 TOWERS: Mapping[str, Callable[..., Any]] = {
     "clip": CLIPVisionModel,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
-from annotations.shown import shown
+from annotations.guards.shown import shown
 
 CLASS_FILES = ("objects_vocab.txt", "vg_objects_vocab.txt")
 ATTRIBUTE_FILES = ("attributes_vocab.txt", "vg_attributes_vocab.txt")

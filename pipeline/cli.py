@@ -8,20 +8,27 @@ from typing import Any
 import torch
 import tyro.extras
 
-from annotations.drops import DataError
+from annotations.guards.drops import DataError
 from detectors.images import ImageError
-from pipeline.align_command import AlignCommand
-from pipeline.bench_command import BenchCommand
-from pipeline.boxes_command import BoxesCommand
-from pipeline.commands import DemoCommand, ExtractCommand, InspectCommand, RepairCommand, ToyworldCommand, VerifyCommand
-from pipeline.convert_command import ConvertCommand
-from pipeline.crew import CrewError
-from pipeline.doctor_command import DoctorCommand
-from pipeline.parity_command import ParityCommand
-from stores.command_line import print_error, require_command, whole_numbers
+from pipeline.cluster.crew import CrewError
+from pipeline.commands.align import AlignCommand
+from pipeline.commands.bench import BenchCommand
+from pipeline.commands.boxes import BoxesCommand
+from pipeline.commands.convert import ConvertCommand
+from pipeline.commands.doctor import DoctorCommand
+from pipeline.commands.extraction import (
+    DemoCommand,
+    ExtractCommand,
+    InspectCommand,
+    RepairCommand,
+    ToyworldCommand,
+    VerifyCommand,
+)
+from pipeline.commands.parity import ParityCommand
 from stores.errors import StoreError
-from stores.stopping import Stopped, stoppable
-from stores.terminal import printable
+from stores.programs.command_line import print_error, require_command, whole_numbers
+from stores.programs.stopping import Stopped, stoppable
+from stores.programs.terminal import printable
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": DemoCommand,

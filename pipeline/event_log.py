@@ -13,10 +13,10 @@ from typing import Any, Self, TextIO
 
 from tqdm import tqdm
 
-from pipeline.crew import CrewSize
+from pipeline.cluster.crew import CrewSize
 from stores.errors import about
 from stores.locations import is_url, shown, without_secrets
-from stores.terminal import printable
+from stores.programs.terminal import printable
 
 RUN_LOG_NAME = "run.jsonl"
 SILENCE_SECONDS = 60.0

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from annotations.plain_json import parse_json
+from annotations.guards.plain_json import parse_json
 
 STAGES = ("read", "decode", "wait", "detect", "write")
 """In the order of the work; `read` and `decode` run on threads while `detect` runs, `wait` is for them."""

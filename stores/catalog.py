@@ -1,15 +1,15 @@
-"""The kinds of store. A new one is a module like `arrow_store` and a line in `STORES`."""
+"""The kinds of store. A new one is a module like `arrow` and a line in `STORES`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from annotations.aligned import AlignedSentence, AlignedSentences, ImageRegions
+from annotations.alignment.sentences import AlignedSentence, AlignedSentences, ImageRegions
 from detectors.records import Features
-from stores import arrow_store, lmdb_store
+from stores.formats import arrow, lmdb
+from stores.formats.region_columns import ShardDescription
+from stores.formats.training_rows import SentenceIndex, TrainingSentence
 from stores.manifest import Content, StoreName
-from stores.schema import ShardDescription
-from stores.training_rows import SentenceIndex, TrainingSentence
 
 
 class ShardReader(Protocol):
@@ -80,6 +80,6 @@ class Store(Protocol):
 
 
 STORES: dict[StoreName, Store] = {
-    "arrow": arrow_store,
-    "lmdb": lmdb_store,
+    "arrow": arrow,
+    "lmdb": lmdb,
 }

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from pathlib import Path
 
-from annotations.aligned import ImageRegions
+from annotations.alignment.sentences import ImageRegions
 from annotations.image_ids import Ids
 from stores.errors import DamagedFileError, StoreError
 from stores.image_index import open_index

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from annotations.plain_json import parse_json
-from annotations.shown import shown
+from annotations.guards.plain_json import parse_json
+from annotations.guards.shown import shown
 from stores.atomic import write_json
 from stores.errors import DamagedFileError, StoreError
 from stores.seal import read_seal

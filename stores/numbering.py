@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from annotations.aligned import ImageRegions
+from annotations.alignment.sentences import ImageRegions
 from annotations.image_ids import NUMBER, NUMBERED_BY, Ids, is_number, photograph_name
 from annotations.records import SentenceImage
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from stores.atomic import replacing
 from stores.errors import DamagedFileError
-from stores.image_sources import COLUMNS, ImageSource, ImageSources
+from stores.images.sources import COLUMNS, ImageSource, ImageSources
 from stores.seal import UNSEALED, is_intact, seal
 
 PLAN_NAME = "plan.arrow"

@@ -7,11 +7,11 @@ from typing import Self
 from annotations.image_ids import Ids
 from detectors.records import Features
 from stores.errors import DamagedFileError, StoreError
+from stores.formats.region_columns import num_bytes
 from stores.image_index import open_index
 from stores.manifest import Manifest, read_manifest
 from stores.numbering import known_ids
 from stores.open_shards import OpenShards
-from stores.schema import num_bytes
 
 
 def open_store(folder: str | Path) -> "FeatureStore":

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-from annotations.aligned import AlignedSentence
-from annotations.region_names import UNNAMED
+from annotations.alignment.region_names import UNNAMED
+from annotations.alignment.sentences import AlignedSentence
 from stores.errors import StoreError
+from stores.formats.training_rows import SentenceIndex, TrainingSentence
 from stores.manifest import Manifest, read_manifest
 from stores.numbering import JOIN_RULES, RESIZED, joined_by
 from stores.open_shards import OpenShards
-from stores.training_rows import SentenceIndex, TrainingSentence
 
 COUNTED = ("images", "sentences", "pointers", "boxed_pointers", "objects", "pointed_words")
 """What a sentence shard's `counts` tell, in the order in which one reads it; `objects` only within the shard."""

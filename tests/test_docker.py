@@ -15,7 +15,7 @@ import yaml
 from ray._private.runtime_env.packaging import create_package
 
 from pipeline.cli import COMMANDS
-from pipeline.metrics import WorkerMetrics
+from pipeline.extraction.metrics import WorkerMetrics
 
 DOCKER = Path(__file__).parent.parent / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import pytest
 from pipeline import cli
 from tests.stores.builders import make_regions, make_store
 from training import cli as training_cli
-from training.recipes import FILE_NAME
+from training.runs.recipes import FILE_NAME
 
 EXTRACT = ["extract", "--images", "photos", "--out", "regions", "--address", "127.0.0.1:1"]
 ALIGN = ["align", "--regions", "store", "--vectors", "vectors.txt", "--out", "sentences"]
@@ -80,8 +80,8 @@ def test_with_json_an_error_is_the_last_line_too(main, arguments, capsys):
 
 
 def test_a_checkpoint_in_place_of_a_run_names_the_run(here):
-    from annotations.drops import DataError
-    from training.runs import open_run
+    from annotations.guards.drops import DataError
+    from training.runs.folder import open_run
 
     with pytest.raises(DataError, match=r"this is a checkpoint, give its run, .*/run$"):
         open_run(here / "run/checkpoints/step-00000020")

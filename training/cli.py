@@ -7,26 +7,26 @@ from typing import Any
 
 import tyro.extras
 
-from annotations.drops import DataError
+from annotations.guards.drops import DataError
 from detectors.images import ImageError
 from detectors.vocabulary import VocabularyError
-from detectors.weights import WeightsError
-from stores.command_line import print_error, require_command, whole_numbers
+from detectors.weights.files import WeightsError
 from stores.errors import StoreError
-from stores.stopping import Stopped, stoppable
-from stores.terminal import printable
-from training.detector_command import DetectorCommand
-from training.evaluate_command import EvaluateCommand
-from training.experiment_command import ExperimentCommand
-from training.export_command import ExportCommand
-from training.finetune_command import FinetuneCommand
-from training.import_command import ImportCommand
-from training.loop import LoopError
-from training.order import OrderError
-from training.pretrain_command import PretrainCommand
-from training.probe_command import ProbeCommand
-from training.report_command import ReportCommand
-from training.telling import tell
+from stores.programs.command_line import print_error, require_command, whole_numbers
+from stores.programs.stopping import Stopped, stoppable
+from stores.programs.terminal import printable
+from training.commands.detector import DetectorCommand
+from training.commands.evaluate import EvaluateCommand
+from training.commands.experiment import ExperimentCommand
+from training.commands.export_weights import ExportCommand
+from training.commands.finetune import FinetuneCommand
+from training.commands.import_weights import ImportCommand
+from training.commands.pretrain import PretrainCommand
+from training.commands.probe import ProbeCommand
+from training.commands.report import ReportCommand
+from training.data.order import OrderError
+from training.execution.loop import LoopError
+from training.execution.telling import tell
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "detector": DetectorCommand,

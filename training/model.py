@@ -5,6 +5,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
+from training.batch import Batch, EncoderOutputs
 from training.models.blocks import LayerChoice, chosen_layers
 from training.models.catalog import EncoderShape, build_encoder
 from training.models.heads import AnswerHead
@@ -17,7 +18,6 @@ from training.objectives.question_answering import QuestionAnsweringObjective
 from training.objectives.ranking import RankingObjective, hardest_rows
 from training.objectives.sizes import Sizes
 from training.objectives.word_object_alignment import WordObjectAlignment
-from training.records import Batch, EncoderOutputs
 
 _SCORED_AT_ONCE = 256
 """Pairs whose scores alone are asked for."""

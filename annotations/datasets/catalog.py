@@ -19,7 +19,7 @@ from annotations.datasets import (
     vqa_v2,
     winoground,
 )
-from annotations.drops import Drops
+from annotations.guards.drops import Drops
 from annotations.image_ids import Ids
 from annotations.records import AnnotatedImage, Sentence, SentenceImage
 

@@ -26,7 +26,7 @@ from annotations.datasets.json_records import (
     take_text,
 )
 from annotations.datasets.text_files import SPLIT_WORDS, json_files, split_in_name
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
 from annotations.image_ids import coco_number
 from annotations.records import AnnotatedImage, AnnotatedObject, Box, Pointer, Sentence, SentenceImage, Split
 

@@ -19,9 +19,9 @@ from xml.etree import ElementTree
 
 from annotations.boxes import clip_box
 from annotations.datasets.text_files import read_lines
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
+from annotations.guards.shown import shown
 from annotations.records import Box, Pointer, Sentence, SentenceImage, Split
-from annotations.shown import shown
 
 SOURCE = "flickr30k-entities"
 SPLITS: tuple[Split, ...] = ("train", "val", "test")

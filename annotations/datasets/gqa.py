@@ -28,9 +28,9 @@ from annotations.datasets.json_records import (
     take_words,
 )
 from annotations.datasets.text_files import SPLIT_WORDS, split_in_name
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
+from annotations.guards.shown import shown
 from annotations.records import AnnotatedImage, AnnotatedObject, Answer, Box, Pointer, Sentence, SentenceImage, Split
-from annotations.shown import shown
 
 SOURCE = "gqa"
 FULL_ANSWERS = "gqa-full-answers"

@@ -11,9 +11,9 @@ from typing import IO, Any
 import ijson
 
 from annotations.datasets.standard_json import StandardJson
-from annotations.drops import DataError, Drops
-from annotations.plain_json import ShallowJson, parse_json
-from annotations.shown import shown
+from annotations.guards.drops import DataError, Drops
+from annotations.guards.plain_json import ShallowJson, parse_json
+from annotations.guards.shown import shown
 
 Record = dict[str, Any]
 

@@ -21,10 +21,10 @@ from annotations.datasets.json_records import (
     take_text,
 )
 from annotations.datasets.text_files import SPLIT_WORDS, json_files, split_in_name
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
+from annotations.guards.shown import shown
 from annotations.image_ids import coco_number
 from annotations.records import Answer, Sentence, SentenceImage, Split
-from annotations.shown import shown
 
 SOURCE = "lxmert-json"
 

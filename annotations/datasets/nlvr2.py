@@ -9,9 +9,9 @@ from typing import TypedDict
 
 from annotations.datasets.json_records import FieldError, Record, read_json_lines, take_id, take_text
 from annotations.datasets.text_files import json_files, split_in_name
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
+from annotations.guards.shown import shown
 from annotations.records import Answer, Sentence, SentenceImage, Split
-from annotations.shown import shown
 
 SOURCE = "nlvr2"
 LABELS = ("True", "False")

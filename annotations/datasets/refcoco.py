@@ -22,11 +22,11 @@ from annotations.datasets.json_records import (
     take_number,
     take_objects,
 )
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
+from annotations.guards.restricted_pickle import load_restricted
+from annotations.guards.shown import shown
 from annotations.image_ids import coco_number
 from annotations.records import AnnotatedImage, AnnotatedObject, Box, Pointer, Sentence, SentenceImage, Split
-from annotations.restricted_pickle import load_restricted
-from annotations.shown import shown
 
 SOURCE = "refcoco"
 

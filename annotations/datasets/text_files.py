@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from annotations.drops import DataError
+from annotations.guards.drops import DataError
 from annotations.records import Split
 
 SPLIT_WORDS: Mapping[str, Split] = {

@@ -20,7 +20,7 @@ from typing import TypedDict
 from annotations.datasets import flickr30k_entities
 from annotations.datasets.flickr30k_entities import NOT_VISUAL, EntitiesRecord
 from annotations.datasets.text_files import split_in_name
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
 from annotations.records import Answer, Pointer, Sentence, SentenceImage, Split
 
 SOURCE = "vgp"

@@ -21,7 +21,7 @@ from typing import TypedDict
 from annotations.datasets import flickr30k_entities
 from annotations.datasets.flickr30k_entities import NOT_VISUAL, EntitiesRecord
 from annotations.datasets.vgp import REVERSED, Pair, group_by_image, read_pairs
-from annotations.drops import Drops
+from annotations.guards.drops import Drops
 from annotations.records import Sentence, SentenceImage
 
 SOURCE = "vgp-entities"

@@ -21,7 +21,7 @@ from annotations.datasets.json_records import (
     take_objects,
     take_words,
 )
-from annotations.drops import Drops
+from annotations.guards.drops import Drops
 from annotations.records import AnnotatedImage, AnnotatedObject
 
 AttributesByObject = dict[str, tuple[str, ...]]

@@ -28,9 +28,9 @@ from annotations.datasets.json_records import (
 )
 from annotations.datasets.text_files import read_lines
 from annotations.datasets.visual_genome import read_objects
-from annotations.drops import Drops
+from annotations.guards.drops import Drops
+from annotations.guards.shown import shown
 from annotations.records import Answer, Box, Pointer, Sentence, SentenceImage, Split
-from annotations.shown import shown
 
 DESCRIPTIONS = "visual-genome"
 RELATIONSHIPS = "visual-genome-relationships"

@@ -24,9 +24,9 @@ from annotations.datasets.json_records import (
     take_text,
 )
 from annotations.datasets.text_files import split_in_name, splits_in_name
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
+from annotations.guards.shown import shown
 from annotations.records import Sentence, SentenceImage, Split
-from annotations.shown import shown
 
 SOURCE = "vqa-v2"
 

@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from annotations.datasets.json_records import FieldError, Record, read_json_lines, take_id, take_text
 from annotations.datasets.text_files import json_files
-from annotations.drops import Drops
+from annotations.guards.drops import Drops
 from annotations.records import Answer, Sentence, SentenceImage
 
 SOURCE = "winoground"

@@ -26,26 +26,26 @@ from typing import Literal
 
 import cv2
 
-from annotations.toyworld.coco_files import write_coco_files
-from annotations.toyworld.composition import Picture, compose
-from annotations.toyworld.flickr30k_entities_files import write_flickr30k_entities_files
-from annotations.toyworld.gqa_files import write_gqa_files
-from annotations.toyworld.interview import ask
-from annotations.toyworld.lxmert_files import write_lxmert_files
+from annotations.toyworld.drawing.composition import Picture, compose
+from annotations.toyworld.layouts.coco import write_coco_files
+from annotations.toyworld.layouts.flickr30k_entities import write_flickr30k_entities_files
+from annotations.toyworld.layouts.gqa import write_gqa_files
+from annotations.toyworld.layouts.lxmert import write_lxmert_files
+from annotations.toyworld.layouts.nlvr2 import write_nlvr2_files
+from annotations.toyworld.layouts.refcoco import write_refcoco_files
+from annotations.toyworld.layouts.snli_ve import write_snli_ve_files
+from annotations.toyworld.layouts.vectors import write_vectors_file
+from annotations.toyworld.layouts.vgp import write_vgp_files
+from annotations.toyworld.layouts.visual_genome import write_visual_genome_files
+from annotations.toyworld.layouts.vqa_v2 import write_vqa_files
+from annotations.toyworld.layouts.winoground import write_winoground_files
 from annotations.toyworld.marked_text import MarkedText
-from annotations.toyworld.nlvr2_files import write_nlvr2_files
 from annotations.toyworld.paraphrases import reword
 from annotations.toyworld.phrases import relate_things
+from annotations.toyworld.questions.interview import ask
+from annotations.toyworld.questions.votes import hold_polls
 from annotations.toyworld.random_streams import random_stream
-from annotations.toyworld.refcoco_files import write_refcoco_files
 from annotations.toyworld.scene import Scene
-from annotations.toyworld.snli_ve_files import write_snli_ve_files
-from annotations.toyworld.vectors_file import write_vectors_file
-from annotations.toyworld.vgp_files import write_vgp_files
-from annotations.toyworld.visual_genome_files import write_visual_genome_files
-from annotations.toyworld.votes import hold_polls
-from annotations.toyworld.vqa_files import write_vqa_files
-from annotations.toyworld.winoground_files import write_winoground_files
 
 JPEG_QUALITY = 92
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
-from annotations.drops import DataError
+from annotations.guards.drops import DataError
 from detectors.records import RegionFeatures
 from detectors.vocabulary import Vocabulary
 from stores.interchange import butd_tsv, lxmert_tsv, milvlg_npz, uniter_lmdb, vinvl_tsv

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from annotations.restricted_pickle import load_restricted
+from annotations.guards.restricted_pickle import load_restricted
 from stores.interchange.rows import RowError
 
 MAX_BYTES = 1 << 28

@@ -6,8 +6,8 @@
 
 from pathlib import Path
 
-from annotations.drops import DataError
-from annotations.plain_json import parse_json
+from annotations.guards.drops import DataError
+from annotations.guards.plain_json import parse_json
 
 
 def read_sizes(path: Path) -> dict[str, tuple[int, int]]:

@@ -21,7 +21,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from annotations.drops import DataError
+from annotations.guards.drops import DataError
 from annotations.image_ids import Ids
 from detectors.vocabulary import Vocabulary, numbered_vocabulary
 from stores.interchange.npz_members import read_members

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from annotations.plain_json import parse_json
+from annotations.guards.plain_json import parse_json
 from detectors.vocabulary import Vocabulary
 from stores.interchange import tab_separated
 from stores.interchange.rows import ImportedRegions, Row, RowError, Supplement, checked_regions, image_size

@@ -10,8 +10,8 @@ from PIL import Image
 
 from detectors.images import ImageError, decode_image
 from stores.errors import DamagedFileError
-from stores.image_bytes import read_source
-from stores.image_sources import ImageSource, ImageSources
+from stores.images.bytes import read_source
+from stores.images.sources import ImageSource, ImageSources
 from stores.plan import read_plan
 
 MAX_SIDE = 640

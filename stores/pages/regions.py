@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from annotations.aligned import ImageRegions
+from annotations.alignment.sentences import ImageRegions
 from detectors.records import RegionFeatures
 
 

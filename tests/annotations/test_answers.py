@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotations.answers import normalize_answer, read_answer_vocabulary, soft_answers
-from annotations.drops import DataError
+from annotations.guards.drops import DataError
 
 DATA = Path(os.environ.get("VINCULUM_TEST_DATA", "../shared/data"))
 

@@ -7,12 +7,12 @@ import pytest
 from annotations.answers import read_answer_vocabulary
 from annotations.datasets.catalog import DATA_SETS
 from annotations.datasets.text_files import read_lines
-from annotations.drops import Drops
+from annotations.guards.drops import Drops
 from annotations.splits import read_minival
 from detectors.vocabulary import read_vocabulary
-from pipeline.given_boxes import read_given_boxes
+from pipeline.extraction.given_boxes import read_given_boxes
 from stores.interchange.sizes import read_sizes
-from training.gold_images import read_split
+from training.detector.gold_images import read_split
 
 MARK = b"\xef\xbb\xbf"
 CSV = "pairID,Flickr30kID,hypothesis,gold_label\na,7,A man.,neutral\n"

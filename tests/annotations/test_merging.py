@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotations.drops import Drops
+from annotations.guards.drops import Drops
 from annotations.merging import merge_descriptions
 from annotations.records import Pointer, Sentence, SentenceImage
 

@@ -20,19 +20,19 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from annotations.alignment.words import find_words
 from annotations.boxes import pairwise_iou
 from annotations.datasets.catalog import DATA_SETS
-from annotations.drops import Drops
+from annotations.guards.drops import Drops
 from annotations.splits import SplitRules
 from annotations.toyworld.world import write_toy_world
-from annotations.word_vectors import read_word_vectors
-from annotations.words import find_words
+from annotations.vectors.lookup import read_word_vectors
 from detectors.records import RegionFeatures
 from detectors.vocabulary import read_vocabulary
-from pipeline.align import AlignmentJob, AnnotationSource, align
-from pipeline.align_worker import AlignSettings, AlignTask, AlignWorker
-from pipeline.identity import identity_of_store
-from pipeline.numbering import BEFORE
+from pipeline.alignment.align import AlignmentJob, AnnotationSource, align
+from pipeline.alignment.numbering import BEFORE
+from pipeline.alignment.worker import AlignSettings, AlignTask, AlignWorker
+from pipeline.inputs.identity import identity_of_store
 from stores.layouts import RegionLayouts
 from tests.benchmarks.scale import IS_FULL, scaled
 from tests.stores.builders import make_store

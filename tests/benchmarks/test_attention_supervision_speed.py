@@ -13,15 +13,15 @@ import torch
 
 from tests.benchmarks.scale import scaled
 from tests.training.builders import make_batch
-from training.loop import Loop
+from training.batch import Grounding
+from training.execution.loop import Loop
 from training.model import build_new, num_parameters
 from training.models.single_stream import SingleStreamShape
 from training.objectives.attention_supervision import AttentionSupervisionOptions
 from training.objectives.catalog import NO_OBJECTIVES
 from training.objectives.matching import MatchingOptions
 from training.objectives.sizes import Sizes
-from training.optimizers import Optimization, make_optimizer
-from training.records import Grounding
+from training.runs.optimizers import Optimization, make_optimizer
 
 pytestmark = pytest.mark.benchmark
 

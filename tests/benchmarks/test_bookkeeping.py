@@ -17,12 +17,12 @@ import pytest
 import torch
 from ray import cloudpickle
 
-import pipeline.extract
+import pipeline.extraction.extract
 from detectors.catalog import DetectorRequest
 from detectors.records import PreparedImage, RegionFeatures
-from pipeline.extract import ExtractionJob, extract
+from pipeline.extraction.extract import ExtractionJob, extract
+from pipeline.extraction.worker import ShardWorker
 from pipeline.run_log import STAGES
-from pipeline.worker import ShardWorker
 from tests.benchmarks.scale import scaled
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers find no tests: they import what is installed
@@ -69,7 +69,7 @@ class IdleWorker(ShardWorker):
 @pytest.mark.benchmark
 @pytest.mark.timeout(1800)
 def test_what_a_run_costs_beside_its_detector(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline.extract, "ShardWorker", IdleWorker)
+    monkeypatch.setattr(pipeline.extraction.extract, "ShardWorker", IdleWorker)
     picture = cv2.imencode(".png", np.zeros((16, 16, 3), np.uint8))[1].tobytes()
     with tarfile.open(tmp_path / "images.tar", "w") as archive:
         for number in range(NUM_IMAGES):

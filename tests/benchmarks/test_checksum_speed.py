@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from stores import seal
-from stores.arrow_store import ArrowShard
 from stores.catalog import STORES
-from stores.lmdb_store import LmdbShard
+from stores.formats.arrow import ArrowShard
+from stores.formats.lmdb import LmdbShard
 from stores.reading import open_store
 from tests.benchmarks.scale import scaled
 from tests.stores.builders import make_regions, make_store

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from tests.benchmarks.scale import scaled
 from tests.training.builders import make_batch
-from training.loop import Loop
+from training.execution.loop import Loop
 from training.model import build_new
 from training.models.blocks import Blocks
 from training.models.single_stream import SingleStreamShape
@@ -22,7 +22,7 @@ from training.objectives.congruence import CongruenceOptions, carried_over, dive
 from training.objectives.matching import MatchingOptions
 from training.objectives.optimal_transport import transport_plan
 from training.objectives.sizes import Sizes
-from training.optimizers import Optimization, make_optimizer
+from training.runs.optimizers import Optimization, make_optimizer
 
 pytestmark = pytest.mark.benchmark
 

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import roi_pool
 
 from detectors.precision import resolve_precision
-from detectors.weights import read_weights
+from detectors.weights.files import read_weights
 from tests.benchmarks.scale import scaled
 
 HEIGHT, WIDTH = scaled(full=(600, 800), tiny=(96, 128))

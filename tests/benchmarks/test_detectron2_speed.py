@@ -16,11 +16,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from detectors import faster_rcnn
-from detectors.batch_selection import select_batch
 from detectors.records import DecodedImage
+from detectors.selection.batches import select_batch
 from detectors.vocabulary import numbered_vocabulary
-from detectors.weights import load_faster_rcnn
-from pipeline.bench import device_rate
+from detectors.weights.files import load_faster_rcnn
+from pipeline.judging.bench import device_rate
 from tests.benchmarks.scale import scaled
 
 HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annotations.aligned import ImageRegions
-from annotations.criteria import fit_to_regions, measure_criteria
+from annotations.alignment.criteria import fit_to_regions, measure_criteria
+from annotations.alignment.sentences import ImageRegions
+from annotations.alignment.similarity_table import SimilarityTable
 from annotations.datasets.catalog import DATA_SETS
-from annotations.drops import Drops
-from annotations.similarity_table import SimilarityTable
-from annotations.word_vectors import read_word_vectors
+from annotations.guards.drops import Drops
+from annotations.vectors.lookup import read_word_vectors
 from tests.benchmarks.scale import scaled
 
 DATA = Path(os.environ.get("VINCULUM_TEST_DATA", "../shared/data"))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import digest_cache
-from pipeline.identity import identity_of
+from pipeline.inputs import digest_cache
+from pipeline.inputs.identity import identity_of
 from tests.benchmarks.scale import IS_FULL, scaled
 
 DATA = Path(os.environ.get("VINCULUM_TEST_DATA", "../shared/data"))

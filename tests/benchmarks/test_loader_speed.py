@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annotations.aligned import AlignedSentences, PointedWords
+from annotations.alignment.sentences import AlignedSentences, PointedWords
 from annotations.records import Answer, Sentence, SentenceImage
 from detectors.records import RegionFeatures
-from stores import arrow_store
+from stores.formats import arrow
 from stores.manifest import Manifest, describe_shard, fingerprint, write_manifest
 from tests.benchmarks.scale import scaled
 
@@ -65,7 +65,7 @@ def write_stores(folder: Path, *, num_images: int, sentences_per_image: int, spa
     for shard, start in enumerate(range(0, num_images, IMAGES_PER_SHARD)):
         path = regions / f"shard-{shard:05d}.arrow"
         records = [_regions(each, sparse=sparse) for each in image_ids[start : start + IMAGES_PER_SHARD]]
-        rows = arrow_store.write_shard(path, records, content="regions", configuration=CONFIGURATION)
+        rows = arrow.write_shard(path, records, content="regions", configuration=CONFIGURATION)
         if sparse:
             subprocess.run(["fallocate", "--dig-holes", str(path)], check=True)
         entries.append(describe_shard(path, rows))
@@ -79,7 +79,7 @@ def write_stores(folder: Path, *, num_images: int, sentences_per_image: int, spa
     for shard, start in enumerate(range(0, len(spoken), SENTENCES_PER_SHARD)):
         path = sentences / f"shard-{shard:05d}.arrow"
         ends = range(start, min(start + SENTENCES_PER_SHARD, len(spoken)), 512)
-        rows = arrow_store.write_sentences(path, (_align(spoken[i : i + 512]) for i in ends), configuration=about)
+        rows = arrow.write_sentences(path, (_align(spoken[i : i + 512]) for i in ends), configuration=about)
         entries.append(describe_shard(path, rows))
     write_manifest(sentences, Manifest(content="sentences", store="arrow", configuration=about, shards=tuple(entries)))
 
@@ -158,12 +158,12 @@ began = time.perf_counter()
 import numpy as np
 import torch
 from annotations.answers import AnswerVocabulary
-from training.batches import BatchMaker, BatchOptions
-from training.loader import Feed, StepBatches
-from training.order import TrainingOrder, parts_of_rank
-from training.shards import JoinedShards
-from training.targets import TargetOptions
-from training.tokenizer import load_tokenizer
+from training.data.batches import BatchMaker, BatchOptions
+from training.data.loader import Feed, StepBatches
+from training.data.order import TrainingOrder, parts_of_rank
+from training.data.shards import JoinedShards
+from training.data.targets import TargetOptions
+from training.data.tokenizer import load_tokenizer
 imports = time.perf_counter() - began
 
 def peak():  # not ru_maxrss, which begins with the parent's

@@ -20,7 +20,7 @@ import sys, time
 from pathlib import Path
 import torch
 from detectors.images import decode_image
-from detectors.weights import load_faster_rcnn
+from detectors.weights.files import load_faster_rcnn
 torch.set_num_threads(int(sys.argv[3]))
 detector = load_faster_rcnn(sys.argv[2])
 paths = sorted(Path(sys.argv[1]).iterdir())
@@ -37,10 +37,10 @@ import sys
 from pathlib import Path
 import psutil
 from detectors.catalog import DetectorRequest, describe_detector
-from pipeline.inputs import described_inputs
-from pipeline.planning import plan_shards
-from stores.image_listing import list_images
-from pipeline.worker import ShardTask, ShardWorker, WorkerSettings
+from pipeline.inputs.loaded import described_inputs
+from pipeline.extraction.planning import plan_shards
+from stores.images.listing import list_images
+from pipeline.extraction.worker import ShardTask, ShardWorker, WorkerSettings
 folder, out, per_shard, *told = sys.argv[1:]
 request = DetectorRequest(name="faster-rcnn", weights="toyworld")
 inputs = described_inputs(request.name, describe_detector(request), None)

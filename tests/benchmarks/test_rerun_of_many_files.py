@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.changed_inputs import compare_inputs
-from pipeline.planning import plan_shards
-from pipeline.remaining import Remaining
-from stores.image_listing import list_images
-from stores.image_versions import with_versions
+from pipeline.extraction.planning import plan_shards
+from pipeline.extraction.remaining import Remaining
+from pipeline.inputs.changed import compare_inputs
+from stores.images.listing import list_images
+from stores.images.versions import with_versions
 from stores.manifest import Manifest, ShardEntry
 from stores.places import FolderPlace
 from stores.plan import read_plan, shard_name, write_plan

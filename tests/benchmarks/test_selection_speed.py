@@ -7,8 +7,8 @@ import pytest
 import torch
 from torchvision.ops import nms
 
-from detectors.batch_selection import select_batch
-from detectors.region_selection import SelectionRules, select_regions
+from detectors.selection.batches import select_batch
+from detectors.selection.regions import SelectionRules, select_regions
 from tests.benchmarks.scale import scaled
 
 BATCH = scaled(full=8, tiny=2)

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pytest
 
 from detectors.records import RegionFeatures
-from pipeline.planning import plan_shards
-from stores.arrow_store import write_shard
+from pipeline.extraction.planning import plan_shards
+from stores.formats.arrow import write_shard
 from stores.image_index import require_index
-from stores.image_listing import list_images
+from stores.images.listing import list_images
 from stores.manifest import Manifest, describe_shard, write_manifest
 from stores.plan import write_plan
 from stores.seal import UNSEALED, seal
@@ -60,9 +60,9 @@ print(f"  memory: {peak():.0f} MB, of which {imported:.0f} MB are the imports")
 """
 
 RESUME = """
-from pipeline.planning import plan_shards
-from pipeline.remaining import Remaining
-from stores.image_listing import list_images
+from pipeline.extraction.planning import plan_shards
+from pipeline.extraction.remaining import Remaining
+from stores.images.listing import list_images
 from stores.manifest import read_manifest
 from stores.plan import read_plan
 started = time.perf_counter()
@@ -75,7 +75,7 @@ print(f"  resume, together: {time.perf_counter() - started:.2f} s; {len(left)} s
 """
 
 VERIFY = """
-from pipeline.verify import verify
+from pipeline.care.verify import verify
 verdict = timed("verify --sample 1%", lambda: verify(store, share=0.01))
 print(f"  {len(verdict.damages)} damages")
 """

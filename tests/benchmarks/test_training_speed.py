@@ -8,13 +8,13 @@ import torch
 from transformers import LxmertConfig, LxmertForPreTraining
 
 from tests.benchmarks.scale import scaled
-from training.loop import Loop
+from training.batch import Batch, MaskedRegions, MaskedWords
+from training.execution.loop import Loop
 from training.model import build_new
 from training.models.two_stream import TwoStreamShape
 from training.objectives.catalog import Objectives
 from training.objectives.sizes import Sizes
-from training.optimizers import Optimization, make_optimizer
-from training.records import Batch, MaskedRegions, MaskedWords
+from training.runs.optimizers import Optimization, make_optimizer
 
 pytestmark = pytest.mark.benchmark
 

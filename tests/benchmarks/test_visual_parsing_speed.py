@@ -20,9 +20,9 @@ from PIL import Image
 
 from tests.benchmarks.scale import scaled
 from tests.training.joined_stores import Spoken, join_stores, make_image
-from training.presets import find_preset
-from training.pretrain import Overrides, prepare
-from training.worker import Place, TrainTask, train_run
+from training.execution.pretrain import Overrides, prepare
+from training.execution.worker import Place, TrainTask, train_run
+from training.runs.presets import find_preset
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 

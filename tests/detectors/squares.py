@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from detectors.anchors import rounded_anchors
 from detectors.conventions import Conventions
-from detectors.faster_rcnn_network import Architecture
 from detectors.gold_boxes import GoldImage
+from detectors.networks.anchors import rounded_anchors
+from detectors.networks.faster_rcnn import Architecture
 from detectors.records import DecodedImage
 
 TINY = Architecture(

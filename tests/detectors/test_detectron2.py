@@ -10,7 +10,7 @@ import torch
 from detectors.catalog import DetectorRequest, build_detector
 from detectors.records import DecodedImage
 from detectors.vocabulary import numbered_vocabulary
-from detectors.weights import WeightsError, load_faster_rcnn
+from detectors.weights.files import WeightsError, load_faster_rcnn
 
 HAS_DETECTRON2 = importlib.util.find_spec("detectron2") is not None
 needs_detectron2 = pytest.mark.skipif(not HAS_DETECTRON2, reason="detectron2 is not installed; PyPI has none")

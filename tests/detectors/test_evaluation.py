@@ -27,8 +27,8 @@ from detectors.evaluation import (
     summarise,
     table,
 )
-from detectors.faster_rcnn_network import FasterRCNNNetwork
 from detectors.gold_boxes import GoldBoxes
+from detectors.networks.faster_rcnn import FasterRCNNNetwork
 from tests.detectors.squares import CONVENTIONS, TINY, square
 
 

@@ -11,19 +11,19 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d, nms
 
-from detectors.anchors import rounded_anchors
 from detectors.conventions import Conventions
 from detectors.faster_rcnn import FasterRCNNDetector
-from detectors.faster_rcnn_network import (
+from detectors.model_input import to_model_input
+from detectors.networks.anchors import rounded_anchors
+from detectors.networks.faster_rcnn import (
     Architecture,
     FasterRCNNNetwork,
     NetworkConventions,
 )
-from detectors.model_input import to_model_input
-from detectors.proposals import _first_survivors
+from detectors.networks.proposals import _first_survivors
 from detectors.records import DecodedImage, RecordError
 from detectors.vocabulary import numbered_vocabulary
-from detectors.weights import load_faster_rcnn
+from detectors.weights.files import load_faster_rcnn
 
 SMALL = Architecture(
     blocks=(1, 1, 1, 1),
@@ -258,7 +258,7 @@ def test_bfloat16_gives_the_regions_of_float32_on_trained_weights(toy_images):
 
 @pytest.fixture(scope="module")
 def toy_images():
-    from annotations.toyworld.composition import compose
+    from annotations.toyworld.drawing.composition import compose
 
     return [DecodedImage(image_id=str(number), pixels_rgb=compose(0, number).pixels_rgb) for number in range(1, 9)]
 

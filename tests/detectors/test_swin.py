@@ -15,7 +15,7 @@ from detectors.images import decode_image
 from detectors.precision import Precision
 from detectors.records import DecodedImage, GridFeatures
 from detectors.swin import SwinDetector, SwinOptions, load_swin
-from detectors.weights import WeightsError
+from detectors.weights.files import WeightsError
 
 TEST_DATA = Path(os.environ.get("VINCULUM_TEST_DATA", Path(__file__).parents[2] / "../shared/data"))
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from detectors.faster_rcnn_network import FasterRCNNNetwork
+from detectors.networks.faster_rcnn import FasterRCNNNetwork
 from detectors.training import LearningDetector, TrainingOptions, to_example
 from tests.detectors.squares import CONVENTIONS, TINY, Examples, square
 

@@ -24,7 +24,7 @@ from detectors.catalog import DetectorRequest, build_detector, content_of
 from detectors.grid_regions import pooled
 from detectors.records import DecodedImage, GridFeatures
 from detectors.vision_tower import load_vision_tower
-from detectors.weights import WeightsError
+from detectors.weights.files import WeightsError
 
 CPU = torch.device("cpu")
 SIZES = {

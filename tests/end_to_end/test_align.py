@@ -18,18 +18,18 @@ import pytest
 from PIL import ExifTags, Image
 from ray.cluster_utils import Cluster
 
-from annotations.alignment import combine
+from annotations.alignment.targets import combine
 from detectors.records import RegionFeatures
+from pipeline.alignment.grown_regions import carry_over
 from pipeline.cli import main
-from pipeline.grown_regions import carry_over
 from stores.catalog import STORES
 from stores.errors import StoreError
 from stores.manifest import Manifest, describe_shard, read_manifest, write_manifest
 from stores.sentence_reading import open_sentences
 from tests.stores.builders import make_grid, make_store
+from training.data.pictures import Pictures
+from training.data.shards import JoinedShards
 from training.models.trunk import TrunkShape
-from training.pictures import Pictures
-from training.shards import JoinedShards
 
 ROOT = Path(__file__).parents[2]
 IMAGES = [str(number) for number in range(100, 112)]

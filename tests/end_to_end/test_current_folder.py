@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from annotations.toyworld.world import write_toy_world
-from detectors.weights import SHIPPED
+from detectors.weights.files import SHIPPED
 from stores.manifest import read_manifest
 from tests.end_to_end.test_two_nodes import RAY, Node, free_port, stopped_after, until
 

@@ -7,13 +7,13 @@ import pytest
 import ray
 from PIL import Image
 
-from annotations.toyworld.composition import compose
+from annotations.toyworld.drawing.composition import compose
 from detectors.catalog import DetectorRequest, describe_detector
-from pipeline.crew import ATTEMPTS, Crew, CrewSize
-from pipeline.inputs import described_inputs
-from pipeline.planning import plan_shards
-from pipeline.worker import ShardReport, ShardTask, ShardWorker, WorkerSettings
-from stores.image_listing import list_images
+from pipeline.cluster.crew import ATTEMPTS, Crew, CrewSize
+from pipeline.extraction.planning import plan_shards
+from pipeline.extraction.worker import ShardReport, ShardTask, ShardWorker, WorkerSettings
+from pipeline.inputs.loaded import described_inputs
+from stores.images.listing import list_images
 
 DEADLY = "04"
 

@@ -17,8 +17,8 @@ import pytest
 from stores.atomic import locked
 from stores.manifest import Manifest, write_manifest
 from tests.training.learnable_runs import curve, learnable_stores
-from training.checkpoints import latest_checkpoint, list_checkpoints
 from training.cli import main
+from training.runs.checkpoints import latest_checkpoint, list_checkpoints
 
 ROOT = Path(__file__).parents[2]
 GIVE_UP_SECONDS = 240

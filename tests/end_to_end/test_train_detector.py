@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from annotations.toyworld.world import write_toy_world
-from detectors.weights import read_weights
+from detectors.weights.files import read_weights
 from tests.training.learnable_runs import curve
-from training.checkpoints import list_checkpoints
 from training.cli import main
+from training.runs.checkpoints import list_checkpoints
 
 ROOT = Path(__file__).parents[2]
 GIVE_UP_SECONDS = 600

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from annotations.toyworld.world import write_toy_world
-from detectors.weights import SHIPPED
+from detectors.weights.files import SHIPPED
 from stores.manifest import read_manifest
 
 RAY = str(Path(sys.executable).with_name("ray"))

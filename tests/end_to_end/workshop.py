@@ -16,8 +16,8 @@ from pathlib import Path
 import pipeline.cli
 import training.cli
 from annotations.toyworld.world import write_toy_world
-from detectors.weights import SHIPPED, read_weights
-from training.tokenizer import train_tokenizer
+from detectors.weights.files import SHIPPED, read_weights
+from training.data.tokenizer import train_tokenizer
 
 _NONCE = re.compile(rb'nonce[-="]+[0-9a-f]{32}')
 HERE, THERE = "here", "there"

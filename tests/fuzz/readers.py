@@ -41,7 +41,7 @@ def as_a_worker_has(record):
 def read_data_set(name, below="."):
     def read(folder):
         from annotations.datasets.catalog import DATA_SETS
-        from annotations.drops import DataError, Drops
+        from annotations.guards.drops import DataError, Drops
 
         data_set = DATA_SETS[name]
         for record in data_set.read_records(folder / below, drops=Drops()):
@@ -75,8 +75,8 @@ def word2vec_binary(folder):
 
 
 def read_vectors(folder):
-    from annotations.drops import Drops
-    from annotations.word_vectors import read_word_vectors
+    from annotations.guards.drops import Drops
+    from annotations.vectors.lookup import read_word_vectors
 
     read_word_vectors(folder / "vectors", drops=Drops()).similarity(["a dog"], ["dog", "cat"])
 
@@ -151,7 +151,7 @@ def safetensors_file(folder):
 
 
 def read_checkpoint(folder):
-    from detectors.checkpoint_files import read_tensors
+    from detectors.weights.checkpoint_files import read_tensors
 
     for tensor in read_tensors(folder / "w").values():
         tensor.float().sum().item()
@@ -159,9 +159,9 @@ def read_checkpoint(folder):
 
 def own_weights(folder):
     from detectors.conventions import Conventions
-    from detectors.faster_rcnn_network import Architecture, FasterRCNNNetwork
+    from detectors.networks.faster_rcnn import Architecture, FasterRCNNNetwork
     from detectors.vocabulary import numbered_vocabulary
-    from detectors.weights import save_weights
+    from detectors.weights.files import save_weights
 
     tiny = Architecture(blocks=(1, 1, 1, 1), width_per_group=1, num_classes=3, num_attributes=2, rpn_channels=1)
     conventions = Conventions(short_side=160)
@@ -170,7 +170,7 @@ def own_weights(folder):
 
 
 def read_own_weights(folder):
-    from detectors.weights import read_weights
+    from detectors.weights.files import read_weights
 
     read_weights(str(folder / "w.safetensors"), {})
 
@@ -182,7 +182,7 @@ roi_heads: {nms_thresh_test: [0.3]}
 
 
 def read_config(folder):
-    from detectors.published_config import read_settings
+    from detectors.weights.published_config import read_settings
 
     read_settings(folder / "config.yaml")
 
@@ -273,7 +273,7 @@ def sentence_store(store):
         from annotations.records import Pointer
         from stores.catalog import STORES as KINDS
         from stores.manifest import Manifest, describe_shard, write_manifest
-        from tests.stores.test_sentence_store import CONFIGURATION, align, make_sentence
+        from tests.stores.formats.test_sentence_store import CONFIGURATION, align, make_sentence
 
         pointer = Pointer(start=0, end=5, boxes_xyxy=((0, 0, 5, 5),), object_id="1", category="x")
         sentences = [make_sentence(f"s{number}", pointers=(pointer,)) for number in range(3)]
@@ -302,7 +302,7 @@ def tar_file(folder):
 
 def list_images_of(name):
     def read(folder):
-        from stores.image_listing import list_images
+        from stores.images.listing import list_images
 
         images = list_images([str(folder / name)]).images
         assert len(list(images)) == len(images)
@@ -380,7 +380,7 @@ STORES = {
 
 
 def read_boxes(folder):
-    from pipeline.given_boxes import read_given_boxes
+    from pipeline.extraction.given_boxes import read_given_boxes
 
     read_given_boxes(folder / "boxes.json")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, given, seed, settings
 
-from annotations.shown import shown
+from annotations.guards.shown import shown
 from tests.fuzz.corpus import CORPUS
 from tests.fuzz.mutations import damaged, usual_damage
 from tests.fuzz.readers import READERS, ROOMS

@@ -8,7 +8,7 @@ TEXTS = ["a red cube", "a green ball"]
 
 
 def tokenizer_file(folder):
-    from training.tokenizer import train_tokenizer
+    from training.data.tokenizer import train_tokenizer
 
     train_tokenizer(TEXTS, vocab_size=30).save(folder)
 
@@ -21,7 +21,7 @@ def tokenizer_folder(folder):
 
 def read_tokenizer(below):
     def read(folder):
-        from training.tokenizer import load_tokenizer
+        from training.data.tokenizer import load_tokenizer
 
         load_tokenizer(str(folder / below)).encode(["a red cube, [MASK] \u00e9t\u00e9", ""], max_pieces=4)
 
@@ -42,13 +42,13 @@ def keep_only(folder, name):
 
 
 def read_recipe(folder):
-    from training.recipes import as_json, read_recipe
+    from training.runs.recipes import as_json, read_recipe
 
     as_json(read_recipe(folder))
 
 
 def read_run(folder):
-    from training.runs import open_run
+    from training.runs.folder import open_run
 
     open_run(folder)
 
@@ -64,14 +64,14 @@ def whole_run(folder):
 def tiny_network():
     import torch
 
-    from training.optimizers import Optimization, make_optimizer
+    from training.runs.optimizers import Optimization, make_optimizer
 
     model = torch.nn.Linear(2, 1)
     return model, make_optimizer(model, Optimization(optimizer="adamw"))
 
 
 def checkpoint(folder):
-    from training.checkpoints import save_checkpoint
+    from training.runs.checkpoints import save_checkpoint
 
     model, optimizer = tiny_network()
     for weight in model.parameters():
@@ -81,7 +81,7 @@ def checkpoint(folder):
 
 
 def read_checkpoint(folder):
-    from training.checkpoints import latest_checkpoint, load_optimizer, load_weights, require_whole
+    from training.runs.checkpoints import latest_checkpoint, load_optimizer, load_weights, require_whole
 
     model, optimizer = tiny_network()
     found = latest_checkpoint(latest_checkpoint(folder).folder)
@@ -92,8 +92,8 @@ def read_checkpoint(folder):
 
 
 def read_metrics(folder):
-    from training.progress import progress_line, read_metrics
-    from training.report_curves import plot_terms
+    from training.execution.progress import progress_line, read_metrics
+    from training.report.curves import plot_terms
 
     lines = read_metrics(folder)
     plot_terms([lines])
@@ -102,7 +102,7 @@ def read_metrics(folder):
 
 
 def read_scores(folder):
-    from training.report_tables import figure_rows, figure_tables, read_figures
+    from training.report.tables import figure_rows, figure_tables, read_figures
 
     figure_tables([folder])
     figure_rows([read_figures(folder / "probe.json")])
@@ -121,11 +121,11 @@ def published(layout):
 
         from tests.training.builders import SHAPE, SINGLE_STREAM, SIZES
         from tests.training.uniter_files import uniter_state
-        from training.bert import export_bert
-        from training.huggingface import export_huggingface
         from training.model import build_new
         from training.objectives.catalog import Objectives
-        from training.own_layout import export_own
+        from training.weights.bert import export_bert
+        from training.weights.huggingface import export_huggingface
+        from training.weights.vinculum import export_own
 
         if layout == "uniter":
             save_file({name: each.clone() for name, each in uniter_state(hidden=64).items()}, folder / "w.safetensors")
@@ -140,8 +140,8 @@ def published(layout):
 
 def read_published(below):
     def read(folder):
-        from training.layouts import published_model
-        from training.published_weights import read_published
+        from training.weights.layouts import published_model
+        from training.weights.published import read_published
 
         published_model(read_published(folder / below))
 
@@ -150,11 +150,11 @@ def read_published(below):
 
 def read_bert(folder):
     from tests.training.builders import SINGLE_STREAM, SIZES
-    from training.bert import begin_with_bert
+    from training.data.tokenizer import train_tokenizer
     from training.model import build_new
     from training.objectives.catalog import Objectives
-    from training.published_weights import read_published
-    from training.tokenizer import train_tokenizer
+    from training.weights.bert import begin_with_bert
+    from training.weights.published import read_published
 
     tokenizer = train_tokenizer(TEXTS, vocab_size=30)
     shape = replace(SINGLE_STREAM, vocab_size=tokenizer.vocab_size)
@@ -164,10 +164,10 @@ def read_bert(folder):
 
 def bert(folder):
     from tests.training.builders import SINGLE_STREAM, SIZES
-    from training.bert import export_bert
+    from training.data.tokenizer import train_tokenizer
     from training.model import build_new
     from training.objectives.catalog import Objectives
-    from training.tokenizer import train_tokenizer
+    from training.weights.bert import export_bert
 
     tokenizer = train_tokenizer(TEXTS, vocab_size=30)
     shape = replace(SINGLE_STREAM, vocab_size=tokenizer.vocab_size)
@@ -182,7 +182,7 @@ def read_choices(folder):
 
 
 def read_split(folder):
-    from training.gold_images import read_split
+    from training.detector.gold_images import read_split
 
     read_split(folder / "train.txt")
 

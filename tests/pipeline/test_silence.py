@@ -5,10 +5,10 @@ import io
 import pytest
 
 from pipeline import event_log
-from pipeline.align_log import AlignLog
-from pipeline.align_worker import AlignProgress
-from pipeline.progress import RunLog
-from pipeline.worker import Progress
+from pipeline.alignment.log import AlignLog
+from pipeline.alignment.worker import AlignProgress
+from pipeline.extraction.progress import RunLog
+from pipeline.extraction.worker import Progress
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.records import Features, GridFeatures, RegionFeatures
 from stores.catalog import STORES
-from stores.image_sources import ImageSource
+from stores.images.sources import ImageSource
 from stores.manifest import Content, FailedImage, Manifest, StoreName, describe_shard, write_manifest
 from stores.plan import Plan, write_plan
 

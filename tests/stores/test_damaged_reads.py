@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annotations.aligned import AlignedSentences, PointedWords
+from annotations.alignment.sentences import AlignedSentences, PointedWords
 from annotations.records import Answer, Pointer, Sentence, SentenceImage
 from stores.catalog import STORES
 from stores.errors import DamagedFileError

@@ -6,9 +6,9 @@ import fsspec
 import pytest
 
 import stores.locations
-from stores.image_bytes import read_source
-from stores.image_listing import SourceError, list_images
-from stores.image_sources import ImageSource
+from stores.images.bytes import read_source
+from stores.images.listing import SourceError, list_images
+from stores.images.sources import ImageSource
 from stores.locations import (
     ALLOW_LOCAL,
     LOCAL_NETWORKS,

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stores.errors import DamagedFileError
-from stores.image_sources import ImageSource, ImageSources
+from stores.images.sources import ImageSource, ImageSources
 from stores.plan import Plan, PlannedShard, read_plan, write_plan
 
 SHARDS = [

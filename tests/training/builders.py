@@ -11,12 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.models.single_stream import SingleStreamShape
-from training.models.trunk import TrunkShape
-from training.models.two_stream import CROSS_TAPS, TwoStreamShape
-from training.models.visual_parser import VisualParserShape
-from training.objectives.sizes import Sizes
-from training.records import (
+from training.batch import (
     Alignment,
     AttentionTap,
     Batch,
@@ -28,6 +23,11 @@ from training.records import (
     PhrasePairs,
     TokenMask,
 )
+from training.models.single_stream import SingleStreamShape
+from training.models.trunk import TrunkShape
+from training.models.two_stream import CROSS_TAPS, TwoStreamShape
+from training.models.visual_parser import VisualParserShape
+from training.objectives.sizes import Sizes
 
 SIZES = Sizes(hidden_size=8, vocab_size=30, feature_dim=6, num_classes=5, num_attributes=4, num_answers=7)
 

@@ -10,9 +10,9 @@ from detectors.evaluation import EvaluationRules
 from detectors.training import TrainingOptions
 from detectors.vocabulary import Vocabulary
 from tests.detectors.squares import CONVENTIONS, TINY, square
-from training.detector_recipe import PRESETS, DetectorRecipe, DetectorRun, PresetName, begin_detector_run
-from training.detector_worker import DetectorTask
-from training.gold_images import image_files
+from training.detector.gold_images import image_files
+from training.detector.recipe import PRESETS, DetectorRecipe, DetectorRun, PresetName, begin_detector_run
+from training.detector.worker import DetectorTask
 
 VOCABULARY = Vocabulary(classes=("lamp,light", "hole"), attributes=("dull", "bright,shiny"))
 NUM_VAL = 4

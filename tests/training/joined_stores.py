@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from annotations.aligned import AlignedSentences, PointedWords
+from annotations.alignment.sentences import AlignedSentences, PointedWords
 from annotations.records import Answer, Box, Pointer, Sentence, SentenceImage
 from detectors.records import RegionFeatures
 from stores.catalog import STORES

@@ -9,11 +9,11 @@ import numpy as np
 
 from detectors.records import RegionFeatures
 from tests.training.joined_stores import Spoken, Word, join_stores
+from training.execution.pretrain import Overrides, prepare
+from training.execution.worker import Place, TrainTask, train_run
 from training.models.two_stream import TwoStreamShape
-from training.optimizers import Optimization
-from training.presets import Preset, find_preset
-from training.pretrain import Overrides, prepare
-from training.worker import Place, TrainTask, train_run
+from training.runs.optimizers import Optimization
+from training.runs.presets import Preset, find_preset
 
 COLORS = ("red", "blue", "green", "black")
 THINGS = ("dog", "tree", "ball", "house")

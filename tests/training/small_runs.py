@@ -7,16 +7,16 @@ from typing import Any
 
 from annotations.answers import AnswerVocabulary
 from tests.training.builders import SHAPE, SIZES
-from training.batches import BatchOptions
-from training.checkpoints import save_checkpoint
+from training.data.batches import BatchOptions
+from training.data.tokenizer import train_tokenizer
 from training.models.catalog import EncoderShape
 from training.objectives.catalog import Objectives
 from training.objectives.word_object_alignment import AlignmentOptions
-from training.optimizers import Optimization
-from training.recipes import Recipe
-from training.runs import begin_run
-from training.tokenizer import train_tokenizer
-from training.weights import build_model
+from training.runs.checkpoints import save_checkpoint
+from training.runs.folder import begin_run
+from training.runs.optimizers import Optimization
+from training.runs.recipes import Recipe
+from training.weights.ours import build_model
 
 
 def make_run(

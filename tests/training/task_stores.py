@@ -12,16 +12,16 @@ from annotations.answers import AnswerVocabulary
 from detectors.records import RegionFeatures
 from tests.training.builders import SHAPE, SIZES
 from tests.training.joined_stores import Spoken, Word, join_stores, make_image
-from training.batches import BatchOptions
-from training.checkpoints import save_checkpoint
+from training.data.batches import BatchOptions
+from training.data.tokenizer import train_tokenizer
 from training.objectives.catalog import Objectives
 from training.objectives.word_object_alignment import AlignmentOptions
-from training.optimizers import Optimization
-from training.recipes import Recipe
-from training.runs import Run, begin_run
+from training.runs.checkpoints import save_checkpoint
+from training.runs.folder import Run, begin_run
+from training.runs.optimizers import Optimization
+from training.runs.recipes import Recipe
 from training.tasks.catalog import TASKS
-from training.tokenizer import train_tokenizer
-from training.weights import build_model
+from training.weights.ours import build_model
 
 COLORS = ("red", "green", "blue", "gray", "2")
 """What questions are answered with; also a run's table of answers, unless it is told otherwise."""

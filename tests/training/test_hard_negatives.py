@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from tests.training.builders import SHAPE, SINGLE_STREAM, SIZES, make_batch, take_pair
+from training.batch import Batch
 from training.model import build_new
 from training.objectives.catalog import NO_OBJECTIVES
 from training.objectives.congruence import CongruenceOptions
 from training.objectives.ranking import RankingOptions
-from training.records import Batch
 
 GROUPS, SIZE = 3, 9
 

@@ -7,14 +7,14 @@ arm has the same loss with every sentence's targets on other regions: what it ga
 
 from dataclasses import asdict
 
-from training.batches import BatchMaker, BatchOptions
-from training.evaluation import evaluate
+from training.data.batches import BatchMaker, BatchOptions
+from training.execution.evaluation import evaluate
+from training.execution.pretrain import Overrides, prepare
 from training.experiments.trial import RESULT, Trial, read_result
-from training.presets import find_preset
-from training.pretrain import Overrides, prepare
 from training.probes.alignment import measure_alignment
-from training.runs import Run
-from training.weights import load_model
+from training.runs.folder import Run
+from training.runs.presets import find_preset
+from training.weights.ours import load_model
 
 PRESET = "toy-questions"
 

@@ -11,13 +11,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from training.batches import BatchMaker, BatchOptions
-from training.evaluation import evaluate
+from training.data.batches import BatchMaker, BatchOptions
+from training.execution.evaluation import evaluate
+from training.execution.finetune import FinetuneOptions
 from training.experiments.pretrained import matching_of
 from training.experiments.trial import RESULT, Trial, read_result
-from training.finetune import FinetuneOptions
 from training.probes.alignment import measure_alignment
-from training.weights import load_model
+from training.weights.ours import load_model
 
 ARMS: dict[str, str | None] = {
     "none": None,

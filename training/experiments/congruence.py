@@ -22,22 +22,22 @@ import numpy as np
 import torch
 
 from annotations.records import Sentence
-from training.batches import BatchMaker, BatchOptions
-from training.evaluation import evaluate
+from training.batch import EncoderOutputs
+from training.data.batches import BatchMaker, BatchOptions
+from training.data.order import evaluation_batches
+from training.data.shards import JoinedShards
+from training.execution.evaluation import evaluate
 from training.experiments.pretrained import RANKING, base_of
 from training.experiments.trial import RESULT, Trial, read_result
+from training.figures import gold_answer, needed_detail
 from training.model import Model
 from training.models.blocks import blocks_of
 from training.objectives.congruence import CongruenceOptions, congruence_of_pairs, text_entropy_of_pairs
-from training.order import evaluation_batches
-from training.records import EncoderOutputs
-from training.runs import Run
-from training.shards import JoinedShards
+from training.runs.folder import Run
 from training.tasks.answers import whole_sentences
 from training.tasks.measure import Subject
-from training.tasks.records import gold_answer, needed_detail
 from training.tasks.winoground import CAPTIONS, WinogroundFigures, figures_of, score_examples
-from training.weights import load_model
+from training.weights.ours import load_model
 
 ARMS: dict[str, str | None] = {
     "none": None,

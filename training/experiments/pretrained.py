@@ -8,10 +8,10 @@ sooner where some heads are told which regions words mean, but not with every se
 from dataclasses import replace
 from pathlib import Path
 
+from training.execution.finetune import FinetuneOptions
+from training.execution.pretrain import Overrides, prepare
 from training.experiments.trial import Trial
-from training.finetune import FinetuneOptions
-from training.presets import find_preset
-from training.pretrain import Overrides, prepare
+from training.runs.presets import find_preset
 
 PRESETS = {"attention-supervision": "toy-grounded", "congruence": "toy-relations"}
 """By experiment."""

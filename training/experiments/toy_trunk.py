@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stores.sentence_reading import open_sentences
+from training.data.pictures import Pictures
 from training.experiments.trial import Trial
 from training.models.trunk import Trunk, TrunkShape
-from training.pictures import Pictures
 
 SOURCE = "visual-genome"
 NUM_WORDS = 64

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from annotations.drops import DataError
-from annotations.shown import shown
+from annotations.guards.drops import DataError
+from annotations.guards.shown import shown
 from stores.atomic import write_json
-from training.checkpoints import OPTIMIZER, list_checkpoints
-from training.finetune import FinetuneOptions, prepare_finetuning
+from training.data.shards import JoinedShards, open_shards
+from training.execution.finetune import FinetuneOptions, prepare_finetuning
+from training.execution.worker import Place, TrainTask, train_run
 from training.probes.linear_probe import ProbeOptions
-from training.report_tables import read_figures
-from training.runs import Run, open_run
-from training.shards import JoinedShards, open_shards
-from training.worker import Place, TrainTask, train_run
+from training.report.tables import read_figures
+from training.runs.checkpoints import OPTIMIZER, list_checkpoints
+from training.runs.folder import Run, open_run
 
 RESULT = "result.json"
 

@@ -13,23 +13,23 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from training.batches import BatchMaker, BatchOptions
-from training.evaluation import evaluate
+from training.batch import Batch
+from training.data.batches import BatchMaker, BatchOptions
+from training.data.order import evaluation_batches
+from training.execution.evaluation import evaluate
+from training.execution.finetune import FinetuneOptions
+from training.execution.pretrain import Overrides, prepare
+from training.execution.progress import read_metrics
 from training.experiments.comparison import compare, table
 from training.experiments.correlation import spearman
 from training.experiments.toy_trunk import train_trunk, trunk_of
 from training.experiments.trial import RESULT, Results, Trial, read_result
-from training.finetune import FinetuneOptions
 from training.models.visual_parser import VisualParserShape
-from training.order import evaluation_batches
-from training.presets import find_preset
-from training.pretrain import Overrides, prepare
 from training.probes.modalities import BATCH_SIZE, EvaluationPairs, measure_modalities
 from training.probes.reliance import reliance_on_text
-from training.progress import read_metrics
-from training.records import Batch
-from training.runs import Run
-from training.weights import load_model
+from training.runs.folder import Run
+from training.runs.presets import find_preset
+from training.weights.ours import load_model
 
 PRESET = "toy-visual-parsing"
 

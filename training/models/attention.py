@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.records import AttentionTap
+from training.batch import AttentionTap
 
 
 class Attention(nn.Module):

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from training.records import AttentionTap, EncoderOutputs
+from training.batch import AttentionTap, EncoderOutputs
 
 TapKind = Literal["scores", "probs", "probs_dropped"]
 LayerChoice = Literal["all", "last"] | tuple[int, ...]

@@ -5,10 +5,10 @@ from typing import Annotated, Protocol
 
 from pydantic import Discriminator
 
+from training.batch import Batch, EncoderOutputs
 from training.models.single_stream import SingleStreamEncoder, SingleStreamShape
 from training.models.two_stream import TwoStreamEncoder, TwoStreamShape
 from training.models.visual_parser import VisualParserEncoder, VisualParserShape
-from training.records import Batch, EncoderOutputs
 
 EncoderShape = Annotated[TwoStreamShape | SingleStreamShape | VisualParserShape, Discriminator("kind")]
 

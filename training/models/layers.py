@@ -6,8 +6,8 @@ Axes: B batch, T positions of a sequence, E hidden size.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.batch import AttentionTap
 from training.models.attention import Attention
-from training.records import AttentionTap
 
 NORM_EPSILON = 1e-12
 """BERT's, and that of everything made after it."""

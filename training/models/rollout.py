@@ -11,8 +11,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from training.batch import EncoderOutputs
 from training.models.blocks import TapKind, chosen_heads
-from training.records import EncoderOutputs
 
 
 def with_residual(attention_BTT: Tensor) -> Tensor:

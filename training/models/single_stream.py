@@ -17,11 +17,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from training.batch import AttentionTap, Batch, EncoderOutputs
 from training.models.attention import additive_mask, require_taps
 from training.models.embeddings import TextEmbedding
 from training.models.initialization import INITIAL_STD, initialize
 from training.models.layers import NORM_EPSILON, Layer
-from training.records import AttentionTap, Batch, EncoderOutputs
 
 BOX_SIZE = 7
 

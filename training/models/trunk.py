@@ -21,7 +21,7 @@ from detectors.swin import (
     run_swin,
     tell_last_attention,
 )
-from detectors.weights import WeightsError
+from detectors.weights.files import WeightsError
 from training.models.initialization import INITIAL_STD
 
 

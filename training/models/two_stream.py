@@ -12,11 +12,11 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from training.batch import AttentionTap, Batch, EncoderOutputs
 from training.models.attention import Attention, additive_mask, require_taps
 from training.models.embeddings import TextEmbedding
 from training.models.initialization import INITIAL_STD, initialize
 from training.models.layers import NORM_EPSILON, FeedForward, Layer, Residual, SelfAttention
-from training.records import AttentionTap, Batch, EncoderOutputs
 
 
 @dataclass(frozen=True, kw_only=True)

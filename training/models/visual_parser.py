@@ -17,11 +17,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from training.batch import Batch, EncoderOutputs, HiddenTokens, TokenMask
 from training.models.initialization import initialize
 from training.models.layers import NORM_EPSILON
 from training.models.single_stream import SingleStreamEncoder, SingleStreamShape
 from training.models.trunk import Trunk, TrunkShape
-from training.records import Batch, EncoderOutputs, HiddenTokens, TokenMask
 
 TEMPERATURE = 10_000
 """Of positions: the longest wave is that much longer than the shortest."""

@@ -1,1 +1,1 @@
-"""Losses of pre-training, one file each; what they need of a batch is in `training/records.py`."""
+"""Losses of pre-training, one file each; what they need of a batch is in `training/batch.py`."""

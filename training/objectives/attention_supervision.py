@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.batch import Batch, EncoderOutputs, Grounding
 from training.models.blocks import Blocks, LayerChoice, TapKind, blocks_of, chosen_heads, chosen_layers, split
 from training.models.rollout import rollout_of
 from training.objectives.phrase_grounding import PhraseGrounding, pieces_of_phrases
 from training.objectives.sizes import Sizes
-from training.records import Batch, EncoderOutputs, Grounding
 
 SupervisionMode = Literal["indirect", "direct", "semi-direct"]
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.batch import Batch, EncoderOutputs
 from training.objectives.sizes import Sizes
-from training.records import Batch, EncoderOutputs
 
 LABELS = ("both", "first", "second")
 

@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.batch import Batch, EncoderOutputs
 from training.models.blocks import Blocks, LayerChoice, blocks_of, chosen_layers
 from training.objectives.sizes import Sizes
-from training.records import Batch, EncoderOutputs
 
 Method = Literal["cacr", "iais-singular", "iais-distributed"]
 SoftmaxOn = Literal["both", "pseudo", "neither"]

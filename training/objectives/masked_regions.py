@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.batch import Batch, EncoderOutputs
 from training.models.heads import Transform
 from training.objectives.sizes import Sizes
-from training.records import Batch, EncoderOutputs
 
 MEANS_OF_MASKED = ("masked_only", "masked_kl")
 """Labels with which losses are means over masked regions, as the papers have them."""

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.batch import Batch, EncoderOutputs
 from training.models.heads import Transform
 from training.objectives.sizes import Sizes
-from training.records import Batch, EncoderOutputs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.batch import Batch, EncoderOutputs
 from training.objectives.sizes import Sizes
-from training.records import Batch, EncoderOutputs
 
 LEAST_NORM = 1e-5
 """A shorter state is divided by this instead of by its norm."""

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.records import Batch, EncoderOutputs, Grounding
+from training.batch import Batch, EncoderOutputs, Grounding
 
 
 class PhraseGrounding(nn.Module):

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from annotations.datasets.vgp import TYPES
+from training.batch import Batch, EncoderOutputs
 from training.objectives.sizes import Sizes
-from training.records import Batch, EncoderOutputs
 
 
 @dataclass(frozen=True, kw_only=True)

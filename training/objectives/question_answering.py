@@ -12,9 +12,9 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.batch import Batch, EncoderOutputs
 from training.models.heads import AnswerHead
 from training.objectives.sizes import Sizes
-from training.records import Batch, EncoderOutputs
 
 AnswerLoss = Literal["soft", "single"]
 """soft: binary cross-entropy with every answer's score, summed over answers. single: cross-entropy with one answer."""

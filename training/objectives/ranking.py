@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.batch import Batch, EncoderOutputs
 from training.objectives.matching import MatchingObjective
 from training.objectives.sizes import Sizes
-from training.records import Batch, EncoderOutputs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from training.batch import Batch, EncoderOutputs
 from training.objectives.sizes import Sizes
-from training.records import Batch, EncoderOutputs
 
 
 @dataclass(frozen=True, kw_only=True)

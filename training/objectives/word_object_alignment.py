@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.batch import Batch, EncoderOutputs
 from training.models.layers import NORM_EPSILON, FeedForward
 from training.objectives.sizes import Sizes
-from training.records import Batch, EncoderOutputs
 
 KEPT = 3
 """Regions that a prediction is cut to, where it is."""

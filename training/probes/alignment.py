@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.batches import BatchMaker
+from training.data.batches import BatchMaker
+from training.figures import Figure
 from training.model import Model
 from training.models.blocks import blocks_of
 from training.probes.linear_probe import LinearProbe, ProbeOptions, train_linear_probe
 from training.probes.pointed_words import NothingPointedError, PointedBatch, pointed_batches
-from training.tasks.records import Figure
 
 BATCH_SIZE = 128
 

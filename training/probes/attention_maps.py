@@ -14,14 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.batches import BatchMaker, BatchOptions
+from training.batch import EncoderOutputs
+from training.data.batches import BatchMaker, BatchOptions
+from training.data.shards import JoinedShards
+from training.data.tokenizer import Pieces
 from training.model import Model
 from training.models.blocks import Blocks, blocks_of, split
 from training.models.rollout import rollout_of
-from training.records import EncoderOutputs
-from training.runs import Run
-from training.shards import JoinedShards
-from training.tokenizer import Pieces
+from training.runs.folder import Run
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

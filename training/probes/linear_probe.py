@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.batches import BatchMaker
+from training.batch import EncoderOutputs
+from training.data.batches import BatchMaker
 from training.probes.pointed_words import NothingPointedError, PointedBatch, read_pointed
-from training.records import EncoderOutputs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stores.errors import StoreError
-from training.batches import BatchMaker
+from training.batch import Batch
+from training.data.batches import BatchMaker
+from training.data.order import evaluation_batches
+from training.data.pictures import BrokenImageError
 from training.model import Model
-from training.order import evaluation_batches
-from training.pictures import BrokenImageError
 from training.probes.modality_clusters import mutual_information, two_clusters
 from training.probes.modality_flow import modality_flow
-from training.records import Batch
 
 BATCH_SIZE = 64
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from training.batch import EncoderOutputs
 from training.models.blocks import Blocks, blocks_of
 from training.models.rollout import after, mean_over_heads, with_residual
-from training.records import EncoderOutputs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stores.errors import StoreError
-from training.batches import BatchMaker
-from training.order import evaluation_batches
-from training.records import Batch
-from training.targets import COVERING_IOU, AlignedRow, pieces_of_words
+from training.batch import Batch
+from training.data.batches import BatchMaker
+from training.data.order import evaluation_batches
+from training.data.targets import COVERING_IOU, AlignedRow, pieces_of_words
 
 
 class NothingPointedError(StoreError):

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from stores.errors import StoreError
+from training.batch import Batch, EncoderOutputs, Grounding
+from training.figures import Figure
 from training.model import Model
 from training.models.blocks import blocks_of, split
 from training.models.rollout import rollout_of
 from training.objectives.phrase_grounding import pieces_of_phrases
-from training.records import Batch, EncoderOutputs, Grounding
-from training.tasks.records import Figure
 
 RANKS = (1, 5, 10)
 """How many of the highest regions may be looked at."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from stores.errors import StoreError
+from training.batch import Batch
 from training.model import Model
-from training.records import Batch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,18 +15,18 @@ import torch
 from numpy.typing import NDArray
 
 from annotations.answers import AnswerVocabulary
-from annotations.drops import DataError
+from annotations.guards.drops import DataError
 from annotations.records import Sentence
 from stores.atomic import write_json
-from stores.terminal import printable
-from training.batches import BatchMaker, BatchOptions
+from stores.programs.terminal import printable
+from training.data.batches import BatchMaker, BatchOptions
+from training.data.order import evaluation_batches
+from training.data.shards import JoinedShards
+from training.figures import is_answered
 from training.model import Model
 from training.objectives.question_answering import QuestionAnsweringObjective
-from training.order import evaluation_batches
-from training.runs import Run
-from training.shards import JoinedShards
+from training.runs.folder import Run
 from training.tasks.measure import Subject
-from training.tasks.records import is_answered
 from training.tasks.transfer import answer_key
 
 BATCH_SIZE = 256

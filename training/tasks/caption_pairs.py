@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from annotations.answers import AnswerVocabulary
 from annotations.datasets.vgp import REVERSED, TYPES
 from annotations.records import Pointer, Sentence, Split
-from stores.training_rows import TrainingSentence
-from training.batches import BatchOptions, image_fields, random_stream
-from training.grounding import make_grounding
-from training.records import Batch, PhrasePairs
-from training.shards import JoinedShards
-from training.targets import AlignedRow, make_alignment
-from training.tokenizer import Pieces, TextTokenizer
+from stores.formats.training_rows import TrainingSentence
+from training.batch import Batch, PhrasePairs
+from training.data.batches import BatchOptions, image_fields, random_stream
+from training.data.grounding import make_grounding
+from training.data.shards import JoinedShards
+from training.data.targets import AlignedRow, make_alignment
+from training.data.tokenizer import Pieces, TextTokenizer
 
 SOURCE = "vgp-entities"
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from training.batches import BatchMaker, BatchOptions, Maker
-from training.grounding import GroundingOptions
+from training.data.batches import BatchMaker, BatchOptions, Maker
+from training.data.grounding import GroundingOptions
 from training.objectives.attention_supervision import AttentionSupervisionOptions
 from training.objectives.caption_match import CaptionMatchOptions
 from training.objectives.catalog import NO_OBJECTIVES, Objectives

@@ -9,10 +9,10 @@ from sys import intern
 from typing import NamedTuple
 
 from annotations.datasets.json_records import FieldError, read_members, take_words
-from annotations.drops import DataError
+from annotations.guards.drops import DataError
 from annotations.records import Sentence
 from stores.atomic import write_json
-from training.tasks.records import Figure, detail, gold_answer, mean_of, means_by, with_predictions
+from training.figures import Figure, detail, gold_answer, mean_of, means_by, with_predictions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from stores.terminal import printable
-from training.batches import BatchMaker, BatchOptions
-from training.grounding import GroundingOptions
-from training.order import evaluation_batches
+from stores.programs.terminal import printable
+from training.batch import Batch
+from training.data.batches import BatchMaker, BatchOptions
+from training.data.grounding import GroundingOptions
+from training.data.order import evaluation_batches
 from training.probes.pointing import measure_pointing
-from training.records import Batch
 from training.tasks.measure import Subject
 
 BATCH_SIZE = 64

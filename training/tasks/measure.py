@@ -7,9 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.shards import JoinedShards
 from training.model import Model
-from training.runs import Run
-from training.shards import JoinedShards
+from training.runs.folder import Run
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

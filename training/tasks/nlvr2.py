@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from annotations.datasets.nlvr2 import LABELS
-from annotations.drops import DataError
+from annotations.guards.drops import DataError
 from annotations.records import Sentence
 from stores.atomic import replacing
-from training.tasks.records import Figure, gold_answer, mean_of, needed_detail, with_predictions
+from training.figures import Figure, gold_answer, mean_of, needed_detail, with_predictions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from annotations.drops import DataError
-from training.batches import image_fields
+from annotations.guards.drops import DataError
+from training.batch import Batch
+from training.data.batches import image_fields
+from training.data.shards import JoinedShards
+from training.data.tokenizer import TextTokenizer
 from training.models.visual_parser import VisualParserEncoder
-from training.records import Batch
-from training.shards import JoinedShards
 from training.tasks.measure import Subject
-from training.tokenizer import TextTokenizer
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from annotations.answers import AnswerVocabulary
 from stores.errors import StoreError
-from training.batches import BatchOptions, random_stream
-from training.grounding import find_phrases
-from training.records import Batch
-from training.shards import JoinedShards
-from training.targets import AlignedRow
+from training.batch import Batch
+from training.data.batches import BatchOptions, random_stream
+from training.data.grounding import find_phrases
+from training.data.shards import JoinedShards
+from training.data.targets import AlignedRow
+from training.data.tokenizer import TextTokenizer
 from training.tasks.pairing import pair_up, read_images, read_texts
-from training.tokenizer import TextTokenizer
 
 SYMMETRIC = frozenset(("and", "or", "with", "near", "next", "to", "beside", "is", "are", ",", "a", "an", "the"))
 """Words between two phrases that say the same of both: "a dog and a cat" is "a cat and a dog"."""

@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from annotations.boxes import pairwise_iou
-from annotations.drops import DataError
+from annotations.guards.drops import DataError
 from stores.atomic import write_json
-from training.batches import BatchMaker, BatchOptions
+from training.data.batches import BatchMaker, BatchOptions
+from training.data.order import evaluation_batches
+from training.figures import Figure, mean_of, needed_detail
 from training.objectives.referring import ReferringObjective
-from training.order import evaluation_batches
 from training.tasks.measure import Subject
-from training.tasks.records import Figure, mean_of, needed_detail
 
 BATCH_SIZE = 256
 RIGHT_IOU = 0.5

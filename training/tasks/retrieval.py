@@ -20,10 +20,10 @@ import torch
 from numpy.typing import NDArray
 
 from stores.atomic import write_json
+from training.figures import Figure, mean_of
 from training.tasks.measure import Subject, part_name
 from training.tasks.pairing import Texts, pair_up, parsed, read_images, read_texts, require_finite, scorer_of
 from training.tasks.ranking_batches import CAPTIONS
-from training.tasks.records import Figure, mean_of
 
 TEXTS_AT_ONCE, IMAGES_AT_ONCE = 32, 8
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from annotations.datasets.snli_ve import LABELS
 from annotations.records import Sentence
 from stores.atomic import write_json
-from training.tasks.records import Figure, gold_answer, mean_of, means_by, needed_detail, with_predictions
+from training.figures import Figure, gold_answer, mean_of, means_by, needed_detail, with_predictions
 
 __all__ = ["LABELS", "SnliVeScores", "score", "write_submission"]
 

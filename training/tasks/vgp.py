@@ -12,16 +12,16 @@ import numpy as np
 import torch
 
 from annotations.datasets.vgp import TYPES
-from annotations.drops import DataError
-from training.batches import BatchOptions
-from training.grounding import GroundingOptions
+from annotations.guards.drops import DataError
+from training.batch import Batch
+from training.data.batches import BatchOptions
+from training.data.grounding import GroundingOptions
+from training.figures import Figure, mean_of, means_by
 from training.objectives.caption_match import LABELS, CaptionMatchObjective
 from training.objectives.phrase_relations import PhraseRelationsObjective
 from training.probes.pointing import Pointing, measure_pointing
-from training.records import Batch
 from training.tasks.caption_pairs import CaptionPairMaker
 from training.tasks.measure import Subject
-from training.tasks.records import Figure, mean_of, means_by
 
 BATCH_SIZE = 32
 

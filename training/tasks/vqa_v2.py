@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from annotations.answers import normalize_answer
-from annotations.drops import DataError
+from annotations.guards.drops import DataError
 from annotations.records import Sentence
 from stores.atomic import write_json
-from training.tasks.records import Figure, detail, mean_of, means_by, with_predictions
+from training.figures import Figure, detail, mean_of, means_by, with_predictions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from annotations.drops import DataError
+from annotations.guards.drops import DataError
 from stores.atomic import write_json
-from training.batches import BatchMaker, BatchOptions
-from training.order import evaluation_batches
+from training.data.batches import BatchMaker, BatchOptions
+from training.data.order import evaluation_batches
+from training.figures import Figure, detail, gold_answer, mean_of, needed_detail
 from training.tasks.answers import whole_sentences
 from training.tasks.measure import Subject
 from training.tasks.pairing import require_finite, scorer_of
-from training.tasks.records import Figure, detail, gold_answer, mean_of, needed_detail
 
 BATCH_SIZE = 128
 CAPTIONS = {"0": 0, "1": 1}

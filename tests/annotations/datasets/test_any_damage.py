@@ -7,7 +7,7 @@ import pytest
 
 from annotations.datasets.catalog import DATA_SETS
 from annotations.datasets.json_records import MAX_SIDE
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
 
 REPLACEMENTS = [None, True, -1, 0, 1.5, 1e300, 10**25, "x", "", [], {}, [1], [None], ["x"], {"a": 1}, [[1]]]
 

@@ -17,7 +17,7 @@ from annotations.datasets.coco import (
     to_captions,
     to_instances,
 )
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
 from annotations.splits import make_split_rules
 
 DATA = Path(os.environ.get("VINCULUM_TEST_DATA", "../shared/data"))

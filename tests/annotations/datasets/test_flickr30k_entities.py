@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotations.datasets.catalog import DATA_SETS
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
 
 ENTITIES = DATA_SETS["flickr30k-entities"]
 DATA = Path(os.environ.get("VINCULUM_TEST_DATA", "../shared/data"))

@@ -22,7 +22,7 @@ from annotations.datasets.json_records import (
     take_words,
 )
 from annotations.datasets.standard_json import StandardJson
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
 
 
 def file_with(folder: Path, content: bytes) -> Path:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from annotations.datasets.lxmert_json import evaluation_images, read_lxmert_records, to_sentences
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
 from annotations.records import Answer
 
 PRETRAINING = {

@@ -9,7 +9,7 @@ import pytest
 
 from annotations.datasets import gqa
 from annotations.datasets.catalog import DATA_SETS
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
 from annotations.records import Answer
 
 DATA = Path(os.environ.get("VINCULUM_TEST_DATA", "../shared/data"))

@@ -9,7 +9,7 @@ import pytest
 from annotations.datasets import coco, gqa, lxmert_json
 from annotations.datasets.catalog import DATA_SETS
 from annotations.datasets.text_files import SPLIT_WORDS, split_in_name
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
 from annotations.splits import make_split_rules
 
 DATA = Path(os.environ.get("VINCULUM_TEST_DATA", "../shared/data"))

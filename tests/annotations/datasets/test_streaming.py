@@ -4,7 +4,7 @@ import json
 import tracemalloc
 
 from annotations.datasets.catalog import DATA_SETS
-from annotations.drops import Drops
+from annotations.guards.drops import Drops
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from annotations.datasets import flickr30k_entities, vgp_entities
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
 
 TEST_DATA = Path(os.environ.get("VINCULUM_TEST_DATA", Path(__file__).parents[3] / "../shared/data"))
 

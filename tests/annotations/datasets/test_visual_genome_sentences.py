@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from annotations.datasets.catalog import DATA_SETS
-from annotations.drops import Drops
+from annotations.guards.drops import Drops
 
 CLOCK = {"name": "clock", "object_id": 5, "x": 10, "y": 10, "w": 40, "h": 50}
 NOTHING = CLOCK | {"object_id": 6, "w": 0}

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from annotations.datasets.vqa_v2 import evaluation_images, image_of, read_question_records, to_sentences
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
 from annotations.records import Answer, SentenceImage
 
 TRAIN = "v2_OpenEnded_mscoco_train2014_questions.json"

@@ -12,8 +12,8 @@ import pytest
 from pycocotools.coco import COCO
 
 from annotations.datasets.visual_genome import read_objects
-from annotations.drops import Drops
-from annotations.toyworld.composition import compose
+from annotations.guards.drops import Drops
+from annotations.toyworld.drawing.composition import compose
 from annotations.toyworld.phrases import relate_things
 from annotations.toyworld.vocabulary import ATTRIBUTES, CATEGORIES
 from annotations.toyworld.world import CAPTIONS, ToyWorldSummary, write_toy_world

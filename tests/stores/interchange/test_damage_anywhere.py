@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotations.drops import DataError
+from annotations.guards.drops import DataError
 from stores.interchange import butd_tsv, lxmert_tsv, milvlg_npz, uniter_lmdb, vinvl_tsv
 from stores.interchange.catalog import recognise
 from stores.interchange.rows import RowError

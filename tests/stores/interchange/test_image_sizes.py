@@ -1,6 +1,6 @@
 import pytest
 
-from annotations.drops import DataError
+from annotations.guards.drops import DataError
 from stores.interchange.sizes import read_sizes
 
 

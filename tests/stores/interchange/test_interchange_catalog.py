@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from annotations.drops import DataError
+from annotations.guards.drops import DataError
 from stores.interchange.catalog import FORMATS, WRITERS, recognise
 from tests.stores.interchange import test_milvlg_npz, test_uniter_lmdb, test_vinvl_tsv
 from tests.stores.interchange.foreign_files import butd_line, lxmert_line

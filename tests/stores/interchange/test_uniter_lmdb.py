@@ -7,7 +7,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from annotations.drops import DataError
+from annotations.guards.drops import DataError
 from stores.interchange import uniter_lmdb
 from stores.interchange.rows import RowError
 from tests.stores.interchange.foreign_files import SUPPLEMENT, read_all

@@ -8,15 +8,15 @@ import torch
 
 from stores.errors import StoreError
 from tests.training.joined_stores import Spoken, Word, join_stores, make_image
-from training.checkpoints import list_checkpoints
-from training.experiment_command import ExperimentCommand
+from training.commands.experiment import ExperimentCommand
+from training.execution.worker import Place, TrainTask, train_run
 from training.experiments.alignment import ARMS, prepare_trial, run_trial
 from training.experiments.comparison import Comparison, compare, table
 from training.experiments.trial import RESULT, Trial, read_result
-from training.presets import find_preset
 from training.probes.linear_probe import ProbeOptions
-from training.weights import load_model
-from training.worker import Place, TrainTask, train_run
+from training.runs.checkpoints import list_checkpoints
+from training.runs.presets import find_preset
+from training.weights.ours import load_model
 
 SEEDS = range(5)
 NONE = [0.50, 0.52, 0.47, 0.55, 0.49]

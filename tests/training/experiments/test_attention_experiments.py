@@ -10,17 +10,17 @@ import torch
 from stores.errors import StoreError
 from tests.training.experiments.experiment_stores import EXAMPLES, experiment_stores
 from tests.training.joined_stores import Spoken, join_stores, make_image
-from training.checkpoints import list_checkpoints
-from training.evaluation import evaluate
-from training.experiment_command import ExperimentCommand
+from training.commands.experiment import ExperimentCommand
+from training.data.shards import JoinedShards
+from training.execution.evaluation import evaluate
 from training.experiments import attention_supervision, congruence, pretrained
 from training.experiments.catalog import EXPERIMENTS
 from training.experiments.trial import Trial, read_result
-from training.presets import find_preset
 from training.probes.linear_probe import ProbeOptions
-from training.shards import JoinedShards
+from training.runs.checkpoints import list_checkpoints
+from training.runs.presets import find_preset
 from training.tasks.catalog import TASKS
-from training.weights import load_model
+from training.weights.ours import load_model
 
 NAMES = ("attention-supervision", "congruence")
 RANKING = replace(pretrained.RANKING, num_steps=3, batch_size=4)

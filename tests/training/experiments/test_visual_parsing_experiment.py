@@ -7,13 +7,13 @@ import torch
 
 from tests.training.joined_stores import Spoken, Word, join_stores, make_image
 from tests.training.pixel_stores import COLORS, pixel_stores
+from training.data.pictures import Pictures
 from training.experiments import toy_trunk, visual_parsing
 from training.experiments.catalog import EXPERIMENTS
 from training.experiments.trial import Trial, read_result
 from training.models.trunk import read_swin
-from training.pictures import Pictures
-from training.presets import PRESETS
-from training.weights import load_model
+from training.runs.presets import PRESETS
+from training.weights.ours import load_model
 
 
 @pytest.fixture(scope="module", autouse=True)

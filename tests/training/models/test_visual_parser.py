@@ -8,8 +8,10 @@ import torch
 from transformers import SwinModel
 from transformers.models.detr.modeling_detr import DetrSinePositionEmbedding
 
-from detectors.weights import WeightsError
+from detectors.weights.files import WeightsError
 from tests.training.builders import SIZES, TRUNK, VISUAL_PARSER, make_batch, pad_batch, take_pair
+from training.batch import TokenMask
+from training.data.pictures import cell_boxes
 from training.model import Model, build_new
 from training.models.catalog import build_encoder
 from training.models.recomputation import recompute_activations
@@ -18,8 +20,6 @@ from training.models.visual_parser import VisualParserShape, attended_cells, sin
 from training.objectives.catalog import NO_OBJECTIVES
 from training.objectives.masked_tokens import MaskedTokensOptions
 from training.objectives.masked_words import MaskedWordsOptions
-from training.pictures import cell_boxes
-from training.records import TokenMask
 
 CELLS = replace(VISUAL_PARSER, trunk=None)
 PIXELS = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

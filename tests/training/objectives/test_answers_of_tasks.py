@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from tests.training.builders import SHAPE, SIZES, make_batch
+from training.batch import Batch
 from training.model import Model
 from training.objectives.catalog import Objectives
 from training.objectives.question_answering import QuestionAnsweringOptions
-from training.records import Batch
 
 
 def build(*, num_images=1, loss="soft", num_answers=7):

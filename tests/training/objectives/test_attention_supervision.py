@@ -22,6 +22,7 @@ from tests.training.builders import (
     pad_outputs,
     take_pair,
 )
+from training.batch import AttentionTap, Grounding
 from training.model import build_new
 from training.models.blocks import blocks_of
 from training.models.catalog import build_encoder
@@ -32,7 +33,6 @@ from training.objectives.attention_supervision import (
     gold_of_pieces,
 )
 from training.objectives.catalog import Objectives
-from training.records import AttentionTap, Grounding
 
 TO_REGIONS, TO_TEXT = "attention_text_to_regions", "attention_regions_to_text"
 DOG = [0.1, 0.3, 0.1, 0.1, 0.3, 0.1]

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.builders import SIZES, make_batch, make_outputs
+from training.batch import Grounding
 from training.objectives.caption_match import CaptionMatchObjective, CaptionMatchOptions
 from training.objectives.phrase_relations import (
     PhraseRelationsObjective,
@@ -17,7 +18,6 @@ from training.objectives.phrase_relations import (
     pooled_phrases,
 )
 from training.objectives.referring import ReferringObjective, ReferringOptions
-from training.records import Grounding
 
 
 def test_two_phrases_are_compared_as_in_the_worked_example():

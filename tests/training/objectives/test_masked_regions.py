@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from scipy.special import log_softmax
 
 from tests.training.builders import SIZES, make_batch, make_outputs, rows_seen
+from training.batch import MaskedRegions
 from training.objectives.masked_regions import MaskedRegionsObjective, MaskedRegionsOptions, divergence_from_detector
-from training.records import MaskedRegions
 
 NUM_REGIONS = 4 + 6 + 3
 NUM_MASKED = 2 + 3 + 2

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.training.builders import SIZES, make_batch, make_outputs
+from training.batch import HiddenTokens
 from training.objectives.masked_tokens import MaskedTokensObjective, MaskedTokensOptions
-from training.records import HiddenTokens
 
 
 def loss_of(guesses, tokens, *, num_images):

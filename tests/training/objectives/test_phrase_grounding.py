@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from tests.training.builders import make_batch, make_outputs
+from training.batch import Grounding
 from training.objectives.phrase_grounding import PhraseGrounding, is_whole_image, pieces_of_phrases
-from training.records import Grounding
 
 
 def phrases(spans, *, rows=None, gold=None):

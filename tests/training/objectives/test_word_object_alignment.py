@@ -11,9 +11,10 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax, rel_entr, softmax
 from torch import nn
 
-from annotations.alignment import combine
+from annotations.alignment.targets import combine
 from annotations.boxes import pairwise_iou
 from tests.training.builders import SIZES, make_batch, make_outputs, rows_seen
+from training.batch import Alignment
 from training.objectives.word_object_alignment import (
     AlignmentOptions,
     WordObjectAlignment,
@@ -21,7 +22,6 @@ from training.objectives.word_object_alignment import (
     highest_regions,
     restricted_divergence,
 )
-from training.records import Alignment
 
 REGIONS = [[10, 10, 50, 50], [20, 20, 60, 60], [40, 10, 90, 50], [60, 60, 90, 90], [0, 0, 100, 100]]
 POSITION = pairwise_iou([[10, 10, 50, 50]], REGIONS)

@@ -9,9 +9,9 @@ import numpy as np
 from detectors.records import RegionFeatures
 from tests.training.joined_stores import Spoken, Word, join_stores, make_image
 from tests.training.small_runs import make_run
-from training.batches import BatchMaker, BatchOptions
-from training.shards import JoinedShards
-from training.weights import load_model
+from training.data.batches import BatchMaker, BatchOptions
+from training.data.shards import JoinedShards
+from training.weights.ours import load_model
 
 THINGS = ("ball", "umbrella", "tricycle", "cat")
 PLACES = ("here", "behind the tree", "far away")

@@ -11,14 +11,14 @@ from stores.errors import StoreError
 from tests.training.joined_stores import Spoken, join_stores, make_image
 from tests.training.probes.pointed_stores import covered_words, load_pointed_run, plain_maker, pointed_stores
 from tests.training.task_stores import make_task_run
-from training.batches import BatchMaker, BatchOptions
-from training.probe_command import ProbeCommand
+from training.commands.probe import ProbeCommand
+from training.data.batches import BatchMaker, BatchOptions
+from training.data.shards import JoinedShards
+from training.data.targets import TargetOptions
 from training.probes import alignment
 from training.probes.alignment import measure_alignment
 from training.probes.linear_probe import ProbeOptions, train_linear_probe
-from training.shards import JoinedShards
-from training.targets import TargetOptions
-from training.weights import load_model
+from training.weights.ours import load_model
 
 QUICK = ProbeOptions(num_steps=5, batch_size=8)
 

@@ -7,11 +7,11 @@ import torch
 from tests.training.builders import SINGLE_STREAM
 from tests.training.joined_stores import Spoken, Word, join_stores, make_image
 from tests.training.small_runs import make_run
-from training.batches import BatchMaker
+from training.data.batches import BatchMaker
+from training.data.shards import JoinedShards
 from training.probes.attention_maps import AttentionMaps, BothWays, read_attention_maps
 from training.probes.pointed_words import read_pointed
-from training.shards import JoinedShards
-from training.weights import load_model
+from training.weights.ours import load_model
 
 TEXTS = ["A man's red t-shirt.", "two men", "a red cube and a green ball and a blue star and a cat and a dog"]
 IMAGES = [[make_image("a"), make_image("b", num_boxes=3, first=-9)]]

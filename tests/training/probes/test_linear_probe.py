@@ -12,13 +12,13 @@ from tests.training.builders import SHAPE
 from tests.training.joined_stores import Spoken, Word, join_stores, make_image
 from tests.training.probes.pointed_stores import load_pointed_run, plain_maker, pointed_stores
 from tests.training.small_runs import make_run
-from training.batches import BatchMaker, BatchOptions
+from training.batch import EncoderOutputs
+from training.data.batches import BatchMaker, BatchOptions
+from training.data.shards import JoinedShards
 from training.probes.alignment import measure_alignment
 from training.probes.linear_probe import LinearProbe, ProbeOptions, train_linear_probe
 from training.probes.pointed_words import read_pointed
-from training.records import EncoderOutputs
-from training.shards import JoinedShards
-from training.weights import load_run
+from training.weights.ours import load_run
 
 THINGS = ("ball", "tree", "dog", "house")
 CPU = torch.device("cpu")

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.builders import SHAPE, SINGLE_STREAM, make_batch, make_outputs, take_pair
+from training.batch import AttentionTap, EncoderOutputs
 from training.models.catalog import build_encoder
 from training.models.two_stream import CROSS_TAPS
 from training.probes.modality_flow import crossing, modality_flow, uniform_flow
-from training.records import AttentionTap, EncoderOutputs
 
 FIRST = [[0.5, 0.3, 0.2], [0.1, 0.6, 0.3], [0.2, 0.2, 0.6]]
 SECOND = [[0.4, 0.4, 0.2], [0.25, 0.5, 0.25], [0.1, 0.3, 0.6]]

@@ -7,10 +7,10 @@ import torch
 from tests.training.joined_stores import Spoken, Word, join_stores, make_image
 from tests.training.probes.pointed_stores import covered_words, load_pointed_run, plain_maker, pointed_stores
 from tests.training.small_runs import make_run
-from training.batches import BatchMaker, BatchOptions
+from training.data.batches import BatchMaker, BatchOptions
+from training.data.shards import JoinedShards
 from training.probes.pointed_words import pointed_batches, read_pointed
-from training.shards import JoinedShards
-from training.weights import load_run
+from training.weights.ours import load_run
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from tests.training.joined_stores import Spoken, Word, join_stores, make_image
-from training.batches import BatchOptions
-from training.grounding import GroundingOptions
-from training.order import parts_of_rank
-from training.shards import JoinedShards
-from training.targets import TargetOptions
+from training.data.batches import BatchOptions
+from training.data.grounding import GroundingOptions
+from training.data.order import parts_of_rank
+from training.data.shards import JoinedShards
+from training.data.targets import TargetOptions
+from training.data.tokenizer import train_tokenizer
 from training.tasks.caption_pairs import BOTH, FIRST, SECOND, CaptionPairMaker, nearest_images
-from training.tokenizer import train_tokenizer
 
 MAN, HAT = [0.9, 0.1, 0, 0], [0, 0, 0.2, 0.7]
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from annotations.datasets.gqa import read_question_records, to_questions
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
 from annotations.records import Answer, Sentence, SentenceImage
 from annotations.toyworld.world import write_toy_world
+from training.figures import Figure
 from training.tasks.gqa import Choices, read_choices, score, write_submission
-from training.tasks.records import Figure
 
 DATA = Path(os.environ.get("VINCULUM_TEST_DATA", "../shared/data"))
 

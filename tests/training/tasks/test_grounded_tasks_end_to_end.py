@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from annotations.drops import DataError
+from annotations.guards.drops import DataError
 from tests.training.builders import SINGLE_STREAM, SIZES
 from tests.training.grounded_stores import IMAGES, TEXTS, grounded_stores
 from tests.training.small_runs import make_run
-from training.batches import BatchMaker, BatchOptions
-from training.evaluation import evaluate
-from training.finetune import FinetuneOptions, prepare_finetuning
-from training.shards import JoinedShards
+from training.data.batches import BatchMaker, BatchOptions
+from training.data.shards import JoinedShards
+from training.execution.evaluation import evaluate
+from training.execution.finetune import FinetuneOptions, prepare_finetuning
+from training.execution.worker import Place, TrainTask, train_run
 from training.tasks.grounding import NOT_OFFICIAL
-from training.weights import build_model, load_model, start_from
-from training.worker import Place, TrainTask, train_run
+from training.weights.ours import build_model, load_model, start_from
 
 SHAPE = replace(SINGLE_STREAM, max_positions=64, num_segments=3, end_token=True, region_positions=True)
 

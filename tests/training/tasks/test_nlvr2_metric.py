@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from annotations.datasets.nlvr2 import read_statement_records, to_sentences
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
 from annotations.records import Answer, Sentence, SentenceImage
+from training.figures import Figure
 from training.tasks.nlvr2 import score, write_submission
-from training.tasks.records import Figure
 
 DATA = Path(os.environ.get("VINCULUM_TEST_DATA", "../shared/data"))
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from stores.errors import StoreError
 from tests.training.caption_stores import caption_stores
 from tests.training.joined_stores import Spoken, Word, join_stores, make_image
-from training.batches import BatchMaker, BatchOptions
-from training.order import parts_of_rank
-from training.shards import JoinedShards
+from training.data.batches import BatchMaker, BatchOptions
+from training.data.order import parts_of_rank
+from training.data.shards import JoinedShards
+from training.data.tokenizer import train_tokenizer
 from training.tasks.ranking_batches import RankingMaker, exchanged, find_captions, require_candidates
-from training.tokenizer import train_tokenizer
 
 CANDIDATES = 11
 

@@ -8,23 +8,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotations.drops import DataError
+from annotations.guards.drops import DataError
 from stores.errors import StoreError
 from tests.training.caption_stores import caption_stores
 from tests.training.task_stores import make_task_run
-from training.batches import BatchMaker, BatchOptions
-from training.evaluate_command import EvaluateCommand
-from training.evaluation import evaluate
-from training.finetune import FinetuneOptions, prepare_finetuning
-from training.finetune_command import FinetuneCommand
+from training.commands.evaluate import EvaluateCommand
+from training.commands.finetune import FinetuneCommand
+from training.data.batches import BatchMaker, BatchOptions
+from training.data.shards import JoinedShards
+from training.execution.evaluation import evaluate
+from training.execution.finetune import FinetuneOptions, prepare_finetuning
+from training.execution.worker import Place, TrainTask, train_run
 from training.objectives.catalog import Objectives
 from training.objectives.congruence import CongruenceOptions
-from training.shards import JoinedShards
 from training.tasks import retrieval
 from training.tasks.measure import Subject
 from training.tasks.retrieval import all_scores, open_gallery, ranks_of_images, ranks_of_texts, recall_of
-from training.weights import build_model, load_model, start_from
-from training.worker import Place, TrainTask, train_run
+from training.weights.ours import build_model, load_model, start_from
 
 
 @st.composite

@@ -3,9 +3,9 @@
 import pytest
 from torch import nn
 
-from training.batches import BatchMaker
-from training.optimizers import Optimization, make_optimizer, set_learning_rate
-from training.presets import find_preset
+from training.data.batches import BatchMaker
+from training.runs.optimizers import Optimization, make_optimizer, set_learning_rate
+from training.runs.presets import find_preset
 from training.tasks.catalog import find_task
 
 

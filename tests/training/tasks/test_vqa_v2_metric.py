@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from annotations.answers import normalize_answer, nothing_score, soft_answers
 from annotations.datasets.vqa_v2 import read_question_records, to_sentences
-from annotations.drops import DataError, Drops
+from annotations.guards.drops import DataError, Drops
 from annotations.records import Answer, Sentence, SentenceImage
-from training.tasks.records import Figure
+from training.figures import Figure
 from training.tasks.vqa_v2 import score, write_submission
 
 DATA = Path(os.environ.get("VINCULUM_TEST_DATA", "../shared/data"))

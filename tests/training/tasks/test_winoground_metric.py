@@ -8,18 +8,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotations.drops import DataError
+from annotations.guards.drops import DataError
 from stores.errors import StoreError
 from tests.training.caption_stores import caption_stores
 from tests.training.joined_stores import Spoken, join_stores, make_image
 from tests.training.task_stores import make_task_run
-from training.batches import BatchMaker, BatchOptions
-from training.evaluate_command import EvaluateCommand
-from training.evaluation import evaluate
-from training.finetune import FinetuneOptions, prepare_finetuning
-from training.shards import JoinedShards
+from training.commands.evaluate import EvaluateCommand
+from training.data.batches import BatchMaker, BatchOptions
+from training.data.shards import JoinedShards
+from training.execution.evaluation import evaluate
+from training.execution.finetune import FinetuneOptions, prepare_finetuning
 from training.tasks.winoground import Example, score
-from training.weights import load_model
+from training.weights.ours import load_model
 
 NAMES = ("text", "image", "group")
 

@@ -1,0 +1,1 @@
+"""The toy world in the files of each public data set."""

@@ -1,0 +1,1 @@
+"""Questions on the toy world's scenes, their programs and answers."""

@@ -1,0 +1,1 @@
+"""Weight files, ours and published, recognized by their keys."""

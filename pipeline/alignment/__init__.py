@@ -1,0 +1,1 @@
+"""Annotations to sentence shards: `vinculum align`."""

@@ -1,0 +1,1 @@
+"""Stores looked after: verify, repair, doctor."""

@@ -1,0 +1,1 @@
+"""Ray: joined or started, and the crew of actors that makes shards."""

@@ -1,0 +1,160 @@
+"""What `vinculum align` takes; a field's docstring is its --help."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from annotations.alignment.criteria import FunctionWords, SemanticUnit
+from annotations.alignment.region_names import tell_unnamed
+from annotations.alignment.targets import CLASS_WEIGHT, Combination
+from annotations.datasets.catalog import DATA_SETS
+from annotations.image_ids import Ids
+from annotations.vectors.lookup import Aliases
+from pipeline.alignment.align import AlignmentJob, AlignmentSummary, AnnotationSource, Nameless, align
+from pipeline.alignment.worker import BakeOptions, MergeOptions
+from pipeline.commands.extraction import Out, Result
+from stores.manifest import StoreName
+
+File = Annotated[Path, tyro.conf.arg(metavar="FILE")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignCommand:
+    """Turn annotations into shards of sentences whose words know which regions they mean.
+
+    vinculum align --regions regions --annotations gqa=gqa coco-captions=coco --vectors glove.txt --out sentences
+
+    For training on pixels or grids, --images alone are enough, without --regions and --vectors: words know their boxes.
+    """
+
+    regions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """The region store that extract wrote."""
+    images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ()
+    """Instead of regions: files of images, as extract takes them."""
+    ids: Ids | None = None
+    """Whose the numbers are among the images' ids, where neither their store nor sizes tell: coco, visual-genome (and
+    GQA), flickr30k, or own, of your own images and annotations."""
+    annotations: tuple[str, ...]
+    """NAME=PATH, any number; names and what each path must be are told where one is wrong."""
+    vectors: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """With regions: GloVe (https://nlp.stanford.edu/projects/glove) or word2vec; text, gzip, binary or gensim's own."""
+    out: Out
+    """The store: shards, manifest.json, run.jsonl."""
+    store: StoreName = "arrow"
+    """Arrow IPC files, or LMDB files for key-value access."""
+    shard_size: int = 8192
+    """Sentences in a shard, about; records of one image stay together."""
+    unit: SemanticUnit = "word"
+    """Compared with a region's names: each word, the whole phrase that points, or the phrase's best word for all."""
+    function_words: FunctionWords = "compared"
+    """Whether words such as `a` and `his` are compared as any other, as in the papers, or left out: then they have no
+    semantic row, and no part in what their phrase is compared by. The list is in
+    annotations/alignment/function_words.py."""
+    class_weight: float = CLASS_WEIGHT
+    """Of the class name in the semantic criterion; the attribute's has the rest."""
+    aliases: Aliases = "first"
+    """Of a name such as `stop sign,stopsign`: its first alias is compared, or whichever is most similar."""
+    merge_seed: int = 0
+    """Of the draw that joins region descriptions into sentences."""
+    merge_shares: tuple[float, ...] = (1 / 3, 1 / 3, 1 / 3)
+    """Shares of sentences with one, two, three ... descriptions."""
+    bake: Combination | None = None
+    """Also write one combination of the criteria as finished targets."""
+    top_k: int | None = None
+    """Of --bake: regions kept; 3 unless said, for `paper` all."""
+    require_iou: float = 0.0
+    """Of --bake: words whose gold box no region overlaps so much are not supervised."""
+    nameless: Nameless = "refuse"
+    """Of --bake: whether to refuse regions that have no names where the combination compares words with names."""
+    held_out: tuple[Path, ...] = ()
+    """Lists of image ids, one a line, that must not be trained on."""
+    minival: File | None = None
+    """Image ids of COCO val2014 that stay for validation: a list, or LXMERT's val2014 features; the rest trains."""
+    strict: bool = False
+    """End the run at the first annotation that can not be used, instead of counting it."""
+    address: str | None = None
+    """HOST:PORT of a Ray cluster; without it, this machine (or the cluster of the Ray job that runs it)."""
+    workers: int | None = None
+    """One a CPU unless said."""
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
+
+    def run(self) -> Result:
+        summary = align(self._job())
+        return Result(summary=asdict(summary), lines=tuple(_lines(summary)))
+
+    def _job(self) -> AlignmentJob:
+        if self.shard_size < 1:
+            raise ValueError(f"--shard-size is {self.shard_size}, expected at least 1")
+        if not 0 <= self.class_weight <= 1:
+            raise ValueError(f"--class-weight is {self.class_weight}, expected 0 to 1")
+        if self.merge_seed < 0:
+            raise ValueError(f"--merge-seed is {self.merge_seed}, expected 0 or more")
+        if not self.merge_shares or min(self.merge_shares) < 0 or sum(self.merge_shares) <= 0:
+            raise ValueError(f"--merge-shares are {self.merge_shares}, expected none below 0, and one above")
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"--workers is {self.workers}, expected at least 1")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"--top-k is {self.top_k}, expected at least 1")
+        if self.bake is None and (self.top_k is not None or self.require_iou):
+            raise ValueError("--top-k and --require-iou are options of --bake; shards keep the raw criteria without it")
+        bake = (
+            None
+            if self.bake is None
+            else BakeOptions(combination=self.bake, top_k=self.top_k, require_iou=self.require_iou)
+        )
+        return AlignmentJob(
+            regions=self.regions,
+            images=self.images,
+            ids=self.ids,
+            annotations=tuple(map(parse_source, self.annotations)),
+            vectors=self.vectors,
+            out=self.out,
+            store=self.store,
+            shard_size=self.shard_size,
+            unit=self.unit,
+            function_words=self.function_words,
+            class_weight=self.class_weight,
+            aliases=self.aliases,
+            merging=MergeOptions(seed=self.merge_seed, shares=self.merge_shares),
+            bake=bake,
+            nameless=self.nameless,
+            held_out=self.held_out,
+            minival=self.minival,
+            strict=self.strict,
+            address=self.address,
+            workers=self.workers,
+        )
+
+
+def parse_source(text: str) -> AnnotationSource:
+    name, equals, path = text.partition("=")
+    if not equals or not path:
+        example = f"{name if name in DATA_SETS else next(iter(DATA_SETS))}=PATH"
+        raise ValueError(
+            f"--annotations {text!r}: expected NAME=PATH such as {example}; names are {', '.join(DATA_SETS)}"
+        )
+    return AnnotationSource(name=name, path=Path(path))
+
+
+def _lines(summary: AlignmentSummary) -> Iterator[str]:
+    yield (
+        f"{summary.out}: {summary.num_sentences} sentences in {summary.num_shards} shards, "
+        f"{summary.num_shards_made} made now, {summary.sentences_per_second:.0f} sentences/s"
+    )
+    if summary.numbering:
+        yield f"  {summary.numbering}"
+    for reason, count in summary.vector_drops.items():
+        yield f"  vectors: {count} lines left out: {reason}"
+    for source in summary.sources:
+        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in source.counts.items())
+        yield f"  {source.name}: {counts or 'nothing'}"
+        if source.unnamed:
+            yield f"    {tell_unnamed(source.unnamed)}"
+        if source.joins:
+            yield f"    images {', '.join(f'{told}: {count}' for told, count in source.joins.items())}"
+        for reason, count in source.drops.items():
+            yield f"    dropped {count}: {reason}"

@@ -1,0 +1,40 @@
+"""What `vinculum boxes` takes; a field's docstring is its --help."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.alignment.gold_boxes import write_detected_boxes, write_gold_boxes
+from pipeline.commands.align import parse_source
+from pipeline.commands.extraction import Result
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxesCommand:
+    """Write gold boxes of annotations, or those of a region store, for `vinculum extract --boxes` to take features at.
+
+    vinculum boxes --annotations refcoco=refcoco+ --out boxes.json
+    """
+
+    annotations: tuple[str, ...] = ()
+    """NAME=PATH, as of vinculum align; data sets whose sentences point at boxes. All annotated objects of their images
+    are written, of refcoco and gqa also those that no sentence is about."""
+    regions: Path | None = None
+    """Instead: a store of regions, whose boxes another detector then describes."""
+    out: Path
+    """JSON file: image id to boxes x1, y1, x2, y2, in pixels of the annotated image."""
+    whole_image: bool = False
+    """The first box of each image is all of it, as Samaran et al. have it."""
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
+
+    def run(self) -> Result:
+        if (self.regions is None) == (not self.annotations) or (self.regions and self.whole_image):
+            raise ValueError("expected --annotations, with or without --whole-image, or --regions alone")
+        if self.regions is not None:
+            found = write_detected_boxes(self.out, self.regions)
+        else:
+            sources = tuple(map(parse_source, self.annotations))
+            found = write_gold_boxes(self.out, sources, whole_image=self.whole_image)
+        lines = [f"{found.boxes} boxes of {found.images} images: {self.out}"]
+        lines += [f"left out {count}: {reason}" for reason, count in found.drops.items()]
+        return Result(summary=asdict(found) | {"out": str(self.out)}, lines=tuple(lines))

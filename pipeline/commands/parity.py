@@ -1,0 +1,70 @@
+"""What `vinculum parity` takes; a field's docstring is its --help."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from detectors.catalog import DetectorName, DetectorRequest
+from detectors.precision import Precision
+from pipeline.commands.extraction import Result, name_and_value
+from pipeline.judging.parity import WHERE_WEIGHTS_ARE, ParityJob, compare, lines_of, summary_of
+from stores.images.listing import IdRule
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityCommand:
+    """Compare a detector with published features of the same photographs; exit status 1 if they are not the same.
+
+    Features are taken at the gold boxes, where no image may differ more than the worst of ten in the comparison of
+    airsplay/py-bottom-up-attention with Caffe, nor by a cosine below 0.95; and from the photographs on, where nine
+    boxes of ten must be found.
+
+    vinculum parity --gold train2014_obj36.tsv --images photos --weights bua-caffe-frcn-r101-k36.pth --vocabulary vg
+    """
+
+    gold: Annotated[Path, tyro.conf.arg(metavar="PATH")]
+    """Published features in any format that vinculum convert reads: demo/data/caffe_coco_features/train2014_obj36.tsv
+    of github.com/airsplay/py-bottom-up-attention has ten images of the original Caffe detector."""
+    images: tuple[str, ...]
+    """Where their photographs are: folders, .tar files, lists."""
+    weights: str | None = None
+    """As of vinculum extract; without them it says how to get the published ones."""
+    detector: DetectorName = "faster-rcnn"
+    """faster-rcnn or detectron2."""
+    config: str | None = None
+    """detectron2: its YAML file, or a name in its model zoo."""
+    vocabulary: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder with objects_vocab.txt and attributes_vocab.txt, where the weights have no names."""
+    convention: tuple[str, ...] = ()
+    """NAME=VALUE against the weights' own."""
+    precision: Precision = "float32"
+    """float32 tells a conversion's faults from roundings."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the detector runs."""
+    image_id: IdRule = "stem"
+    """A photograph's id is its name without suffix, or its path below the folder given."""
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
+
+    def run(self) -> Result:
+        if self.weights is None:
+            raise ValueError(f"--weights: {WHERE_WEIGHTS_ARE}")
+        parity = compare(
+            ParityJob(
+                gold=self.gold,
+                images=self.images,
+                detector=DetectorRequest(
+                    name=self.detector,
+                    weights=self.weights,
+                    device=self.device,
+                    precision=self.precision,
+                    overrides=dict(map(name_and_value, self.convention)),
+                    vocabulary=self.vocabulary,
+                    config=self.config,
+                ),
+                image_id=self.image_id,
+            )
+        )
+        return Result(summary=summary_of(parity), lines=tuple(lines_of(parity)), status=0 if parity.passes else 1)

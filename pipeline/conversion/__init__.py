@@ -1,0 +1,1 @@
+"""Published features to region shards and back: `vinculum convert`."""

@@ -1,0 +1,1 @@
+"""Detectors and machines measured: parity with published features, speed."""

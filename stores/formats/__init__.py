@@ -1,0 +1,1 @@
+"""Bytes on disk: Arrow IPC and LMDB shards, their columns and checksums."""

@@ -1,0 +1,1 @@
+"""Images as inputs: listed, located, read."""

@@ -1,0 +1,1 @@
+"""What both programs share: command line, terminal, signals, the connection to Ray."""

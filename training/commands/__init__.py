@@ -1,0 +1,1 @@
+"""The commands of `vinculum-train`, one file each."""

@@ -1,0 +1,114 @@
+"""`vinculum-train experiment`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import ray
+import tyro
+from ray.exceptions import RayError, RayTaskError
+from tqdm import tqdm
+
+from stores.atomic import replacing, write_json
+from stores.programs.ray_connection import joined
+from stores.programs.terminal import printable_lines
+from training.execution.loop import LoopError
+from training.execution.settings import from_root
+from training.experiments.catalog import EXPERIMENTS, ExperimentName, run_alone, train_base_alone
+from training.experiments.comparison import compare, table
+from training.experiments.trial import Trial
+
+Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentCommand:
+    """Train the same small model in several arms, over seeds, and print a table of paired differences.
+
+    vinculum-train experiment --regions regions --sentences sentences --out experiment
+
+    Run again, it does only the trials that are missing.
+    """
+
+    sentences: Folder
+    """Of vinculum toyworld; what an experiment needs of it is in the file of its name in training/experiments."""
+    regions: Folder | None = None
+    """The store that vinculum extract wrote; or instead:"""
+    images: tuple[str, ...] = ()
+    """Files of images, as vinculum extract takes them, for the experiment about visual parsing."""
+    out: Folder
+    """Folder for a run of every arm and seed, comparisons.json and table.md."""
+    name: ExperimentName = "alignment"
+    """Does alignment supervision help to answer; which attention supervision helps; does congruent attention tell
+    captions of the same words apart; does hiding what attends make a visual parser look at words."""
+    arms: tuple[str, ...] | None = None
+    """The first is what the others are compared with; all, unless given."""
+    seeds: int = 5
+    """Seeds 0, 1, 2 ...; every arm has the same."""
+    steps: int | None = None
+    """Of every trial; equal for all, and the experiment's own unless given. What all arms of a seed start from, in the
+    two experiments about attention, takes its own steps before: minutes."""
+    address: str | None = None
+    """A Ray cluster; without it the running Ray job's, or this machine."""
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
+
+    def run(self) -> dict[str, Any]:
+        """Run what is missing, print the table, and return where it is."""
+        if self.seeds < 2:
+            raise ValueError(f"--seeds is {self.seeds}, expected at least 2: one tells nothing of the spread")
+        experiment = EXPERIMENTS[self.name]
+        arms = tuple(experiment.arms) if self.arms is None else self.arms
+        for arm in arms:
+            if arm not in experiment.arms:
+                raise ValueError(f"arm {arm!r}: no such arm, expected some of {', '.join(experiment.arms)}")
+        trials = [
+            Trial(
+                experiment=self.name,
+                arm=arm,
+                seed=seed,
+                regions=None if self.regions is None else self.regions.resolve(),
+                images=tuple(map(from_root, self.images)),
+                sentences=self.sentences.resolve(),
+                out=self.out.resolve(),
+                num_steps=experiment.num_steps if self.steps is None else self.steps,
+            )
+            for seed in range(self.seeds)
+            for arm in arms
+        ]
+        experiment.prepare(trials[0])  # stores and steps that no trial can have end here
+        with joined(self.address):
+            try:
+                if experiment.train_base is not None:
+                    _on_cluster(train_base_alone, trials[:: len(arms)], "what the arms of a seed start from")
+                figures = _on_cluster(run_alone, trials, "trials")
+            except RayTaskError as error:
+                raise error.cause from None  # which says what is wrong; Ray adds where its worker was
+            except RayError as error:
+                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                raise LoopError(f"a worker was lost: {reason}; run again to go on") from error
+        results = {(trial.arm, trial.seed): each for trial, each in zip(trials, figures, strict=True)}
+        comparisons = compare(results, arms)
+        text = table(comparisons, arms, self.seeds)
+        if experiment.conclude is not None:
+            text += "\n" + experiment.conclude(results)
+        write_json(self.out / "comparisons.json", [asdict(each) for each in comparisons])
+        with replacing(self.out / "table.md") as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        print(printable_lines(text))
+        return {"out": str(self.out), "trials": len(trials)}
+
+
+def _on_cluster(work: Callable[[Trial], Any], trials: Sequence[Trial], what: str) -> list[Any]:
+    """Return what the work gives for each trial, in their order; a CPU each."""
+    remote = ray.remote(num_cpus=1)(work)
+    results = [remote.remote(trial) for trial in trials]
+    waiting = list(results)
+    with tqdm(total=len(trials), desc=what) as bar:
+        while waiting:
+            done, waiting = ray.wait(waiting)
+            ray.get(done)  # an error ends the experiment now, not after the others
+            bar.update(len(done))
+    values: list[Any] = ray.get(results)
+    return values

@@ -1,0 +1,1 @@
+"""One batch, from a store of sentences and a store of images."""

@@ -1,0 +1,1 @@
+"""A detector's training: recipe, batches, worker, gold images."""

@@ -1,0 +1,1 @@
+"""A run executed: launched on Ray, stepped, measured."""

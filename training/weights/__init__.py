@@ -1,0 +1,1 @@
+"""Weights of runs and of published models, recognized by their keys."""
