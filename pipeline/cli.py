@@ -15,16 +15,14 @@ from pipeline.commands.align import AlignCommand
 from pipeline.commands.bench import BenchCommand
 from pipeline.commands.boxes import BoxesCommand
 from pipeline.commands.convert import ConvertCommand
+from pipeline.commands.demo import DemoCommand
 from pipeline.commands.doctor import DoctorCommand
-from pipeline.commands.extraction import (
-    DemoCommand,
-    ExtractCommand,
-    InspectCommand,
-    RepairCommand,
-    ToyworldCommand,
-    VerifyCommand,
-)
+from pipeline.commands.extract import ExtractCommand
+from pipeline.commands.inspect import InspectCommand
 from pipeline.commands.parity import ParityCommand
+from pipeline.commands.repair import RepairCommand
+from pipeline.commands.toyworld import ToyworldCommand
+from pipeline.commands.verify import VerifyCommand
 from stores.errors import StoreError
 from stores.programs.command_line import print_error, require_command, whole_numbers
 from stores.programs.stopping import Stopped, stoppable

@@ -15,7 +15,8 @@ from annotations.image_ids import Ids
 from annotations.vectors.lookup import Aliases
 from pipeline.alignment.align import AlignmentJob, AlignmentSummary, AnnotationSource, Nameless, align
 from pipeline.alignment.worker import BakeOptions, MergeOptions
-from pipeline.commands.extraction import Out, Result
+from pipeline.commands.arguments import Out
+from pipeline.commands.result import Result
 from stores.manifest import StoreName
 
 File = Annotated[Path, tyro.conf.arg(metavar="FILE")]

@@ -9,7 +9,8 @@ import tyro
 
 from detectors.catalog import DetectorName, DetectorRequest
 from detectors.precision import Precision
-from pipeline.commands.extraction import Result, name_and_value
+from pipeline.commands.arguments import name_and_value
+from pipeline.commands.result import Result
 from pipeline.judging.bench import BenchJob, lines_of, measure
 from stores.images.listing import IdRule
 

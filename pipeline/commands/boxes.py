@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.alignment.gold_boxes import write_detected_boxes, write_gold_boxes
 from pipeline.commands.align import parse_source
-from pipeline.commands.extraction import Result
+from pipeline.commands.result import Result
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from annotations.image_ids import Ids
-from pipeline.commands.extraction import Result
+from pipeline.commands.result import Result
 from pipeline.conversion.convert import (
     OUR_STORE,
     BoxRegression,

@@ -4,9 +4,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.commands.arguments import Out
+from pipeline.commands.result import Result
 from stores.programs.terminal import printable
 
 LAYOUTS = {
@@ -24,6 +27,28 @@ ABLATIONS = {"with-alignment": None, "without-alignment": "no-alignment"}
 """The two runs that the demo trains, and what is left out of the preset in each."""
 
 Command = tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoCommand:
+    """Walk the whole path on the toy world, on this machine, ending with three pages to look at.
+
+    vinculum demo --out demo
+    """
+
+    out: Out = Path("demo")
+    """Folder for the world, its shards, two runs and the pages; an interrupted demo goes on where it was."""
+    images: int = 300
+    """Pictures in the world."""
+    steps: int = 600
+    """Of each of the two trainings."""
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
+
+    def run(self) -> Result:
+        summary = run_demo(self.out, self.images, self.steps)
+        pages = (summary["regions_page"], summary["sentences_page"], summary["report_page"])
+        return Result(summary=summary, lines=(f"look at {pages[0]}, {pages[1]} and {pages[2]}",))
 
 
 def run_demo(out: Path, num_images: int, num_steps: int) -> dict[str, Any]:

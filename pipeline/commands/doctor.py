@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from pipeline.care.doctor import diagnose, report
-from pipeline.commands.extraction import Result
+from pipeline.commands.result import Result
 
 Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 

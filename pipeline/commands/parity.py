@@ -8,7 +8,8 @@ import tyro
 
 from detectors.catalog import DetectorName, DetectorRequest
 from detectors.precision import Precision
-from pipeline.commands.extraction import Result, name_and_value
+from pipeline.commands.arguments import name_and_value
+from pipeline.commands.result import Result
 from pipeline.judging.parity import WHERE_WEIGHTS_ARE, ParityJob, compare, lines_of, summary_of
 from stores.images.listing import IdRule
 

@@ -1,91 +1,22 @@
-"""What each `vinculum` command takes; a field's docstring is its --help."""
+"""What `vinculum extract` takes; a field's docstring is its --help."""
 
-import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 import tyro
 
 from annotations.image_ids import Ids
-from annotations.toyworld.world import EntitiesCaptions, write_toy_world
 from detectors.catalog import CONTENT, DetectorName, DetectorRequest
 from detectors.images import MAX_PIXELS
 from detectors.precision import Precision
-from pipeline.care.verify import Verdict, repair, verify
-from pipeline.commands.demo import run_demo
+from pipeline.commands.arguments import name_and_value
+from pipeline.commands.result import Result
 from pipeline.extraction.extract import ExtractionJob, extract
 from pipeline.inputs.changed import ChangedRule
-from pipeline.pages.regions import write_page
-from pipeline.pages.sentences import write_sentence_page
 from stores.images.listing import IdRule
-from stores.manifest import StoreName, read_manifest
-
-Out = Annotated[Path, tyro.conf.arg(metavar="DIR")]
-Store = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What a command prints, and how it exits."""
-
-    summary: Mapping[str, Any]
-    """The machine-readable line of --json."""
-    lines: tuple[str, ...] = ()
-    """For people."""
-    status: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class DemoCommand:
-    """Walk the whole path on the toy world, on this machine, ending with three pages to look at.
-
-    vinculum demo --out demo
-    """
-
-    out: Out = Path("demo")
-    """Folder for the world, its shards, two runs and the pages; an interrupted demo goes on where it was."""
-    images: int = 300
-    """Pictures in the world."""
-    steps: int = 600
-    """Of each of the two trainings."""
-    json: bool = False
-    """Print one machine-readable summary as the last line."""
-
-    def run(self) -> Result:
-        summary = run_demo(self.out, self.images, self.steps)
-        pages = (summary["regions_page"], summary["sentences_page"], summary["report_page"])
-        return Result(summary=summary, lines=(f"look at {pages[0]}, {pages[1]} and {pages[2]}",))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ToyworldCommand:
-    """Write the toy world: rendered scenes with their annotations in the official layouts.
-
-    All of them number the same pictures: `vinculum extract --ids own` tells so.
-
-    vinculum toyworld --out world --images 300 --seed 0
-    """
-
-    out: Out
-    """Folder for images/ and a folder for every layout: visual_genome/, coco/, gqa/, flickr30k_entities/ ..."""
-    images: int = 300
-    """Pictures; picture 7 of a world is the same in a larger one."""
-    seed: int = 0
-    """Another seed is another world."""
-    entities: EntitiesCaptions = "scenes"
-    """Captions of flickr30k_entities/: of whole scenes, or relations of things by their names alone, as Winoground's
-    captions are."""
-    json: bool = False
-    """Print one machine-readable summary as the last line."""
-
-    def run(self) -> Result:
-        written = write_toy_world(self.out, num_images=self.images, seed=self.seed, entities=self.entities)
-        counts = asdict(written)
-        told = ", ".join(f"{count} {name.removeprefix('num_')}" for name, count in counts.items())
-        return Result(summary={"out": str(self.out), **counts}, lines=(f"{self.out}: {told}",))
+from stores.manifest import StoreName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,120 +163,3 @@ class ExtractCommand:
         if limits != (None, None):
             raise ValueError("--min-boxes and --max-boxes go together, such as 10 and 100")
         return (36 if self.num_boxes is None else self.num_boxes,) * 2
-
-
-VERIFY_STATUS = {"whole": 0, "damaged": 1, "unfinished": 4}
-
-
-def _share(option: str, text: str) -> float:
-    """Return what `1%` or `0.01` means; raises ValueError where it is no share."""
-    try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        share = math.nan
-    if not 0 < share <= 1:
-        raise ValueError(f"{option} is {text!r}, expected a share of the shards, such as 1% or 0.01")
-    return share
-
-
-def name_and_value(text: str) -> tuple[str, str]:
-    """Return both sides of NAME=VALUE; raises ValueError where there is no equals sign."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"--convention {text!r}: expected NAME=VALUE, such as short_side=800")
-    return name, value
-
-
-@dataclass(frozen=True, kw_only=True)
-class VerifyCommand:
-    """Re-read a whole store against its manifest; the exit status is 0 if it is whole, 4 if it is unfinished but
-    undamaged, 1 if anything is damaged.
-
-    vinculum verify regions
-    """
-
-    store: Store
-    """The folder that extract, align or convert wrote."""
-    sample: str = "100%"
-    """Share of the shards that are read, such as 1%, others each time; of the rest the sizes are compared."""
-    json: bool = False
-    """Print one machine-readable summary as the last line."""
-
-    def run(self) -> Result:
-        verdict = verify(self.store, share=_share("--sample", self.sample))
-        lines = (*map(str, verdict.damages), f"{self.store}: {verdict.state}{_what_was_seen(verdict)}")
-        summary = {
-            "store": str(self.store),
-            "state": verdict.state,
-            "damages": [asdict(damage) for damage in verdict.damages],
-            "num_shards": verdict.num_shards,
-            "num_planned": verdict.num_planned,
-            "num_read": verdict.num_read,
-        }
-        return Result(summary=summary, lines=lines, status=VERIFY_STATUS[verdict.state])
-
-
-def _what_was_seen(verdict: Verdict) -> str:
-    """Return what people should know beside the word, in clauses."""
-    clauses = []
-    if verdict.is_finished is False:
-        known = f"{verdict.num_shards} of {verdict.num_planned}" if verdict.num_planned else f"{verdict.num_shards}"
-        clauses.append(f"{known} shards are made; run vinculum {verdict.command} again to go on")
-    if verdict.is_finished is None:
-        clauses.append(
-            "whether it is finished is not recorded, since an older version wrote it; run vinculum "
-            f"{verdict.command} again to know"
-        )
-    if verdict.num_read < verdict.num_shards:
-        left = verdict.num_shards - verdict.num_read
-        clauses.append(
-            f"{verdict.num_read} of {verdict.num_shards} shards were read, of {left} only the sizes compared"
-        )
-    return "".join(f"; {clause}" for clause in clauses)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RepairCommand:
-    """Put a store's damaged shards back to what is to be done; the next extract makes them again.
-
-    vinculum repair regions
-    """
-
-    store: Store
-    """The folder that extract wrote."""
-    json: bool = False
-    """Print one machine-readable summary as the last line."""
-
-    def run(self) -> Result:
-        repairs = repair(self.store)
-        lines = tuple(str(each) for each in repairs) or (f"{self.store}: nothing to repair",)
-        return Result(summary={"store": str(self.store), "repairs": [asdict(each) for each in repairs]}, lines=lines)
-
-
-@dataclass(frozen=True, kw_only=True)
-class InspectCommand:
-    """Write one page to look at: pictures with their regions, or sentences whose words light up the regions they mean.
-
-    vinculum inspect regions --out page.html
-    """
-
-    store: Store
-    """The folder that extract or align wrote."""
-    out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("inspect.html")
-    """The page: one file, with everything in it."""
-    images: int | None = None
-    """Pictures, or sentences, shown, spread over the store; 24 pictures or 48 sentences unless said."""
-    regions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Of sentences: the region store, if it is no longer where align found it."""
-    json: bool = False
-    """Print one machine-readable summary as the last line."""
-
-    def run(self) -> Result:
-        if read_manifest(self.store).content == "sentences":
-            num_sentences = 48 if self.images is None else self.images
-            shown = write_sentence_page(self.store, self.out, num_sentences=num_sentences, regions=self.regions)
-            return Result(summary=asdict(shown), lines=(f"look at {self.out}",))
-        if self.regions is not None:
-            raise ValueError(f"--regions goes with a store of sentences; {self.store} is one itself")
-        summary = write_page(self.store, self.out, num_images=24 if self.images is None else self.images)
-        return Result(summary=asdict(summary), lines=(f"look at {self.out}",))

@@ -1,0 +1,42 @@
+"""What `vinculum inspect` takes; a field's docstring is its --help."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pipeline.commands.arguments import Store
+from pipeline.commands.result import Result
+from pipeline.pages.regions import write_page
+from pipeline.pages.sentences import write_sentence_page
+from stores.manifest import read_manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectCommand:
+    """Write one page to look at: pictures with their regions, or sentences whose words light up the regions they mean.
+
+    vinculum inspect regions --out page.html
+    """
+
+    store: Store
+    """The folder that extract or align wrote."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("inspect.html")
+    """The page: one file, with everything in it."""
+    images: int | None = None
+    """Pictures, or sentences, shown, spread over the store; 24 pictures or 48 sentences unless said."""
+    regions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Of sentences: the region store, if it is no longer where align found it."""
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
+
+    def run(self) -> Result:
+        if read_manifest(self.store).content == "sentences":
+            num_sentences = 48 if self.images is None else self.images
+            shown = write_sentence_page(self.store, self.out, num_sentences=num_sentences, regions=self.regions)
+            return Result(summary=asdict(shown), lines=(f"look at {self.out}",))
+        if self.regions is not None:
+            raise ValueError(f"--regions goes with a store of sentences; {self.store} is one itself")
+        summary = write_page(self.store, self.out, num_images=24 if self.images is None else self.images)
+        return Result(summary=asdict(summary), lines=(f"look at {self.out}",))

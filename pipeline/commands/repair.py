@@ -1,0 +1,25 @@
+"""What `vinculum repair` takes; a field's docstring is its --help."""
+
+from dataclasses import asdict, dataclass
+
+from pipeline.care.verify import repair
+from pipeline.commands.arguments import Store
+from pipeline.commands.result import Result
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairCommand:
+    """Put a store's damaged shards back to what is to be done; the next extract makes them again.
+
+    vinculum repair regions
+    """
+
+    store: Store
+    """The folder that extract wrote."""
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
+
+    def run(self) -> Result:
+        repairs = repair(self.store)
+        lines = tuple(str(each) for each in repairs) or (f"{self.store}: nothing to repair",)
+        return Result(summary={"store": str(self.store), "repairs": [asdict(each) for each in repairs]}, lines=lines)
