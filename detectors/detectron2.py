@@ -174,8 +174,8 @@ def _read_config(config: str | None) -> Any:
         from detectron2.config import get_cfg
     except ImportError as error:
         raise WeightsError(
-            f"detectron2 is not installed ({error}); pip install 'vinculum[detectron2]' builds it from "
-            f"{PUBLIC_REPOSITORY}, and wants torch and a C++ compiler first"
+            f"detectron2 is not installed ({error}); in the checkout, pip install --no-build-isolation '.[detectron2]' "
+            f"builds it from {PUBLIC_REPOSITORY} with the torch, setuptools and C++ compiler that are installed"
         ) from error
     if config is None or not config.endswith((".yaml", ".yml")):
         raise WeightsError(

@@ -54,7 +54,9 @@ def build(config):
 
 @pytest.mark.skipif(HAS_DETECTRON2, reason="detectron2 is installed here")
 def test_without_detectron2_it_says_how_to_get_it():
-    with pytest.raises(WeightsError, match=r"detectron2 is not installed .*pip install 'vinculum\[detectron2\]'"):
+    with pytest.raises(
+        WeightsError, match=r"detectron2 is not installed .*pip install --no-build-isolation '\.\[detectron2\]'"
+    ):
         build_detector(REQUEST)
 
 

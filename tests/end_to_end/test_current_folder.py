@@ -5,17 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from annotations.toyworld.world import write_toy_world
 from detectors.weights.files import SHIPPED
 from stores.manifest import read_manifest
+from tests.end_to_end.installation import OURS, ROOT, build_wheel, install_wheel
 from tests.end_to_end.test_two_nodes import RAY, Node, free_port, stopped_after, until
 
-ROOT = Path(__file__).parents[2]
-OURS = ("annotations", "detectors", "stores", "pipeline", "training")
 INSTALLED = ("cv2", "numpy", "torch", "ray", "pyarrow", "tqdm", "setuptools")
 STANDARD = ("json", "pickle", "random", "signal", "threading", "multiprocessing")
 ABSENT = ("detectron2", "s3fs")
@@ -125,26 +123,10 @@ def test_both_programs_start_alike():
 @pytest.mark.timeout(900)
 def test_an_installed_wheel_imports_nothing_of_the_current_folder(world, tmp_path):
     wheel, home = tmp_path / "wheel", tmp_path / "home"
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheel)]
-    built = subprocess.run([*build, str(ROOT)], capture_output=True, text=True, check=False)
-    if "No module named pip" in built.stderr or "setuptools" in built.stderr:
-        pytest.skip("a wheel is built with pip and setuptools, which are not installed here")
-    assert built.returncode == 0, built.stderr
-    # Its dependencies are those that are installed here; of the project itself nothing is on this path.
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
-    (packages,) = (home / "lib").glob("python*/site-packages")
-    here = [each for each in sys.path if each.endswith("site-packages")]
-    (packages / "dependencies.pth").write_text("".join(f"{each}\n" for each in here if not _is_ours(each)))
-    install = [sys.executable, "-m", "pip", "--python", str(home / "bin/python"), "install", "--no-deps", "--no-index"]
-    installed = subprocess.run([*install, *map(str, wheel.glob("*.whl"))], capture_output=True, text=True, check=False)
-    assert installed.returncode == 0, installed.stderr
+    install_wheel(build_wheel(wheel), home)
     trace = fill(world, "file")
     extract(world, program=home / "bin/vinculum", python=str(home / "bin/python"), PYTHONPATH=str(world))
     assert not trace.exists()
-
-
-def _is_ours(folder):
-    return any((Path(folder) / name).exists() for name in OURS)
 
 
 @pytest.mark.slow
