@@ -14,19 +14,19 @@ from stores.atomic import write_json
 from stores.errors import DamagedFileError, StoreError
 from stores.seal import read_seal
 
-SCHEMA_VERSION = 2
-"""Of everything in a store: manifest, plan and shards. Readers refuse a newer one.
-
-Since 2, every row of a shard has a checksum, and rows of images the SHA-256 of their file. A store may hold shards of
-both versions, the older ones made before the program was renewed.
-"""
-
 MANIFEST_NAME = "manifest.json"
 STORE_FILES = ("shard-", "plan.arrow", "index.arrow")
 """How the names of a store's other files begin; a folder without any of them is no store that lost its manifest."""
 
 Content = Literal["regions", "grid", "sentences"]
 StoreName = Literal["arrow", "lmdb"]
+
+SCHEMA_VERSIONS: dict[str, int] = {"regions": 2, "grid": 2, "sentences": 3}
+"""The schema version that manifests and shards of each content are written with. Readers refuse a newer one.
+
+Since 2, every row of a shard has a checksum, and rows of images the SHA-256 of their file. Since 3, sentences hold the
+IoU of each pointer. A store may hold shards of several versions, the older ones made before the program was renewed.
+"""
 
 _ABSENT = object()
 _IS_FINISHED = "is_finished"
@@ -130,7 +130,7 @@ def describe_shard(path: Path, rows: int, failures: Iterable[FailedImage] = ()) 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """`folder` has this manifest, whole and on disk; equal manifests give equal bytes."""
     content = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": SCHEMA_VERSIONS[manifest.content],
         "content": manifest.content,
         "store": manifest.store,
         "fingerprint": manifest.fingerprint,
@@ -150,11 +150,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_NAME
     content = _read_object(path)
-    version = content.get("schema_version")
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise StoreError(
-            f"{path} has schema version {version}, expected at most {SCHEMA_VERSION}; read it with a newer vinculum"
-        )
+    require_known_version(path, content.get("schema_version"), content.get("content"))
     recorded = content.pop("checksum", None)
     try:
         checksum = _checksum(content)
@@ -174,6 +170,19 @@ def read_manifest(folder: Path) -> Manifest:
         )
     except (KeyError, TypeError) as error:
         raise DamagedFileError(path, found=f"a missing or unknown field ({error})", expected="a manifest") from error
+
+
+def require_known_version(path: Path, version: Any, content: Any) -> None:
+    """This version reads files of this schema version and content; what is neither is left to be found elsewhere.
+
+    Raises:
+        StoreError: a newer version of this program wrote it.
+    """
+    newest = SCHEMA_VERSIONS.get(str(content), max(SCHEMA_VERSIONS.values()))
+    if isinstance(version, int) and version > newest:
+        raise StoreError(
+            f"{path} has schema version {version}, expected at most {newest}; read it with a newer vinculum"
+        )
 
 
 def without_lost_shards(manifest: Manifest, sizes: Mapping[str, int]) -> Manifest:

@@ -1,6 +1,6 @@
 """Measures the two criteria of alignment for many sentences at once.
 
-Axes: W pointed words, P pointers, G gold boxes, I images, R regions of an image.
+Axes: W pointed words, P phrases, F pointers that have boxes, I images, R regions of an image.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ from annotations.alignment.function_words import FUNCTION_WORDS
 from annotations.alignment.sentences import AlignedSentences, ImageRegions, PointedWords
 from annotations.alignment.similarity_table import SimilarityTable
 from annotations.alignment.targets import CLASS_WEIGHT
-from annotations.alignment.words import NO_WORDS, Words, find_words
+from annotations.alignment.words import Words, find_words
 from annotations.boxes import iou, scale_box
 from annotations.records import Box, Pointer, Sentence, SentenceImage
 
-Real = TypeVar("Real", np.float32, np.bool_)
+Real = TypeVar("Real", np.float16, np.float32, np.bool_)
 
 SemanticUnit = Literal["word", "span", "best"]
 """What is compared with a region's names: the word alone, the whole phrase that points, or whichever of the phrase's
@@ -62,9 +62,9 @@ def measure_criteria(
 ) -> AlignedSentences:
     """Return the sentences with both criteria of every word that points at a box.
 
-    A word with several boxes has the largest IoU of them. A pointer without boxes makes no word a pointed one. Function
-    words that are left out are compared with nothing, as if they had no vector, and are no part of what their phrase is
-    compared by.
+    A word with several boxes has the largest IoU of them, a pointer that of its own boxes, even where it has no word
+    or shares its words. A pointer without boxes makes no word a pointed one. Function words that are left out are
+    compared with nothing, as if they had no vector, and are no part of what their phrase is compared by.
 
     Args:
         sentences: with the ids and sizes of `regions`' images, see `fit_to_regions`.
@@ -73,12 +73,15 @@ def measure_criteria(
     images = list(dict.fromkeys(image.image_id for sentence in sentences for image in sentence.images))
     boxes, class_ids, attribute_ids, num_boxes = _stacked([regions[image_id] for image_id in images])
     compare = _Compared(unit, function_words)
-    phrases, phrase_offsets = _find_phrases(sentences, {image_id: row for row, image_id in enumerate(images)}, compare)
+    rows_of_images = {image_id: row for row, image_id in enumerate(images)}
+    pointer_position = _best_iou(*_boxed_pointers(sentences, rows_of_images), boxes).astype(np.float16)
+    phrases, phrase_offsets = _find_phrases(sentences, rows_of_images, compare)
     num_words = np.array([len(phrase.words.starts) for phrase in phrases], np.int64)
     phrase_of = np.repeat(np.arange(len(phrases)), num_words)  # [W]
     image_rows = np.array([phrase.image_row for phrase in phrases], np.int64)
     starts = np.array([phrase.start for phrase in phrases], np.int32)[phrase_of]
-    position = _best_iou([phrase.boxes for phrase in phrases], image_rows, boxes)[phrase_of]
+    pointers = _joined([phrase.pointers for phrase in phrases], np.int64)
+    position = _highest_of_each(pointer_position[pointers], [len(phrase.pointers) for phrase in phrases])[phrase_of]
     num_compared = [len(phrase.compared) for phrase in phrases]
     semantic, oov = table.semantic(
         list(chain.from_iterable([phrase.compared for phrase in phrases])),
@@ -100,10 +103,11 @@ def measure_criteria(
             images=np.array([phrase.image for phrase in phrases], np.int32)[phrase_of],
             in_answer=np.array([phrase.in_answer for phrase in phrases], np.bool_)[phrase_of],
             oov=oov,
-            position=position.astype(np.float16),
+            position=position,
             semantic=semantic.astype(np.float16),
         ),
         word_offsets=np.cumsum(np.concatenate([[0], num_words]))[phrase_offsets],
+        pointer_position=pointer_position,
     )
 
 
@@ -138,12 +142,26 @@ class _Phrase(NamedTuple):
     """From the phrase's start."""
     compared: Sequence[str]
     """What is compared with names of regions: for each word or, of the unit `best`, for all together; never empty."""
-    boxes: Sequence[Box]
-    """At least one."""
+    pointers: Sequence[int]
+    """Whose boxes they point at: numbers of pointers that have boxes, counted over all sentences; at least one."""
     image: int
     image_row: int
     """Among the stacked images."""
     in_answer: bool
+
+
+def _boxed_pointers(
+    sentences: Sequence[Sentence], image_rows: Mapping[str, int]
+) -> tuple[list[Sequence[Box]], NDArray[np.int64]]:
+    """Return the boxes of every pointer that has some, and the row of the image that they are in, int64 [F]."""
+    boxes: list[Sequence[Box]] = []
+    rows: list[int] = []
+    for sentence in sentences:
+        for pointer in (*sentence.pointers, *sentence.answer_pointers):
+            if pointer.boxes_xyxy:
+                boxes.append(pointer.boxes_xyxy)
+                rows.append(image_rows[sentence.images[pointer.image].image_id])
+    return boxes, np.array(rows, np.int64)
 
 
 def _find_phrases(
@@ -152,61 +170,62 @@ def _find_phrases(
     """Return all phrases in the order of their words, and how many there are before each sentence, and in all."""
     phrases: list[_Phrase] = []
     offsets = [0]
+    num_pointers = 0
     for sentence in sentences:
         rows = [image_rows[image.image_id] for image in sentence.images]
-        if sentence.pointers:
-            phrases += _phrases(sentence.text, sentence.pointers, rows, compare, in_answer=False)
-        if sentence.answer_pointers:
-            phrases += _phrases(sentence.answers[0].text, sentence.answer_pointers, rows, compare, in_answer=True)
+        for pointers, in_answer in ((sentence.pointers, False), (sentence.answer_pointers, True)):
+            boxed = [pointer for pointer in pointers if pointer.boxes_xyxy]
+            if boxed:
+                text = sentence.answers[0].text if in_answer else sentence.text
+                phrases += _phrases(text, boxed, num_pointers, rows, compare, in_answer=in_answer)
+            num_pointers += len(boxed)
         offsets.append(len(phrases))
     return phrases, offsets
 
 
 def _phrases(
-    text: str, pointers: Sequence[Pointer], rows: Sequence[int], compare: "_Compared", *, in_answer: bool
+    text: str, pointers: Sequence[Pointer], first: int, rows: Sequence[int], compare: "_Compared", *, in_answer: bool
 ) -> list[_Phrase]:
+    """Return the phrases of pointers that have boxes, of which the first has this number."""
     phrases = []
     last_end = 0
-    for pointer in pointers:
-        boxes = pointer.boxes_xyxy
-        if not boxes:
-            continue
+    for number, pointer in enumerate(pointers, first):
         start, end, image = pointer.start, pointer.end, pointer.image
         if start < last_end:
-            return _phrases_of_one_word(text, pointers, rows, compare, in_answer=in_answer)
+            return _phrases_of_one_word(text, pointers, first, rows, compare, in_answer=in_answer)
         last_end = end
         phrase = text[start:end]
         words = find_words(phrase)
         if words.starts:
             compared = compare(words, phrase)
-            phrases.append(_Phrase(start, words, compared, boxes, image, rows[image], in_answer))
+            phrases.append(_Phrase(start, words, compared, (number,), image, rows[image], in_answer))
     return phrases
 
 
 def _phrases_of_one_word(
-    text: str, pointers: Sequence[Pointer], rows: Sequence[int], compare: "_Compared", *, in_answer: bool
+    text: str, pointers: Sequence[Pointer], first: int, rows: Sequence[int], compare: "_Compared", *, in_answer: bool
 ) -> list[_Phrase]:
     """Return every word of nested or unordered phrases by itself, with the boxes of all phrases that it stands in."""
-    pointers_of: dict[tuple[int, int, int], list[Pointer]] = {}
-    for pointer in pointers:
-        words = find_words(text[pointer.start : pointer.end]) if pointer.boxes_xyxy else NO_WORDS
-        for first, last in zip(words.starts, words.ends, strict=True):
-            word = (pointer.start + first, pointer.start + last, pointer.image)
-            pointers_of.setdefault(word, []).append(pointer)
+    numbers_of: dict[tuple[int, int, int], list[int]] = {}
+    for number, pointer in enumerate(pointers):
+        words = find_words(text[pointer.start : pointer.end])
+        for start, end in zip(words.starts, words.ends, strict=True):
+            word = (pointer.start + start, pointer.start + end, pointer.image)
+            numbers_of.setdefault(word, []).append(number)
     phrases = []
-    for (start, end, image), around in sorted(pointers_of.items(), key=lambda item: item[0]):
-        narrowest = min(around, key=lambda pointer: pointer.end - pointer.start)
-        boxes = [box for pointer in around for box in pointer.boxes_xyxy]
+    for (start, end, image), around in sorted(numbers_of.items(), key=lambda item: item[0]):
+        narrowest = min((pointers[number] for number in around), key=lambda pointer: pointer.end - pointer.start)
         itself = find_words(text[start:end])
         compared = compare(itself, text[narrowest.start : narrowest.end])
-        phrases.append(_Phrase(start, itself, compared, boxes, image, rows[image], in_answer))
+        numbers = [first + number for number in around]
+        phrases.append(_Phrase(start, itself, compared, numbers, image, rows[image], in_answer))
     return phrases
 
 
 def _best_iou(
     gold: Sequence[Sequence[Box]], image_rows: NDArray[np.int64], boxes: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return float32 [P, R]; for each phrase the largest IoU of a region with one of its gold boxes."""
+    """Return float32 [F, R]; for each pointer the largest IoU of a region with one of its gold boxes."""
     lengths = [len(each) for each in gold]
     gold_boxes = np.array(list(chain.from_iterable(gold)), np.float32).reshape(-1, 1, 4)
     return _highest_of_each(iou(gold_boxes, boxes[np.repeat(image_rows, lengths)]), lengths)

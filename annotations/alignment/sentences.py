@@ -1,10 +1,12 @@
 """What alignment takes of a region store, and what it gives: sentences with the criteria of their pointed words.
 
-Axes: S sentences, W pointed words, R regions of an image.
+Axes: S sentences, W pointed words, F pointers that have boxes, R regions of an image.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -85,6 +87,9 @@ class AlignedSentence:
     num_boxes: tuple[int, ...]
     """Regions of each image; R is the largest, and columns beyond a word's own image's regions are 0."""
     words: PointedWords
+    pointer_position: NDArray[np.float16] | None = None
+    """float16 [F, R]; the largest IoU of a region with the boxes of each pointer that has some, the text's pointers
+    before the answer's; None: read from a store that does not hold it."""
 
     def gold_boxes(self, word: int) -> tuple[Box, ...]:
         """Return the boxes that one of the pointed words means, in its image."""
@@ -111,6 +116,18 @@ class AlignedSentences:
     """Of all sentences, one after another; R is the largest of all."""
     word_offsets: NDArray[np.int64]
     """int64 [S + 1]; sentence s has the words word_offsets[s] to word_offsets[s + 1]."""
+    pointer_position: NDArray[np.float16] | None = None
+    """float16 [F, R]; the rows of all sentences' pointers that have boxes, one after another; see `AlignedSentence`."""
+
+    def __post_init__(self) -> None:
+        rows, expected = self.pointer_position, (self.pointer_offsets[-1], self.words.position.shape[1])
+        if rows is not None and (rows.dtype, rows.shape) != (np.float16, expected):
+            raise SentenceError(f"pointer_position is {_shown(rows)}, expected float16 {list(expected)}")
+
+    @cached_property
+    def pointer_offsets(self) -> list[int]:
+        """[S + 1]; sentence s has the rows pointer_offsets[s] to pointer_offsets[s + 1] of `pointer_position`."""
+        return list(accumulate(map(num_boxed_pointers, self.sentences), initial=0))
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -135,7 +152,16 @@ class AlignedSentences:
                 targets=None if self.words.targets is None else self.words.targets[rows, regions],
                 supervised=None if self.words.supervised is None else self.words.supervised[rows],
             ),
+            pointer_position=None
+            if self.pointer_position is None
+            else self.pointer_position[self.pointer_offsets[number] : self.pointer_offsets[number + 1], regions],
         )
+
+
+def num_boxed_pointers(sentence: Sentence) -> int:
+    """Return how many pointers of the text and of the answer have boxes."""
+    pointers = (*sentence.pointers, *sentence.answer_pointers)
+    return len([True for pointer in pointers if pointer.boxes_xyxy])
 
 
 def _shown(array: NDArray[Any] | None) -> str:

@@ -18,9 +18,6 @@ class Words(NamedTuple):
     lower: tuple[str, ...]
 
 
-NO_WORDS = Words(starts=(), ends=(), lower=())
-
-
 @lru_cache(maxsize=1 << 16)  # phrases repeat: `a man`, `two women`, `the street`
 def find_words(text: str) -> Words:
     """Return the words of a text in their order."""

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.alignment.worker import ANOTHERS_NUMBER, BAD_ID, NO_REGIONS, OTHER_PROPORTIONS, OTHER_SIZE, REPEATED
 from stores.catalog import STORES
 from stores.errors import DamagedFileError, StoreError
-from stores.manifest import SCHEMA_VERSION, Manifest, ShardEntry, describe_shard
+from stores.manifest import SCHEMA_VERSIONS, Manifest, ShardEntry, describe_shard
 from stores.numbering import JOIN_RULES, NOTE, joined_by
 from stores.seal import require_intact
 from stores.store_content import shards_since
@@ -94,7 +94,8 @@ def _carried(folder: Path, existing: Manifest, wanted: Manifest, entry: ShardEnt
         require_intact(path)
         with STORES[existing.store].open_shard(path) as shard:
             made = shard.description
-            if made.schema_version != SCHEMA_VERSION or made.content != "sentences" or len(shard) != entry.rows:
+            is_current = made.content == "sentences" and made.schema_version == SCHEMA_VERSIONS["sentences"]
+            if not is_current or len(shard) != entry.rows:
                 return None
             if made.fingerprint == existing.fingerprint and entry.seal in ("", shard.seal):
                 shard.copy_sentences(path, configuration=wanted.configuration)

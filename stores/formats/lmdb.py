@@ -23,16 +23,18 @@ checksum, XXH3 (64 bits) of its key and of all that follows it. R boxes, D featu
     56 + 32R      float16  features [R, D]
     56 + 32R+2RD  UTF-8    selection, to the end
 
-A sentence is keyed by its id; W pointed words, R regions, J bytes of JSON, padded with spaces to a multiple of 4:
+A sentence is keyed by its id; W pointed words, F pointers that have boxes, R regions, J bytes of JSON, padded with
+spaces to a multiple of 4:
 
     0             uint64   checksum
-    8             int32    W, R, J, and 1 if targets are baked, else 0
+    8             int32    W, R, J, and flags: 1 if targets are baked, 2 if the pointers' IoU is there, 3 if both
     24            UTF-8    a JSON object: the columns of `stores/formats/sentence_columns.py` before those of words
     24 + J        int32    word_starts [W], word_ends [W], word_images [W]
-    then          float16  position [W, R], semantic [W, R], if baked targets [W, R]
+    then          float16  position [W, R], semantic [W, R], if there pointer_position [F, R], if baked targets [W, R]
     then          bool     word_in_answer [W], word_oov [W], if baked supervised [W]; one byte each
 
-Shards of schema version 1 have neither checksum nor image_sha256: their values begin where these end.
+Shards of schema version 1 have neither checksum nor image_sha256: their values begin where these end. Those of
+versions 1 and 2 never have pointer_position.
 """
 
 import errno
@@ -81,6 +83,7 @@ _NO_DIGEST = bytes(32)
 _REGION_HEADER = struct.Struct("<4i")
 _GRID_HEADER = struct.Struct("<6i")
 _SENTENCE_HEADER = struct.Struct("<4i")
+_BAKED, _HAS_POINTERS = 1, 2
 
 # A process may have an LMDB file open only once, and no open one may be carried over a fork. So a read opens the file,
 # copies one value out and closes it again (some 60 us), one read at a time, and a fork waits for the read to end.
@@ -404,27 +407,37 @@ def _decode_grid(image_id: str, value: bytes, digest: bytes | None, start: int) 
 def _encode_sentence(aligned: AlignedSentence) -> bytes:
     words, fields = aligned.words, canonical_json(sentence_fields(aligned))
     fields += b" " * (-len(fields) % 4)
-    is_baked = words.targets is not None and words.supervised is not None
-    header = _SENTENCE_HEADER.pack(len(words), words.position.shape[1], len(fields), int(is_baked))
+    contains = 0
     flags: list[NDArray[Any]] = [words.in_answer, words.oov]
     arrays: list[NDArray[Any]] = [words.starts, words.ends, words.images, words.position, words.semantic]
+    if aligned.pointer_position is not None:
+        contains |= _HAS_POINTERS
+        arrays.append(aligned.pointer_position)
     if words.targets is not None and words.supervised is not None:
+        contains |= _BAKED
         arrays.append(words.targets)
         flags.append(words.supervised)
+    header = _SENTENCE_HEADER.pack(len(words), words.position.shape[1], len(fields), contains)
     return b"".join([header, fields, *(_little_endian(array) for array in (*arrays, *flags))])
 
 
 def _decode_sentence(value: bytes, start: int) -> AlignedSentence:
-    num_words, num_regions, num_bytes, is_baked = _SENTENCE_HEADER.unpack_from(value, start)
+    num_words, num_regions, num_bytes, contains = _SENTENCE_HEADER.unpack_from(value, start)
+    is_baked = contains & _BAKED
     fields_start = start + _SENTENCE_HEADER.size
     fields_end = fields_start + num_bytes
+    fields = parse_json(value[fields_start:fields_end])
     arrays = _Arrays(value, fields_end)
     spans = {name: arrays.next("<i4", num_words) for name in ("starts", "ends", "images")}
-    criteria = ("position", "semantic", "targets") if is_baked else ("position", "semantic")
-    rows = {name: arrays.next("<f2", num_words, num_regions) for name in criteria}
+    rows = {name: arrays.next("<f2", num_words, num_regions) for name in ("position", "semantic")}
+    pointer_position = None
+    if contains & _HAS_POINTERS:
+        pointer_position = arrays.next("<f2", int(np.count_nonzero(fields["pointer_num_boxes"])), num_regions)
+    if is_baked:
+        rows["targets"] = arrays.next("<f2", num_words, num_regions)
     flags = ("in_answer", "oov", "supervised") if is_baked else ("in_answer", "oov")
     words = PointedWords(**spans, **rows, **{name: arrays.next("?", num_words) for name in flags})
-    return sentence_from_fields(parse_json(value[fields_start:fields_end]), words)
+    return sentence_from_fields(fields, words, pointer_position)
 
 
 class _Arrays:

@@ -42,8 +42,8 @@ from annotations.guards.plain_json import parse_json
 from detectors.records import Features, GridFeatures, RecordError, RegionFeatures
 from stores.errors import DamagedFileError, StoreError
 from stores.formats.row_checksums import CHECKSUM, with_checksums
-from stores.formats.sentence_columns import MAX_ID_BYTES, SENTENCE_COLUMNS
-from stores.manifest import SCHEMA_VERSION, Content, canonical_json, fingerprint
+from stores.formats.sentence_columns import MAX_ID_BYTES, POINTER_POSITION, SENTENCE_COLUMNS
+from stores.manifest import SCHEMA_VERSIONS, Content, canonical_json, fingerprint, require_known_version
 
 DESCRIPTION_KEY = "vinculum"
 """Under this name a shard keeps its description, as JSON."""
@@ -56,6 +56,9 @@ ROW_ID: dict[Content, str] = {"regions": "image_id", "grid": "image_id", "senten
 _DIGEST = "image_sha256"
 CHECKED_VERSION = 2
 """From this schema version on, rows have checksums."""
+
+_ADDED: dict[str, int] = {_DIGEST: CHECKED_VERSION, CHECKSUM: CHECKED_VERSION, POINTER_POSITION: 3}
+"""The schema version since which shards have a column, of those that the first ones lack."""
 
 _COLUMNS: dict[Content, pa.Schema] = {
     "regions": pa.schema(
@@ -103,7 +106,7 @@ class ShardDescription:
 
     content: Content
     configuration: dict[str, Any]
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int
 
     @cached_property
     def fingerprint(self) -> str:
@@ -113,7 +116,7 @@ class ShardDescription:
 def write_description(content: Content, configuration: Mapping[str, Any]) -> bytes:
     """Return the JSON that describes a shard: schema_version, content, configuration, fingerprint, checksum."""
     fields = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": SCHEMA_VERSIONS[content],
         "content": content,
         "configuration": configuration,
         "fingerprint": fingerprint(configuration),
@@ -136,15 +139,12 @@ def read_description(text: bytes, path: Path) -> ShardDescription:
         described = _parse_description(text)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedFileError(path, found=f"an unreadable description ({error})", expected="JSON") from error
-    description, version = described.description, described.description.schema_version
+    description = described.description
     if described.recorded != described.computed:
         raise DamagedFileError(
             path, found=f"checksum {described.recorded}", expected=f"{described.computed}, that of its description"
         )
-    if version > SCHEMA_VERSION:
-        raise StoreError(
-            f"{path} has schema version {version}, expected at most {SCHEMA_VERSION}; read it with a newer vinculum"
-        )
+    require_known_version(path, description.schema_version, description.content)
     if description.content not in _COLUMNS:
         raise DamagedFileError(path, found=f"content {description.content!r}", expected=f"one of {', '.join(_COLUMNS)}")
     return description
@@ -210,10 +210,8 @@ def to_columns(records: Sequence[Features], schema: pa.Schema) -> pa.RecordBatch
 
 def columns_of(description: ShardDescription) -> pa.Schema:
     """Return the columns that an Arrow shard of this description has."""
-    columns = _COLUMNS[description.content]
-    if description.schema_version >= CHECKED_VERSION:
-        return columns
-    return pa.schema([field for field in columns if field.name not in (_DIGEST, CHECKSUM)])
+    columns, version = _COLUMNS[description.content], description.schema_version
+    return pa.schema([field for field in columns if _ADDED.get(field.name, 1) <= version])
 
 
 class RegionColumns:

@@ -1,6 +1,7 @@
 """What a row of a sentence shard is: one sentence, its gold boxes, and the criteria of its pointed words.
 
-Arrow columns; W pointed words, P pointers, R regions (of the image that has most), every array flat and row-major:
+Arrow columns; W pointed words, P pointers, F pointers that have boxes, R regions (of the image that has most), every
+array flat and row-major:
 
     sentence_id         string                   word_starts         int32   [W]; characters of text or first answer
     source, split       string                   word_ends           int32   [W]
@@ -16,11 +17,13 @@ Arrow columns; W pointed words, P pointers, R regions (of the image that has mos
     pointer_in_answer   bool    [P]              answer_weights      float32 [answers]
     pointer_object_ids  string  [P]              details             string; a JSON object
     pointer_categories  string  [P]
-    pointer_num_boxes   int32   [P]
+    pointer_num_boxes   int32   [P]              pointer_position    float16 [F * R]; IoU, or null where not known
     gold_boxes_xyxy     float32 [sum of pointer_num_boxes * 4]; pixels of the image that the regions are of
     checksum            uint64; of the row, see `stores/formats/row_checksums.py`
 
-Criteria of a word are 0 beyond the regions of its own image.
+Criteria are 0 beyond the regions of the image that a word or pointer is about. A phrase is a pointer with boxes: its
+words are those between its start and end. `pointer_position` has rows for phrases alone, in their order, whatever words
+they share or lack; shards of schema versions 1 and 2 do not have it.
 """
 
 import json
@@ -40,6 +43,8 @@ from stores.formats.row_checksums import CHECKSUM, with_checksums
 
 MAX_ID_BYTES = 511
 """What an LMDB key holds; the same for every store, so that one can be converted into another."""
+
+POINTER_POSITION = "pointer_position"
 
 _STRINGS, _INTEGERS, _FLAGS = pa.list_(pa.string()), pa.list_(pa.int32()), pa.list_(pa.bool_())
 
@@ -73,6 +78,7 @@ SENTENCE_COLUMNS = pa.schema(
         "num_regions": pa.int32(),
         "position": pa.list_(pa.float16()),
         "semantic": pa.list_(pa.float16()),
+        POINTER_POSITION: pa.list_(pa.float16()),
         "targets": pa.list_(pa.float16()),
         "supervised": _FLAGS,
         CHECKSUM: pa.uint64(),
@@ -98,7 +104,7 @@ def to_sentence_columns(aligned: AlignedSentences, schema: pa.Schema) -> pa.Reco
     each_answer, of_answers = list(chain.from_iterable(answers)), _offsets(map(len, answers))
     of_boxes = _offsets(sum(len(pointer.boxes_xyxy) * 4 for pointer in group) for group in pointers)
     of_words = aligned.word_offsets.astype(np.int32)
-    of_criteria = _offsets(np.diff(of_words) * num_regions)
+    of_phrases = np.array(aligned.pointer_offsets, np.int32)
     columns: dict[str, pa.Array] = {
         "sentence_id": pa.array([sentence.sentence_id for sentence in sentences], pa.string()),
         "source": pa.array([sentence.source for sentence in sentences], pa.string()),
@@ -127,10 +133,16 @@ def to_sentence_columns(aligned: AlignedSentences, schema: pa.Schema) -> pa.Reco
         "word_oov": _lists(of_words, words.oov, pa.bool_()),
         "num_regions": pa.array(num_regions),
     }
-    for name, rows in (("position", words.position), ("semantic", words.semantic), ("targets", words.targets)):
+    for name, rows, of_rows in (
+        ("position", words.position, of_words),
+        ("semantic", words.semantic, of_words),
+        (POINTER_POSITION, aligned.pointer_position, of_phrases),
+        ("targets", words.targets, of_words),
+    ):
         columns[name] = _nulls(len(sentences), schema, name)
         if rows is not None:
-            columns[name] = _lists(of_criteria, _unpadded(rows, np.diff(of_words), num_regions), pa.float16())
+            values = _unpadded(rows, np.diff(of_rows), num_regions)
+            columns[name] = _lists(_offsets(np.diff(of_rows) * num_regions), values, pa.float16())
     columns["supervised"] = _nulls(len(sentences), schema, "supervised")
     if words.supervised is not None:
         columns["supervised"] = _lists(of_words, words.supervised, pa.bool_())
@@ -142,7 +154,7 @@ def from_sentence_columns(batch: pa.RecordBatch, row: int) -> AlignedSentence:
     num_words, num_regions = len(batch.column("word_starts")[row]), batch.column("num_regions")[row].as_py()
 
     def numbers(name: str, *shape: int) -> Any:
-        values = batch.column(name)[row].values
+        values = batch.column(name)[row].values if name in batch.schema.names else None
         return None if values is None else values.to_numpy(zero_copy_only=False).reshape(shape)
 
     return sentence_from_fields(
@@ -158,6 +170,7 @@ def from_sentence_columns(batch: pa.RecordBatch, row: int) -> AlignedSentence:
             targets=numbers("targets", num_words, num_regions),
             supervised=numbers("supervised", num_words),
         ),
+        numbers(POINTER_POSITION, int(np.count_nonzero(numbers("pointer_num_boxes", -1))), num_regions),
     )
 
 
@@ -189,8 +202,10 @@ def sentence_fields(aligned: AlignedSentence) -> dict[str, Any]:
     }
 
 
-def sentence_from_fields(fields: Mapping[str, Any], words: PointedWords) -> AlignedSentence:
-    """Return what `sentence_fields` took apart, with its words."""
+def sentence_from_fields(
+    fields: Mapping[str, Any], words: PointedWords, pointer_position: NDArray[np.float16] | None
+) -> AlignedSentence:
+    """Return what `sentence_fields` took apart, with its words and its pointers' IoU."""
     boxes = iter(zip(*[iter(fields["gold_boxes_xyxy"])] * 4, strict=True))
     pointers = [
         (
@@ -227,6 +242,7 @@ def sentence_from_fields(fields: Mapping[str, Any], words: PointedWords) -> Alig
         ),
         num_boxes=tuple(fields["num_boxes"]),
         words=words,
+        pointer_position=pointer_position,
     )
 
 

@@ -1,7 +1,7 @@
 """What training reads of a sentence shard: a few columns, without an object for each pointer."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,27 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from annotations.alignment.sentences import AlignedSentence
+from stores.formats.sentence_columns import POINTER_POSITION
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class StoredPhrases:
+    """The F pointers of one sentence that have boxes, as the annotators marked them; they may nest and share words."""
+
+    starts: NDArray[np.int32]
+    """int32 [F]; first character in the text, or in that of the first answer."""
+    ends: NDArray[np.int32]
+    """int32 [F]; one past the last character."""
+    images: NDArray[np.int32]
+    """int32 [F]; which of the sentence's images the boxes are in."""
+    in_answer: NDArray[np.bool_]
+    """bool [F]; True for pointers into the first answer."""
+    position: NDArray[np.float16]
+    """float16 [F, R]; the largest IoU of a region with the phrase's own boxes."""
+
+    def __getitem__(self, rows: Any) -> "StoredPhrases":
+        """Return some of them: a slice, numbers or flags, as an array takes them."""
+        return StoredPhrases(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -34,6 +55,8 @@ class TrainingSentence:
     """float16 [W, R]; IoU."""
     semantic: NDArray[np.float16]
     """float16 [W, R]; similarity of names."""
+    phrases: StoredPhrases | None = None
+    """The phrases that the words stand in; None: the store does not hold them, as those made before did not."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,6 +97,22 @@ def brief(aligned: AlignedSentence) -> TrainingSentence:
         word_in_answer=words.in_answer,
         position=words.position,
         semantic=words.semantic,
+        phrases=_phrases_of(aligned),
+    )
+
+
+def _phrases_of(aligned: AlignedSentence) -> StoredPhrases | None:
+    if aligned.pointer_position is None:
+        return None
+    pointers = (*aligned.sentence.pointers, *aligned.sentence.answer_pointers)
+    boxed = [pointer for pointer in pointers if pointer.boxes_xyxy]
+    num_in_text = sum(bool(pointer.boxes_xyxy) for pointer in aligned.sentence.pointers)
+    return StoredPhrases(
+        starts=np.array([pointer.start for pointer in boxed], np.int32),
+        ends=np.array([pointer.end for pointer in boxed], np.int32),
+        images=np.array([pointer.image for pointer in boxed], np.int32),
+        in_answer=np.arange(len(boxed)) >= num_in_text,
+        position=aligned.pointer_position,
     )
 
 
@@ -95,6 +134,15 @@ def index_of(sentences: Iterable[Mapping[str, Any]]) -> SentenceIndex:
     )
 
 
+_LISTS = (
+    *("image_ids", "answers", "answer_weights"),
+    *("word_starts", "word_ends", "word_images", "word_in_answer", "position", "semantic"),
+)
+_POINTERS = (
+    *("pointer_starts", "pointer_ends", "pointer_images", "pointer_in_answer", "pointer_num_boxes", POINTER_POSITION),
+)
+
+
 class SentenceColumns:
     """Rows of one Arrow batch for training: each column is looked up once, then only sliced."""
 
@@ -103,10 +151,9 @@ class SentenceColumns:
         self._num_regions = batch.column("num_regions").to_numpy()
         self._offsets: dict[str, NDArray[np.int32]] = {}
         self._values: dict[str, Any] = {}
-        for name in (
-            *("image_ids", "answers", "answer_weights"),
-            *("word_starts", "word_ends", "word_images", "word_in_answer", "position", "semantic"),
-        ):
+        has_phrases = POINTER_POSITION in batch.schema.names and not batch.column(POINTER_POSITION).null_count
+        self._pointers = _POINTERS if has_phrases else ()
+        for name in (*_LISTS, *self._pointers):
             column = batch.column(name)
             self._offsets[name] = column.offsets.to_numpy()
             is_text = pa.types.is_string(column.type.value_type)
@@ -128,6 +175,18 @@ class SentenceColumns:
             word_in_answer=self._slice("word_in_answer", row),
             position=self._slice("position", row).reshape(criteria_shape),
             semantic=self._slice("semantic", row).reshape(criteria_shape),
+            phrases=self._phrases(row) if self._pointers else None,
+        )
+
+    def _phrases(self, row: int) -> StoredPhrases:
+        starts, ends, images, in_answer, num_boxes, position = (self._slice(name, row) for name in self._pointers)
+        boxed = np.flatnonzero(num_boxes)
+        return StoredPhrases(
+            starts=starts[boxed],
+            ends=ends[boxed],
+            images=images[boxed],
+            in_answer=in_answer[boxed],
+            position=position.reshape(len(boxed), int(self._num_regions[row])),
         )
 
     def _slice(self, name: str, row: int) -> Any:

@@ -14,12 +14,13 @@ from annotations.records import Answer, Pointer, Sentence, SentenceImage
 from stores.catalog import STORES
 from stores.errors import DamagedFileError
 from stores.image_index import require_index
-from stores.manifest import Manifest, describe_shard, read_manifest, write_manifest
+from stores.manifest import SCHEMA_VERSIONS, Manifest, describe_shard, read_manifest, write_manifest
 from stores.plan import read_plan
 from stores.reading import open_store
 from stores.sentence_reading import open_sentences
 from tests.stores.builders import make_grid, make_regions, make_store
 from tests.stores.version_one import make_old
+from tests.stores.version_two import make_sentences_old
 
 ROOT = Path(__file__).parents[2]
 FLIPS = 100
@@ -30,11 +31,15 @@ every_content = pytest.mark.parametrize("content", ["regions", "grid", "sentence
 
 @every_store
 @every_content
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_flipped_bit_anywhere_gives_what_was_written_or_names_the_file(tmp_path, store, content, version):
     path = _shard(tmp_path, store, content)
+    if version > SCHEMA_VERSIONS[content]:
+        pytest.skip(f"{content} have no version {version}")
     if version == 1:
         make_old(tmp_path)
+    elif version < SCHEMA_VERSIONS[content]:
+        make_sentences_old(tmp_path)
     flips = list(_flips(path.stat().st_size, random.Random(f"{store} {content} {version}")))
     # In a process of its own, for a reader that trusts a damaged file may be ended by it.
     done = subprocess.run(
@@ -152,6 +157,7 @@ def _sentences(prefix, num_sentences=9):
             supervised=rng.random(num_words) < 0.5,
         ),
         word_offsets=np.arange(num_sentences + 1, dtype=np.int64) * 2,
+        pointer_position=rng.random((num_sentences, 3)).astype(np.float16),
     )
 
 

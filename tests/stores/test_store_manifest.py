@@ -83,9 +83,12 @@ def test_a_missing_manifest_is_named(tmp_path):
         read_manifest(tmp_path)
 
 
-def test_a_newer_manifest_is_refused_even_if_it_has_another_checksum(tmp_path):
-    (tmp_path / "manifest.json").write_text('{"schema_version": 3, "sum": "x"}')
-    with pytest.raises(StoreError, match="has schema version 3, expected at most 2; read it with a newer vinculum"):
+@pytest.mark.parametrize(("content", "newest"), [("regions", 2), ("grid", 2), ("sentences", 3), (["x"], 3), (None, 3)])
+def test_a_newer_manifest_is_refused_even_if_it_has_another_checksum(content, newest, tmp_path):
+    fields = {"schema_version": newest + 1, "content": content, "sum": "x"}
+    (tmp_path / "manifest.json").write_text(json.dumps(fields))
+    says = f"has schema version {newest + 1}, expected at most {newest}; read it with a newer vinculum"
+    with pytest.raises(StoreError, match=says):
         read_manifest(tmp_path)
 
 

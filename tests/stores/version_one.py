@@ -8,8 +8,10 @@ import lmdb
 import pyarrow as pa
 
 from stores.atomic import replacing
+from stores.catalog import STORES
 from stores.manifest import MANIFEST_NAME, canonical_json, describe_shard, fingerprint, read_manifest
 from stores.seal import UNSEALED, seal
+from tests.stores.version_two import make_sentence_shard_old
 
 _KEY = b"vinculum"
 
@@ -32,6 +34,10 @@ def make_old(folder: Path) -> None:
 
 def make_shard_old(path: Path) -> None:
     """The shard at `path` is one of schema version 1."""
+    with STORES[path.suffix[1:]].open_shard(path) as shard:
+        content = shard.description.content
+    if content == "sentences":
+        make_sentence_shard_old(path)
     {".arrow": _write_old_arrow, ".lmdb": _write_old_lmdb}[path.suffix](path)
 
 

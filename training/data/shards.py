@@ -214,7 +214,7 @@ class JoinedShards:
         return np.flatnonzero(chosen)
 
     def read(self, number: int) -> TrainingSentence:
-        """Return one sentence; if it was not aligned with these regions, without its pointed words."""
+        """Return one sentence; if it was not aligned with these regions, without its pointed words and phrases."""
         sentence = self.sentences.read_for_training(int(self._table.shards[number]), int(self._table.rows[number]))
         return sentence if self.is_aligned else _without_words(sentence)
 
@@ -450,7 +450,8 @@ def _cells(
 
 def _without_words(sentence: TrainingSentence) -> TrainingSentence:
     names = ("word_starts", "word_ends", "word_images", "word_in_answer", "position", "semantic")
-    return replace(sentence, **{name: getattr(sentence, name)[:0] for name in names})
+    phrases = None if sentence.phrases is None else sentence.phrases[:0]
+    return replace(sentence, phrases=phrases, **{name: getattr(sentence, name)[:0] for name in names})
 
 
 def _group(kinds: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

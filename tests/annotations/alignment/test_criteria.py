@@ -113,6 +113,31 @@ def test_a_phrase_without_boxes_and_a_sentence_without_pointers_have_no_pointed_
     assert aligned[0].words.position.shape == (0, 5)
 
 
+WIDE = (0.0, 0.0, 100.0, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "pointed", "num_words"),
+    [
+        ("a man and his dog", [("a man and his dog", [WIDE]), ("his dog", [DOG]), ("dog", [CORNER])], 5),
+        ("a man 's blue , worn shirt", [("a man 's blue , worn shirt", [DOG])], 6),
+        ("a dog a cat", [("a dog", [DOG]), ("a cat", [DOG])], 4),
+        ("a dog & a cat", [("a dog", [DOG]), ("&", [CORNER]), ("a cat", [WIDE])], 4),
+        ("two dogs", [("two dogs", [DOG, CORNER])], 2),
+        ("a dog on the beach with a cat", [("a dog", [DOG]), ("the beach", []), ("a cat", [CORNER])], 4),
+        ("a cat and a dog", [("a dog", [DOG]), ("a cat", [CORNER])], 4),
+    ],
+    ids=["nested", "with punctuation", "equal boxes", "without a word", "several boxes", "without boxes", "unordered"],
+)
+def test_every_pointer_with_boxes_has_the_overlap_of_its_own_boxes(table, text, pointed, num_words):
+    other = sentence("a dog", point("a dog", "dog", CORNER), sentence_id="t")
+    aligned = measure(table, sentence(text, *(point(text, says, *boxes) for says, boxes in pointed)), other)
+    expected = [pairwise_iou(boxes, BOXES).max(axis=0).astype(np.float16).tolist() for _, boxes in pointed if boxes]
+    assert len(aligned[0].words) == num_words
+    assert aligned[0].pointer_position.tolist() == expected
+    assert aligned[1].pointer_position.tolist() == aligned[1].words.position.tolist()
+
+
 def test_an_answer_that_points_has_rows_of_its_own(table):
     text = "What is left of the tree?"
     question = sentence(
@@ -125,6 +150,7 @@ def test_an_answer_that_points_has_rows_of_its_own(table):
     assert words.in_answer.tolist() == [False, True]
     assert words.ends.tolist() == [24, 3]
     assert words.position[1, 0] == 1
+    assert measure(table, question)[0].pointer_position.tolist() == words.position.tolist()
 
 
 def test_a_word_that_no_region_overlaps_has_zeros(table):
@@ -251,6 +277,7 @@ def test_all_at_once_is_one_by_one(vectors, data):
     together = measure_criteria(sentences, images, table)
     for each, alone in zip(together, sentences, strict=True):
         words = each.words
+        boxed = [pointer for pointer in alone.pointers if pointer.boxes_xyxy]
         seen = set()
         for row in range(len(words)):
             start, end, image = int(words.starts[row]), int(words.ends[row]), int(words.images[row])
@@ -270,3 +297,10 @@ def test_all_at_once_is_one_by_one(vectors, data):
             assert not words.position[row, count:].any()
             assert not words.semantic[row, count:].any()
         assert len(seen) == len(words)
+        assert each.pointer_position.shape == (len(boxed), words.position.shape[1])
+        for row, pointer in zip(each.pointer_position, boxed, strict=True):
+            there = images[str(pointer.image + 1)]
+            count = len(there.boxes_xyxy)
+            own = pairwise_iou(pointer.boxes_xyxy, there.boxes_xyxy).max(axis=0)
+            assert row[:count] == pytest.approx(own, abs=5e-4)
+            assert not row[count:].any()

@@ -12,6 +12,7 @@ from stores.manifest import DropCount, Manifest, describe_shard, write_manifest
 from tests.stores.builders import make_regions, make_store
 from tests.stores.formats.test_sentence_store import align, make_sentence
 from tests.stores.version_one import make_shard_old
+from tests.stores.version_two import make_sentence_shard_old
 
 OLD, NEW = ({"regions": {"fingerprint": "f", "sha256": digit * 64}} for digit in "01")
 ELSEWHERE = "sentence: its image is evaluated elsewhere"
@@ -55,11 +56,15 @@ def test_a_shard_that_more_images_may_change_does_not_stay_by_its_joins(rule, tm
     assert_untouched(tmp_path, make_store_of_one(tmp_path, counts={"joined_by_id": 1, f"joined_by_{rule}": 1}))
 
 
-def test_a_shard_of_an_older_version_does_not_stay(tmp_path):
-    assert_untouched(tmp_path, make_store_of_one(tmp_path, counts={}))  # it does not tell how images were found
+def test_a_shard_that_does_not_tell_how_images_were_found_does_not_stay(tmp_path):
+    assert_untouched(tmp_path, make_store_of_one(tmp_path, counts={}))
+
+
+@pytest.mark.parametrize("make_old", [make_shard_old, make_sentence_shard_old])
+def test_a_shard_of_an_older_version_does_not_stay(make_old, tmp_path):
     existing = make_store_of_one(tmp_path)
     (entry,) = existing.shards
-    make_shard_old(tmp_path / entry.name)
+    make_old(tmp_path / entry.name)
     again = replace(describe_shard(tmp_path / entry.name, 1), counts=entry.counts)
     assert_untouched(tmp_path, replace(existing, shards=(again,)))
 

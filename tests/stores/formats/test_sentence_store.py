@@ -1,6 +1,7 @@
 """Sentence shards: what goes in comes out, in every kind of store; what is damaged is named."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -8,15 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotations.alignment.sentences import AlignedSentences, PointedWords
+from annotations.alignment.sentences import AlignedSentences, PointedWords, num_boxed_pointers
 from annotations.records import Answer, Pointer, Sentence, SentenceError, SentenceImage
 from stores.catalog import STORES
 from stores.errors import DamagedFileError, StoreError
 from stores.formats import arrow
+from stores.formats.region_columns import write_description
 from stores.formats.sentence_columns import BATCH_SENTENCES
 from stores.manifest import Manifest, describe_shard, write_manifest
 from stores.sentence_reading import open_sentences
 from tests.stores.builders import make_regions, make_store
+from tests.stores.version_one import make_shard_old
+from tests.stores.version_two import make_sentence_shard_old
 
 CONFIGURATION = {"vectors": {"sha256": "abc"}}
 names = pytest.mark.parametrize("name", STORES)
@@ -58,14 +62,15 @@ def align(sentences, *, num_boxes=(3,), baked=False, seed=0):
             supervised=flags[2] if baked else None,
         ),
         word_offsets=np.arange(len(sentences) + 1, dtype=np.int64) * 2,
+        pointer_position=rng.random((sum(map(num_boxed_pointers, sentences)), rows[0].shape[1])).astype(np.float16),
     )
 
 
 def assert_same(found, expected):
     assert found.sentence == expected.sentence
     assert found.num_boxes == expected.num_boxes
-    for name, want in vars(expected.words).items():
-        have = getattr(found.words, name)
+    for name, want in (vars(expected.words) | {"pointer_position": expected.pointer_position}).items():
+        have = found.pointer_position if name == "pointer_position" else getattr(found.words, name)
         assert (have is None) == (want is None), name
         if want is not None:
             assert (have.dtype, have.shape, have.tobytes()) == (want.dtype, want.shape, want.tobytes()), name
@@ -100,6 +105,54 @@ def test_what_goes_in_comes_out(name, baked, tmp_path):
         assert shard.description.configuration == CONFIGURATION
         for row, expected in enumerate(each for batch in batches for each in batch):
             assert_same(shard.read_sentence(row), expected)
+
+
+@names
+def test_training_reads_the_pointers_that_have_boxes(name, tmp_path):
+    aligned = align([RICH, make_sentence("b")], num_boxes=(3, 2))
+    path = tmp_path / f"shard-x{STORES[name].suffix}"
+    STORES[name].write_sentences(path, [aligned], configuration=CONFIGURATION)
+    with STORES[name].open_shard(path) as shard:
+        phrases, none = (shard.read_for_training(row).phrases for row in range(2))
+    assert (phrases.starts.tolist(), phrases.ends.tolist()) == ([0, 4], [5, 7])
+    assert (phrases.images.tolist(), phrases.in_answer.tolist()) == ([0, 1], [False, True])
+    assert phrases.position.tolist() == aligned.pointer_position.tolist()
+    assert (none.starts.shape, none.in_answer.shape, none.position.shape) == ((0,), (0,), (0, 3))
+
+
+@names
+@pytest.mark.parametrize("baked", [False, True])
+@pytest.mark.parametrize("make_old", [make_sentence_shard_old, make_shard_old])
+def test_a_shard_of_an_older_version_has_all_but_the_pointers_criteria(name, baked, make_old, tmp_path):
+    aligned = align([RICH, make_sentence("b")], num_boxes=(3, 2), baked=baked)
+    path = tmp_path / f"shard-x{STORES[name].suffix}"
+    STORES[name].write_sentences(path, [aligned], configuration=CONFIGURATION)
+    make_old(path)
+    with STORES[name].open_shard(path) as shard:
+        for row, expected in enumerate(aligned):
+            assert_same(shard.read_sentence(row), replace(expected, pointer_position=None))
+            assert shard.read_for_training(row).phrases is None
+        assert shard.description.configuration == CONFIGURATION
+
+
+@names
+def test_a_store_may_hold_shards_of_all_versions(name, tmp_path):
+    entries = []
+    for number, make_old in enumerate((None, make_sentence_shard_old, make_shard_old)):
+        path = tmp_path / f"shard-{number}{STORES[name].suffix}"
+        STORES[name].write_sentences(path, [align([RICH])], configuration={})
+        if make_old:
+            make_old(path)
+        entries.append(describe_shard(path, 1))
+    write_manifest(tmp_path, Manifest(content="sentences", store=name, configuration={}, shards=tuple(entries)))
+    with open_sentences(tmp_path) as store:
+        assert [each.pointer_position is None for each in store] == [False, True, True]
+        assert [store.read_for_training(shard, 0).phrases is None for shard in range(3)] == [False, True, True]
+
+
+@pytest.mark.parametrize(("content", "version"), [("regions", 2), ("grid", 2), ("sentences", 3)])
+def test_only_sentences_have_the_newest_schema_version(content, version):
+    assert json.loads(write_description(content, CONFIGURATION))["schema_version"] == version
 
 
 @names
@@ -229,6 +282,12 @@ def test_words_whose_columns_do_not_fit_are_refused():
             position=np.zeros((2, 3), np.float16),
             semantic=np.zeros((2, 3), np.float16),
         )
+
+
+@pytest.mark.parametrize("rows", [np.zeros((1, 3), np.float16), np.zeros((2, 4), np.float16), np.zeros((2, 3))])
+def test_pointers_whose_criteria_do_not_fit_are_refused(rows):
+    with pytest.raises(SentenceError, match=r"pointer_position is float\d\d \[\d, \d\], expected float16 \[2, 3\]"):
+        replace(align([RICH]), pointer_position=rows)
 
 
 @pytest.mark.parametrize("pointer", [(0, 0), (-1, 2), (3, 99)])
