@@ -1,1 +1,1 @@
-"""Annotation files of public data sets, read as records; numpy, gensim and pycocotools live here."""
+"""Annotation files of public data sets, read as records; numpy and pycocotools live here."""

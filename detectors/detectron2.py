@@ -24,8 +24,9 @@ from detectors.networks.folding import fold_norms
 from detectors.networks.roi_pooling import Pooling
 from detectors.precision import Precision, resolve_precision
 from detectors.records import DecodedImage, RecordError
-from detectors.vocabulary import COCO_CLASSES, Vocabulary
+from detectors.vocabulary import Vocabulary
 from detectors.weights.checkpoint_files import CheckpointError, read_tensors
+from detectors.weights.coco_names import COCO_CLASSES
 from detectors.weights.files import WeightsError, digest_while_read
 from detectors.weights.published import LayoutError, load_under_their_names
 

@@ -13,7 +13,7 @@ from typing import Any, Self, TextIO
 
 from tqdm import tqdm
 
-from pipeline.cluster.crew import CrewSize
+from pipeline.cluster.crew_size import CrewSize
 from stores.errors import about
 from stores.locations import is_url, shown, without_secrets
 from stores.programs.terminal import printable

@@ -1,4 +1,4 @@
-"""Reads files of word vectors into gensim's `KeyedVectors`; the content tells which format it is, not the name.
+"""Reads files of word vectors; the content tells which format it is, not the name.
 
 GloVe text        `word 0.1 0.2 ...` a line; words may contain spaces (GloVe 840B)
 word2vec text     the same below a line `COUNT DIM`
@@ -16,13 +16,13 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain, islice
 from itertools import count as counted_from
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-from gensim.models import KeyedVectors
 from numpy.typing import NDArray
 
 from annotations.guards.drops import DataError, Drops
@@ -41,12 +41,22 @@ MISCOUNTED_SHARE = 0.001
 """Of the vectors that a header tells; a file with so many more or fewer, or one, is read, and the header counted."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VectorTable:
+    """Words with their vectors, as a file holds them."""
+
+    rows: dict[str, int]
+    """The row of each word."""
+    vectors: NDArray[np.float32]
+    """[words, numbers of a vector]; mapped where gensim saved it beside the words."""
+
+
 def arrays_beside(path: Path) -> tuple[str, ...]:
     """Return a pattern of the arrays that gensim saves beside the file, for `Path.glob` of its folder."""
     return (f"{glob.escape(path.name)}.*.npy",)
 
 
-def read_vector_file(path: Path, *, drops: Drops) -> KeyedVectors:
+def read_vector_file(path: Path, *, drops: Drops) -> VectorTable:
     """Return the words and vectors of a file in any of the formats above, float32; the first of equal words counts.
 
     Raises:
@@ -66,7 +76,7 @@ def read_vector_file(path: Path, *, drops: Drops) -> KeyedVectors:
         raise DataError(f"{path}: cannot be read to its end ({error}), expected a file of word vectors") from error
     if not vectors.rows:
         raise DataError(f"{path}: no word vector in it, expected a word and its numbers a line, or word2vec's binary")
-    return vectors.keyed()
+    return vectors.table()
 
 
 class _Vectors:
@@ -92,17 +102,9 @@ class _Vectors:
             self.rows[text] = len(self.rows)
             self._values += vector.tobytes()
 
-    def keyed(self) -> KeyedVectors:
-        return _keyed(list(self.rows), np.frombuffer(self._values, np.float32).reshape(-1, self._dim))
-
-
-def _keyed(words: list[str], vectors: NDArray[np.float32]) -> KeyedVectors:
-    keyed = KeyedVectors(vectors.shape[1])
-    keyed.index_to_key = words
-    keyed.key_to_index = {word: row for row, word in enumerate(words)}
-    keyed.next_index = len(words)
-    keyed.vectors = vectors
-    return keyed
+    def table(self) -> VectorTable:
+        vectors = np.frombuffer(self._values, np.float32).reshape(-1, self._dim)
+        return VectorTable(rows=self.rows, vectors=vectors)
 
 
 def _read_vectors(file: BinaryIO, path: Path, drops: Drops, start: int) -> _Vectors:
@@ -218,7 +220,7 @@ _GENSIM: dict[tuple[str, str], Any] = {
 }
 
 
-def _read_saved(file: BinaryIO, path: Path) -> KeyedVectors:
+def _read_saved(file: BinaryIO, path: Path) -> VectorTable:
     saved = load_restricted(file, place=str(path), allowed=_GENSIM)
     found = vars(saved) if isinstance(saved, _Saved) else {}
     words = found.get("index_to_key", found.get("index2word"))  # the second before gensim 4
@@ -236,7 +238,7 @@ def _read_saved(file: BinaryIO, path: Path) -> KeyedVectors:
         and len(vectors) == len(words) > 0
     ):
         raise DataError(f"{path}: no words with as many vectors, expected what gensim's KeyedVectors.save writes")
-    return _keyed(words, vectors)
+    return VectorTable(rows={word: row for row, word in enumerate(words)}, vectors=vectors)
 
 
 def _read_array(path: Path) -> NDArray[Any]:

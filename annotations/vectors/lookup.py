@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from gensim.models import KeyedVectors
 from numpy.typing import NDArray
 
 from annotations.guards.drops import Drops
-from annotations.vectors.files import read_vector_file
+from annotations.vectors.files import VectorTable, read_vector_file
 
 Aliases = Literal["first", "max"]
 """Of a vocabulary's name `stop sign,stopsign`: its first alias, or whichever alias is most similar."""
@@ -21,22 +20,22 @@ _POSSESSIVE = re.compile(r"['\u2019]s$")
 
 
 class WordVectors:
-    """gensim's `KeyedVectors`, asked about phrases; what has no vector is out of vocabulary, OOV, and never an error.
+    """A table of word vectors, asked about phrases; what has no vector is out of vocabulary, OOV, and never an error.
 
     Axes: P phrases, N names, D numbers of a vector.
     """
 
-    def __init__(self, keyed: KeyedVectors) -> None:
-        self.dim = int(keyed.vector_size)
-        self._rows: dict[str, int] = keyed.key_to_index
-        self._vectors: NDArray[np.float32] = keyed.vectors
+    def __init__(self, table: VectorTable) -> None:
+        self.dim = table.vectors.shape[1]
+        self._rows = table.rows
+        self._vectors = table.vectors
         self._names_key: tuple[tuple[str, ...], Aliases] = ((), "first")
         self._names: tuple[list[int], NDArray[np.float32]] = ([], self._units(()))
 
     @classmethod
     def none(cls) -> "WordVectors":
         """Return vectors of no word."""
-        return cls(KeyedVectors(vector_size=1))
+        return cls(VectorTable(rows={}, vectors=np.zeros((0, 1), np.float32)))
 
     def __len__(self) -> int:
         return len(self._rows)

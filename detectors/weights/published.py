@@ -18,7 +18,8 @@ from detectors.conventions import IMAGENET, Conventions, override
 from detectors.networks.anchors import Anchors, caffe_anchors, exact_anchors
 from detectors.networks.faster_rcnn import Architecture, FasterRCNNNetwork
 from detectors.networks.region_network import RegionNetwork
-from detectors.vocabulary import COCO_CLASSES, Vocabulary
+from detectors.vocabulary import Vocabulary
+from detectors.weights.coco_names import COCO_CLASSES
 
 Tensors = Mapping[str, Tensor]
 

@@ -16,7 +16,8 @@ from torchvision.models.detection.image_list import ImageList
 
 from detectors.conventions import IMAGENET, Conventions, override
 from detectors.networks.folding import fold_norms
-from detectors.vocabulary import COCO_IDS, Vocabulary
+from detectors.vocabulary import Vocabulary
+from detectors.weights.coco_names import COCO_IDS
 from detectors.weights.published import Published, load_under_their_names
 
 PYRAMID = replace(

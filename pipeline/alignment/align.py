@@ -18,6 +18,7 @@ from annotations.repeats import SeenIds
 from annotations.splits import SplitRules, make_split_rules, numbers_in, read_minival
 from annotations.vectors.files import arrays_beside
 from annotations.vectors.lookup import Aliases, WordVectors, read_word_vectors
+from pipeline.alignment.annotation_sources import AnnotationSource, check_sources
 from pipeline.alignment.grown_regions import Growth, carry_over, growth_since, require_same_numbers
 from pipeline.alignment.log import AlignLog
 from pipeline.alignment.numbering import said_ids, settle_numbering, tell_numbering
@@ -31,7 +32,8 @@ from pipeline.alignment.worker import (
     drop_counts,
 )
 from pipeline.cluster.connect import connected
-from pipeline.cluster.crew import Crew, Notice
+from pipeline.cluster.crew import Crew
+from pipeline.cluster.notices import Notice
 from pipeline.inputs.identity import BY_NAMES, as_recorded, identity_of, identity_of_files, identity_of_store
 from stores.catalog import STORES
 from stores.errors import StoreError
@@ -53,20 +55,10 @@ from stores.manifest import (
 from stores.numbering import Numbering
 from stores.places import FolderPlace
 from stores.plan import SHARD_PREFIX
-from stores.programs.command_line import did_you_mean
 from stores.sentence_reading import SentenceStore, open_sentences
 
 Nameless = Literal["refuse", "allow"]
 """Whether a combination of both criteria may be baked of regions without names."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnnotationSource:
-    """One `--annotations NAME=PATH`."""
-
-    name: str
-    """In `DATA_SETS`."""
-    path: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -401,20 +393,6 @@ def _identity_as_recorded(identity: dict[str, Any], recorded: Mapping[str, Any])
     if "content" in recorded.get("images", {"content": None}):
         return identity
     return {name: {key: each[key] for key in each if key != "content"} for name, each in identity.items()}
-
-
-def check_sources(sources: Sequence[AnnotationSource]) -> None:
-    """All sources are data sets that there are, at paths that there are; else a ValueError says which is not."""
-    if not sources:
-        raise ValueError(f"--annotations names nothing; expected NAME=PATH, NAME one of {', '.join(DATA_SETS)}")
-    for source in sources:
-        if source.name not in DATA_SETS:
-            raise ValueError(f"--annotations {source.name}: no such data set; {did_you_mean(source.name, DATA_SETS)}")
-        if not source.path.exists():
-            raise ValueError(f"{source.path}: no such file or folder, expected {DATA_SETS[source.name].place}")
-    for name in dict.fromkeys(source.name for source in sources):
-        if (check := DATA_SETS[name].check) is not None:
-            check([source.path for source in sources if source.name == name])
 
 
 def _places(job: AlignmentJob) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from annotations.datasets.catalog import DATA_SETS
 from annotations.guards.drops import DataError, Drops
 from annotations.records import Box, SentenceImage
 from detectors.records import RegionFeatures
-from pipeline.alignment.align import AnnotationSource, check_sources
+from pipeline.alignment.annotation_sources import AnnotationSource, check_sources
 from stores.atomic import write_json
 from stores.errors import StoreError
 from stores.manifest import read_manifest

@@ -9,10 +9,11 @@ from typing import Any, Self, TextIO
 from tqdm import tqdm
 
 from pipeline.alignment.worker import AlignProgress, AlignReport
-from pipeline.cluster.crew import CrewSize, Notice
+from pipeline.cluster.crew_size import CrewSize
+from pipeline.cluster.notices import Notice
 from pipeline.event_log import EventLog
 
-VERSIONED = ("vinculum", "gensim", "numpy", "ray", "pyarrow", "lmdb", "ijson")
+VERSIONED = ("vinculum", "numpy", "ray", "pyarrow", "lmdb", "ijson")
 
 
 class AlignLog:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import ray
 
-from pipeline.cluster.crew import CrewSize
+from pipeline.cluster.crew_size import CrewSize
 from stores.programs.ray_connection import joined
 
 DEFAULT_CPUS_PER_WORKER = 4  # a convolution gains little from more threads; many workers gain more

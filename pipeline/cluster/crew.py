@@ -15,6 +15,8 @@ from typing import Any, Protocol, Self
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
+from pipeline.cluster.crew_size import CrewSize
+from pipeline.cluster.notices import CrewError, Notice
 from stores.locations import ALLOW_LOCAL
 
 TASKS_PER_WORKER = 2  # one whose model runs, one that decodes ahead
@@ -32,26 +34,6 @@ KEEP_FREED_MEMORY = {
 """What a worker's glibc is told: memory that a model has freed is its own to use again. By default every map of tens of
 megabytes goes back to the system, which hands its pages out anew and clears them one by one: a tenth of a detector's
 time on a CPU. Other C libraries know no such names."""
-
-
-class CrewError(RuntimeError):
-    """The run can not go on; the message has the cause."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CrewSize:
-    """How many workers, and what each needs."""
-
-    workers: int
-    cpus_per_worker: int
-    gpus_per_worker: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Notice:
-    """Something a person watching should know."""
-
-    text: str
 
 
 class Task(Protocol):

@@ -10,10 +10,10 @@ import tyro
 from annotations.alignment.criteria import FunctionWords, SemanticUnit
 from annotations.alignment.region_names import tell_unnamed
 from annotations.alignment.targets import CLASS_WEIGHT, Combination
-from annotations.datasets.catalog import DATA_SETS
 from annotations.image_ids import Ids
 from annotations.vectors.lookup import Aliases
-from pipeline.alignment.align import AlignmentJob, AlignmentSummary, AnnotationSource, Nameless, align
+from pipeline.alignment.align import AlignmentJob, AlignmentSummary, Nameless, align
+from pipeline.alignment.annotation_sources import parse_source
 from pipeline.alignment.worker import BakeOptions, MergeOptions
 from pipeline.commands.arguments import Out
 from pipeline.commands.result import Result
@@ -129,16 +129,6 @@ class AlignCommand:
             address=self.address,
             workers=self.workers,
         )
-
-
-def parse_source(text: str) -> AnnotationSource:
-    name, equals, path = text.partition("=")
-    if not equals or not path:
-        example = f"{name if name in DATA_SETS else next(iter(DATA_SETS))}=PATH"
-        raise ValueError(
-            f"--annotations {text!r}: expected NAME=PATH such as {example}; names are {', '.join(DATA_SETS)}"
-        )
-    return AnnotationSource(name=name, path=Path(path))
 
 
 def _lines(summary: AlignmentSummary) -> Iterator[str]:

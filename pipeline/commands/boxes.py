@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pipeline.alignment.annotation_sources import parse_source
 from pipeline.alignment.gold_boxes import write_detected_boxes, write_gold_boxes
-from pipeline.commands.align import parse_source
 from pipeline.commands.result import Result
 
 

@@ -12,12 +12,12 @@ from tqdm import tqdm
 from annotations.image_ids import Ids
 from detectors.records import RegionFeatures
 from detectors.vocabulary import read_vocabulary
-from pipeline.cluster.crew import CrewSize
+from pipeline.cluster.crew_size import CrewSize
 from pipeline.conversion.foreign_rows import ShardRows, distinct_rows, ids_of, plan_rows, read_row
-from pipeline.extraction.extract import open_manifest
+from pipeline.extraction.manifest import open_manifest
 from pipeline.extraction.progress import RunLog
 from pipeline.extraction.remaining import Remaining
-from pipeline.extraction.worker import ShardReport
+from pipeline.extraction.shard_task import ShardReport
 from pipeline.inputs.identity import as_recorded, identity_of
 from stores.atomic import leftovers, locked, remove_leftovers
 from stores.catalog import STORES

@@ -13,14 +13,14 @@ from pipeline.cluster.crew import Crew
 from pipeline.event_log import RUN_LOG_NAME
 from pipeline.extraction.familiarity import remarks_on_pictures
 from pipeline.extraction.given_boxes import read_given_boxes
+from pipeline.extraction.manifest import open_manifest
 from pipeline.extraction.planning import plan_shards, remark_on_absent, remark_on_sizes
 from pipeline.extraction.progress import RunLog
 from pipeline.extraction.remaining import Remaining
-from pipeline.extraction.worker import ShardReport, ShardTask, ShardWorker, WorkerSettings
+from pipeline.extraction.shard_task import ShardReport, ShardTask
+from pipeline.extraction.worker import ShardWorker, WorkerSettings
 from pipeline.inputs.changed import NOTHING_CHANGED, ChangedRule, Comparison, compare_inputs, kept_in, require_unchanged
 from pipeline.inputs.loaded import described_inputs
-from stores.catalog import STORES
-from stores.errors import StoreError
 from stores.growing_manifest import GrowingManifest
 from stores.image_index import INDEX_NAME, require_index
 from stores.images.listing import IdRule, Listing, list_images
@@ -31,14 +31,10 @@ from stores.manifest import (
     MANIFEST_NAME,
     Manifest,
     StoreName,
-    read_manifest,
-    require_same_configuration,
-    without_lost_shards,
-    without_replaced_shards,
 )
 from stores.numbering import note_of, remarks_on
 from stores.places import Place, place_of
-from stores.plan import PLAN_NAME, SHARD_PREFIX, Plan, read_plan, write_plan
+from stores.plan import PLAN_NAME, Plan, read_plan, write_plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,32 +202,6 @@ def _make_shards(
                 if isinstance(event, ShardReport):
                     growing.add(event.entry)
                 growing.write_if_due()
-
-
-def open_manifest(out: Path, wanted: Manifest, sizes: Mapping[str, int]) -> Manifest:
-    """Return the store's manifest if this run may continue it, without shards that are no longer there.
-
-    `sizes` are the bytes of every file in the store, by name.
-    """
-    if not (out / MANIFEST_NAME).exists():
-        suffix = STORES[wanted.store].suffix
-        strangers = [name for name in sizes if name.startswith(SHARD_PREFIX) and name.endswith(suffix)]
-        if strangers and (out / PLAN_NAME).exists():
-            raise StoreError(f"{out} has {len(strangers)} shards and no {MANIFEST_NAME}; run vinculum repair {out}")
-        return wanted
-    manifest = read_manifest(out)
-    require_same_configuration(manifest, _as_far_as_known(wanted, manifest), out)
-    return without_replaced_shards(without_lost_shards(manifest, sizes), out)
-
-
-def _as_far_as_known(wanted: Manifest, existing: Manifest) -> Manifest:
-    """Return the manifest without what was not yet kept of a model's files when the existing one was written."""
-    detector, known = (each.configuration.get("detector", {}) for each in (wanted, existing))
-    weights, known_weights = (each.get("weights", {}) for each in (detector, known))
-    if "config_sha256" in known_weights or "config_sha256" not in weights:
-        return wanted
-    weights = {name: value for name, value in weights.items() if name != "config_sha256"}
-    return replace(wanted, configuration=wanted.configuration | {"detector": detector | {"weights": weights}})
 
 
 def _absolute(out: str | Path) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from annotations.boxes import BoxError, clip_boxes
 from detectors.images import MAX_PIXELS, ImageError, decode_image, upright_size
 from detectors.records import DecodedImage, Detector, PreparedImage, RecordError
+from pipeline.extraction.shard_task import failed
 from stores.formats.region_columns import check_image_id
 from stores.images.bytes import read_listed
 from stores.images.sources import ImageSource
 from stores.locations import local_path
 from stores.manifest import FailedImage
 
-Stage = Literal["read", "decode", "detect", "store"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -64,11 +64,6 @@ class PixelBudget:
             with self._given_back:
                 self._free += pixels
                 self._given_back.notify_all()
-
-
-def failed(source: ImageSource, stage: Stage, reason: str) -> FailedImage:
-    """Return the quarantine entry of an image."""
-    return FailedImage(image_id=source.image_id, location=source.location, stage=stage, reason=reason)
 
 
 def read_fault(source: ImageSource) -> FailedImage | None:

@@ -9,9 +9,10 @@ from typing import Any, Self, TextIO
 
 from tqdm import tqdm
 
-from pipeline.cluster.crew import CrewSize, Notice
+from pipeline.cluster.crew_size import CrewSize
+from pipeline.cluster.notices import Notice
 from pipeline.event_log import EventLog
-from pipeline.extraction.worker import Progress, ShardReport
+from pipeline.extraction.shard_task import Progress, ShardReport
 from stores.manifest import FailedImage
 
 VERSIONED = ("vinculum", "torch", "torchvision", "transformers", "ray", "pyarrow", "lmdb", "opencv-python-headless")

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from pipeline.extraction.worker import ShardTask
+from pipeline.extraction.shard_task import ShardTask
 from stores.manifest import FailedImage, Manifest, ShardEntry
 from stores.plan import Plan, shard_name
 

@@ -29,7 +29,8 @@ from annotations.toyworld.world import write_toy_world
 from annotations.vectors.lookup import read_word_vectors
 from detectors.records import RegionFeatures
 from detectors.vocabulary import read_vocabulary
-from pipeline.alignment.align import AlignmentJob, AnnotationSource, align
+from pipeline.alignment.align import AlignmentJob, align
+from pipeline.alignment.annotation_sources import AnnotationSource
 from pipeline.alignment.numbering import BEFORE
 from pipeline.alignment.worker import AlignSettings, AlignTask, AlignWorker
 from pipeline.inputs.identity import identity_of_store

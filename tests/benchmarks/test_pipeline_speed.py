@@ -40,7 +40,8 @@ from detectors.catalog import DetectorRequest, describe_detector
 from pipeline.inputs.loaded import described_inputs
 from pipeline.extraction.planning import plan_shards
 from stores.images.listing import list_images
-from pipeline.extraction.worker import ShardTask, ShardWorker, WorkerSettings
+from pipeline.extraction.shard_task import ShardTask
+from pipeline.extraction.worker import ShardWorker, WorkerSettings
 folder, out, per_shard, *told = sys.argv[1:]
 request = DetectorRequest(name="faster-rcnn", weights="toyworld")
 inputs = described_inputs(request.name, describe_detector(request), None)

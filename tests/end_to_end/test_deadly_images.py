@@ -9,9 +9,11 @@ from PIL import Image
 
 from annotations.toyworld.drawing.composition import compose
 from detectors.catalog import DetectorRequest, describe_detector
-from pipeline.cluster.crew import ATTEMPTS, Crew, CrewSize
+from pipeline.cluster.crew import ATTEMPTS, Crew
+from pipeline.cluster.crew_size import CrewSize
 from pipeline.extraction.planning import plan_shards
-from pipeline.extraction.worker import ShardReport, ShardTask, ShardWorker, WorkerSettings
+from pipeline.extraction.shard_task import ShardReport, ShardTask
+from pipeline.extraction.worker import ShardWorker, WorkerSettings
 from pipeline.inputs.loaded import described_inputs
 from stores.images.listing import list_images
 

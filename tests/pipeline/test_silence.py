@@ -8,7 +8,7 @@ from pipeline import event_log
 from pipeline.alignment.log import AlignLog
 from pipeline.alignment.worker import AlignProgress
 from pipeline.extraction.progress import RunLog
-from pipeline.extraction.worker import Progress
+from pipeline.extraction.shard_task import Progress
 
 
 @pytest.fixture

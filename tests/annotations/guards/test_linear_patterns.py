@@ -4,13 +4,13 @@ import time
 
 import numpy as np
 import pytest
-from gensim.models import KeyedVectors
 
 from annotations.alignment.words import find_words
 from annotations.datasets.flickr30k_entities import _read_caption
 from annotations.guards.drops import Drops
 from annotations.merging import merge_descriptions
 from annotations.records import Sentence, SentenceImage
+from annotations.vectors.files import VectorTable
 from annotations.vectors.lookup import WordVectors
 
 LENGTH = 200_000
@@ -25,9 +25,8 @@ def merged(text):
 
 
 def has_vector(text):
-    keyed = KeyedVectors(1)
-    keyed.add_vectors(["a"], np.ones((1, 1), np.float32))
-    return WordVectors(keyed).phrase_vector(text) is not None
+    table = VectorTable(rows={"a": 0}, vectors=np.ones((1, 1), np.float32))
+    return WordVectors(table).phrase_vector(text) is not None
 
 
 def caption(text):

@@ -48,9 +48,9 @@ def saved_by_gensim(path, form):
 @pytest.mark.parametrize("form", ["glove", "text", "binary", "native", "native, arrays beside"])
 def test_what_gensim_writes_is_read_whatever_its_name(form, tmp_path):
     keyed, drops = read(saved_by_gensim(tmp_path / "vectors", form))
-    assert keyed.index_to_key == WORDS
+    assert list(keyed.rows) == WORDS
     np.testing.assert_array_equal(keyed.vectors, MATRIX)
-    assert keyed["naïve"].tolist() == MATRIX[1].tolist()
+    assert keyed.vectors[keyed.rows["naïve"]].tolist() == MATRIX[1].tolist()
     assert not drops.counts
 
 
@@ -58,7 +58,7 @@ def test_what_gensim_writes_is_read_whatever_its_name(form, tmp_path):
 def test_gzip_of_it_is_read_whatever_its_name(form, tmp_path):
     content = saved_by_gensim(tmp_path / "vectors", form).read_bytes()
     keyed, _ = read(tmp_path / "vectors.txt", gzip.compress(content))
-    assert keyed.index_to_key == WORDS
+    assert list(keyed.rows) == WORDS
     np.testing.assert_array_equal(keyed.vectors, MATRIX)
 
 
@@ -70,14 +70,14 @@ def test_arrays_beside_are_mapped(tmp_path):
 
 def test_a_word_may_have_spaces(tmp_path):
     keyed, drops = read(tmp_path / "glove.txt", GLOVE + ". . . 1 2 3\nat name@domain.com 4 5 6\n")
-    assert keyed.index_to_key[3:] == [". . .", "at name@domain.com"]
+    assert list(keyed.rows)[3:] == [". . .", "at name@domain.com"]
     assert keyed.vectors[3:].tolist() == [[1, 2, 3], [4, 5, 6]]
     assert not drops.counts
 
 
 def test_a_word_may_be_a_number_and_a_line_may_end_in_space(tmp_path):
     keyed, drops = read(tmp_path / "glove.txt", "7 1 2 3 \r\ndog  4  5  6\r\n")
-    assert keyed.index_to_key == ["7", "dog"]
+    assert list(keyed.rows) == ["7", "dog"]
     assert keyed.vectors.tolist() == [[1, 2, 3], [4, 5, 6]]
     assert not drops.counts
 
@@ -85,7 +85,7 @@ def test_a_word_may_be_a_number_and_a_line_may_end_in_space(tmp_path):
 def test_the_c_tools_line_ends_between_binary_words_are_skipped(tmp_path):
     content = b"2 1\na " + np.float32(1).tobytes() + b"\nb " + np.float32(2).tobytes() + b"\n"
     keyed, _ = read(tmp_path / "vectors.bin", content)
-    assert keyed.index_to_key == ["a", "b"]
+    assert list(keyed.rows) == ["a", "b"]
     assert keyed.vectors.tolist() == [[1], [2]]
 
 
@@ -117,8 +117,8 @@ def test_a_bad_line_is_counted_and_the_rest_read(line, reason, header, tmp_path)
     path = tmp_path / "glove.txt"
     content = header + GLOVE.encode() + line + b"\n"
     keyed, drops = read(path, content)
-    assert keyed.index_to_key == WORDS
-    assert keyed["dog"].tolist() == [1, 0.5, -2]
+    assert list(keyed.rows) == WORDS
+    assert keyed.vectors[keyed.rows["dog"]].tolist() == [1, 0.5, -2]
     assert drops.counts == {reason: 1}
     place = f"{path}, line {5 if header else 4}"
     assert drops.first[reason].startswith(place)
@@ -128,7 +128,7 @@ def test_a_bad_line_is_counted_and_the_rest_read(line, reason, header, tmp_path)
 
 def test_a_short_first_line_does_not_tell_the_dimension(tmp_path):
     keyed, drops = read(tmp_path / "glove.txt", "cat 1 2\n" + GLOVE)
-    assert keyed.index_to_key == WORDS
+    assert list(keyed.rows) == WORDS
     assert drops.first["vector: not a word and its numbers"].endswith(
         r"line 1: found b'cat 1 2\n', expected a word and 3 numbers"
     )
@@ -136,7 +136,7 @@ def test_a_short_first_line_does_not_tell_the_dimension(tmp_path):
 
 def test_a_latin_1_file_keeps_its_ascii_words(tmp_path):
     keyed, drops = read(tmp_path / "glove.txt", GLOVE.encode("latin-1"))
-    assert keyed.index_to_key == ["dog", "new_york"]
+    assert list(keyed.rows) == ["dog", "new_york"]
     assert drops.counts == {"vector: word is not UTF-8": 1}
 
 
@@ -145,7 +145,7 @@ def test_a_bad_word_of_a_binary_file_is_counted(tmp_path):
     names = (b"dog ", b"caf\xe9 ", b"cat ", b"dog ")
     path = tmp_path / "vectors.bin"
     keyed, drops = read(path, b"4 2\n" + b"".join(name + row for name, row in zip(names, vectors, strict=True)))
-    assert keyed.index_to_key == ["dog"]
+    assert list(keyed.rows) == ["dog"]
     assert sorted(drops.counts) == [
         "vector: a number is not finite",
         "vector: word is not UTF-8",
@@ -199,7 +199,7 @@ def test_a_header_that_is_one_off_is_counted_and_the_vectors_are_read(told, form
     gensim_vectors().save_word2vec_format(str(path), binary=form == "binary")
     path.write_bytes(path.read_bytes().replace(b"3 3\n", b"%d 3\n" % told, 1))
     keyed, drops = read(path)
-    assert keyed.index_to_key == WORDS
+    assert list(keyed.rows) == WORDS
     np.testing.assert_array_equal(keyed.vectors, MATRIX)
     assert drops.counts == {MISCOUNTED: 1}
     assert drops.first[MISCOUNTED] == f"{path}, line 1: says {told} vectors, found 3"
@@ -214,7 +214,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_word(form, pack, tmp_path):
     gensim_vectors().save_word2vec_format(str(path), binary=form == "binary", write_header=form != "glove")
     path.write_bytes(pack(b"\xef\xbb\xbf" + path.read_bytes()))
     keyed, drops = read(path)
-    assert keyed.index_to_key == WORDS
+    assert list(keyed.rows) == WORDS
     np.testing.assert_array_equal(keyed.vectors, MATRIX)
     assert not drops.counts
 

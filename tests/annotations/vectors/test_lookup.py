@@ -8,6 +8,7 @@ from gensim.models import KeyedVectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annotations.vectors.files import VectorTable
 from annotations.vectors.lookup import WordVectors, read_word_vectors
 
 TEST_DATA = Path(os.environ.get("VINCULUM_TEST_DATA", Path(__file__).parents[3] / "../shared/data"))
@@ -26,9 +27,8 @@ TOY = {
 
 
 def make_vectors(vectors=TOY):
-    keyed = KeyedVectors(3)
-    keyed.add_vectors(list(vectors), np.array(list(vectors.values()), np.float32))
-    return WordVectors(keyed)
+    rows = {word: row for row, word in enumerate(vectors)}
+    return WordVectors(VectorTable(rows=rows, vectors=np.array(list(vectors.values()), np.float32)))
 
 
 def similar(phrase, name, **options):

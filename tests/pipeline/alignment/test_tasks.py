@@ -10,7 +10,8 @@ from annotations.guards.drops import Drops
 from annotations.splits import SplitRules
 from annotations.vectors.lookup import read_word_vectors
 from detectors.records import RegionFeatures
-from pipeline.alignment.align import AlignmentJob, AnnotationSource, _open_regions, align, align_tasks
+from pipeline.alignment.align import AlignmentJob, _open_regions, align, align_tasks
+from pipeline.alignment.annotation_sources import AnnotationSource
 from pipeline.alignment.numbering import BEFORE
 from pipeline.alignment.worker import REPEATED, AlignSettings, AlignWorker, BakeOptions
 from pipeline.inputs.identity import identity_of_store

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.cluster.connect import Cluster, ClusterError
-from pipeline.cluster.crew import CrewSize
+from pipeline.cluster.crew_size import CrewSize
 
 
 def test_this_machine_refuses_at_once_what_it_can_never_have():

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 import pytest
 import ray
 
-from pipeline.cluster.crew import ATTEMPTS, SYSTEMATIC, Crew, CrewError, CrewSize, Notice
+from pipeline.cluster.crew import ATTEMPTS, SYSTEMATIC, Crew
+from pipeline.cluster.crew_size import CrewSize
+from pipeline.cluster.notices import CrewError, Notice
 
 
 @pytest.fixture(scope="module")

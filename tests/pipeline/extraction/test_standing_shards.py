@@ -9,7 +9,8 @@ from PIL import Image
 from annotations.toyworld.drawing.composition import compose
 from detectors.catalog import DetectorRequest, describe_detector
 from pipeline.extraction.planning import plan_shards
-from pipeline.extraction.worker import ShardTask, ShardWorker, WorkerSettings
+from pipeline.extraction.shard_task import ShardTask
+from pipeline.extraction.worker import ShardWorker, WorkerSettings
 from pipeline.inputs.loaded import described_inputs
 from stores.catalog import STORES
 from stores.errors import StoreError

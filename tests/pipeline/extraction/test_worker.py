@@ -16,7 +16,8 @@ from detectors.weights.files import SHIPPED, sha256_of
 from pipeline.extraction.given_boxes import read_given_boxes
 from pipeline.extraction.planning import plan_shards
 from pipeline.extraction.remaining import Remaining
-from pipeline.extraction.worker import ShardTask, ShardWorker, WorkerSettings
+from pipeline.extraction.shard_task import ShardTask
+from pipeline.extraction.worker import ShardWorker, WorkerSettings
 from pipeline.inputs.loaded import OtherInputsError, described_inputs
 from stores.images.listing import list_images
 from stores.images.outages import OutageError

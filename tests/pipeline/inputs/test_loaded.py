@@ -2,7 +2,8 @@
 
 import pytest
 
-from pipeline.extraction.extract import _remark_on_names, open_manifest
+from pipeline.extraction.extract import _remark_on_names
+from pipeline.extraction.manifest import open_manifest
 from pipeline.inputs.loaded import OtherInputsError, described_inputs, require_same_inputs
 from stores.errors import StoreError
 from stores.manifest import Manifest, write_manifest
