@@ -1,15 +1,15 @@
-"""The kinds of store. A new one is a module like `arrow` and a line in `STORES`."""
+"""The kinds of store. A new one is a module like `stores/formats/arrow.py` and a line in `STORES`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from annotations.alignment.sentences import AlignedSentence, AlignedSentences, ImageRegions
+from annotations.tables import Table
 from detectors.records import Features
-from stores.formats import arrow, lmdb
 from stores.formats.region_columns import ShardDescription
 from stores.formats.training_rows import SentenceIndex, TrainingSentence
-from stores.manifest import Content, StoreName
+from stores.manifest import Content
 
 
 class ShardReader(Protocol):
@@ -79,7 +79,14 @@ class Store(Protocol):
     def open_shard(self, path: Path) -> ShardReader: ...
 
 
-STORES: dict[StoreName, Store] = {
-    "arrow": arrow,
-    "lmdb": lmdb,
-}
+STORES: Table[Store] = Table(
+    {
+        "arrow": "stores.formats.arrow",
+        "lmdb": "stores.formats.lmdb",
+    }
+)
+
+if TYPE_CHECKING:
+    StoreName = str
+else:
+    StoreName = Literal[tuple(STORES)]

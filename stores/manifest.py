@@ -19,7 +19,6 @@ STORE_FILES = ("shard-", "plan.arrow", "index.arrow")
 """How the names of a store's other files begin; a folder without any of them is no store that lost its manifest."""
 
 Content = Literal["regions", "grid", "sentences"]
-StoreName = Literal["arrow", "lmdb"]
 
 SCHEMA_VERSIONS: dict[str, int] = {"regions": 2, "grid": 2, "sentences": 3}
 """The schema version that manifests and shards of each content are written with. Readers refuse a newer one.
@@ -78,7 +77,8 @@ class Manifest:
     """A store's `manifest.json`; only the run that owns the store writes it, after each finished shard."""
 
     content: Content
-    store: StoreName
+    store: str
+    """In `STORES`."""
     configuration: dict[str, Any]
     """Everything that decides the bytes: detector, its options and conventions, weights, vocabularies, shard size."""
     shards: tuple[ShardEntry, ...] = ()

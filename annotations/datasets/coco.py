@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypedDict
 
 from annotations.boxes import clip_box
+from annotations.datasets.data_set import DataSet
 from annotations.datasets.json_records import (
     FieldError,
     Record,
@@ -306,3 +307,24 @@ def _named(records: Iterator[Record], where: str, drops: Drops) -> Iterator[tupl
             yield take_id(record, "id"), take_text(record, "name")
         except FieldError as error:
             drops.add(f"category: {error.reason}", f"{where} {number}: found {error.found}")
+
+
+CAPTIONS_DATA_SET = DataSet(
+    read_records=read_caption_records,
+    to_sentences=to_captions,
+    sentence_ids=sentence_ids,
+    evaluation_images=caption_evaluation_images,
+    ids="coco",
+    check=check_captions,
+    place="a captions_*.json file, or a folder of them or with annotations/",
+)
+
+INSTANCES_DATA_SET = DataSet(
+    read_records=read_instance_records,
+    to_sentences=to_instances,
+    sentence_ids=sentence_ids,
+    evaluation_images=instance_evaluation_images,
+    ids="coco",
+    check=check_instances,
+    place="an instances_*.json file, or a folder of them or with annotations/",
+)

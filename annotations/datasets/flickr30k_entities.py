@@ -18,6 +18,7 @@ from typing import TypedDict
 from xml.etree import ElementTree
 
 from annotations.boxes import clip_box
+from annotations.datasets.data_set import DataSet
 from annotations.datasets.text_files import read_lines
 from annotations.guards.drops import DataError, Drops
 from annotations.guards.shown import shown
@@ -315,3 +316,15 @@ def _read_unrelated(path: Path, drops: Drops) -> dict[str, tuple[int, ...]]:
             continue
         unrelated[image_id] = (*unrelated.get(image_id, ()), int(caption))
     return unrelated
+
+
+DATA_SET = DataSet(
+    read_records=read_records,
+    to_sentences=to_sentences,
+    sentence_ids=sentence_ids,
+    evaluation_images=evaluation_images,
+    ids="flickr30k",
+    place="a folder with Sentences/, Annotations/ and train.txt, val.txt, test.txt; or a tar file of one",
+    beside=LISTS,
+    sentences_per_record=5,
+)

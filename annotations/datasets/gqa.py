@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
 from annotations.boxes import clip_box
+from annotations.datasets.data_set import DataSet
 from annotations.datasets.json_records import (
     MAX_ID,
     FieldError,
@@ -316,3 +317,26 @@ def _graph_files(path: Path) -> list[Path]:
     if path.is_file() and "sceneGraphs" in path.name:
         return [path]
     return sorted({each for pattern in GRAPHS for each in folder.glob(pattern)})
+
+
+DATA_SET = DataSet(
+    read_records=read_question_records,
+    to_sentences=to_questions,
+    sentence_ids=sentence_ids,
+    evaluation_images=evaluation_images,
+    objects=read_scene_graphs,
+    ids="visual-genome",
+    place="a *questions*.json file or a folder of them, with *sceneGraphs.json beside or in sceneGraphs/",
+    beside=GRAPHS,
+)
+
+FULL_ANSWERS_DATA_SET = DataSet(
+    read_records=read_question_records,
+    to_sentences=to_full_answers,
+    sentence_ids=sentence_ids,
+    evaluation_images=evaluation_images,
+    objects=read_scene_graphs,
+    ids="visual-genome",
+    place="as gqa",
+    beside=GRAPHS,
+)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
+from annotations.datasets.data_set import DataSet
 from annotations.datasets.json_records import (
     FieldError,
     Record,
@@ -179,3 +180,14 @@ def _name(file: Path, path: Path) -> str:
 
 def _split_of(file: Path) -> Split:
     return split_in_name(file.stem, SPLITS, place=file)
+
+
+DATA_SET = DataSet(
+    read_records=read_lxmert_records,
+    to_sentences=to_sentences,
+    sentence_ids=sentence_ids,
+    evaluation_images=evaluation_images,
+    ids="visual-genome",
+    place="one of LXMERT's JSON files, or a folder of them",
+    sentences_per_record=10,
+)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
+from annotations.datasets.data_set import DataSet
 from annotations.datasets.json_records import FieldError, Record, read_json_lines, take_id, take_text
 from annotations.datasets.text_files import json_files, split_in_name
 from annotations.guards.drops import DataError, Drops
@@ -98,3 +99,12 @@ def _files(path: Path) -> list[Path]:
             "give the one file that is meant"
         )
     return found
+
+
+DATA_SET = DataSet(
+    read_records=read_statement_records,
+    to_sentences=to_sentences,
+    sentence_ids=sentence_ids,
+    evaluation_images=evaluation_images,
+    place="a JSON lines file, or a folder with train.json, dev.json, test1.json",
+)

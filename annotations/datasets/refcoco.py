@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from annotations.boxes import clip_box
+from annotations.datasets.data_set import DataSet
 from annotations.datasets.json_records import (
     FieldError,
     Record,
@@ -269,3 +270,15 @@ def _box(annotation: Record, image: SentenceImage) -> Box:
             "box has no area inside the image", f"found {shown(numbers)} in {image.width} x {image.height}"
         )
     return box
+
+
+DATA_SET = DataSet(
+    read_records=read_records,
+    to_sentences=to_sentences,
+    sentence_ids=sentence_ids,
+    evaluation_images=evaluation_images,
+    objects=read_objects,
+    ids="coco",
+    place="a folder with refs(unc).p, refs(umd).p or refs(google).p, and instances.json; or one refs file",
+    beside=("instances.json",),
+)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
+from annotations.datasets.data_set import DataSet
 from annotations.datasets.json_records import FieldError, Record, read_json_lines, take_id, take_text
 from annotations.datasets.text_files import json_files, split_in_name
 from annotations.guards.drops import DataError, Drops
@@ -107,3 +108,13 @@ def _csv_lines(file: Path, drops: Drops) -> Iterator[tuple[int, Record]]:
                 yield rows.line_num, row
         except (csv.Error, UnicodeDecodeError) as error:
             raise DataError(f"{file}, line {rows.line_num}: not a table in UTF-8 ({error}); fetch it again") from error
+
+
+DATA_SET = DataSet(
+    read_records=read_pair_records,
+    to_sentences=to_sentences,
+    sentence_ids=sentence_ids,
+    evaluation_images=evaluation_images,
+    ids="flickr30k",
+    place="a .jsonl file of SNLI-VE, a .csv file of e-SNLI-VE, or a folder of either",
+)

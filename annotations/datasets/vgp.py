@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from annotations.datasets import flickr30k_entities
+from annotations.datasets.data_set import DataSet
 from annotations.datasets.flickr30k_entities import NOT_VISUAL, EntitiesRecord
 from annotations.datasets.text_files import split_in_name
 from annotations.guards.drops import DataError, Drops
@@ -178,3 +179,14 @@ def _pointed(text: str, other: str, captions: list[Sentence]) -> tuple[Pointer, 
                     ),
                 )
     return ()
+
+
+DATA_SET = DataSet(
+    read_records=read_records,
+    to_sentences=to_sentences,
+    sentence_ids=sentence_ids,
+    evaluation_images=evaluation_images,
+    ids="flickr30k",
+    place="a CSV file of VGP-Typology or a folder of them, with Sentences/ and Annotations/ beside it for boxes",
+    beside=(*flickr30k_entities.LISTS, "Sentences/*.txt", "Annotations/*.xml"),
+)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from annotations.datasets import flickr30k_entities
+from annotations.datasets.data_set import DataSet
 from annotations.datasets.flickr30k_entities import NOT_VISUAL, EntitiesRecord
 from annotations.datasets.vgp import REVERSED, Pair, group_by_image, read_pairs
 from annotations.guards.drops import Drops
@@ -96,3 +97,15 @@ def _paraphrases(
             if one.object_id == other.object_id != NOT_VISUAL and words[0].lower() != words[1].lower():
                 found.setdefault((one.object_id, *words), [i, j, labels.get(words)])
     return list(found.values())
+
+
+DATA_SET = DataSet(
+    read_records=read_records,
+    to_sentences=to_sentences,
+    sentence_ids=sentence_ids,
+    evaluation_images=evaluation_images,
+    ids="flickr30k",
+    place="as flickr30k-entities; tables of VGP-Typology in the same folder add relations",
+    beside=(*flickr30k_entities.LISTS, "*.csv"),
+    sentences_per_record=10,
+)

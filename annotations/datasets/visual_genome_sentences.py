@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypedDict
 
 from annotations.boxes import clip_box
+from annotations.datasets.data_set import DataSet
 from annotations.datasets.in_step import InStep
 from annotations.datasets.json_records import (
     FieldError,
@@ -423,3 +424,38 @@ def _name(thing: Record) -> str:
 def _box(record: Record, width: str, height: str, image: SentenceImage) -> Box | None:
     x, y, w, h = (take_number(record, field) for field in ("x", "y", width, height))
     return clip_box((x, y, x + w, y + h), width=image.width, height=image.height)
+
+
+DESCRIPTIONS_DATA_SET = DataSet(
+    read_records=read_description_records,
+    to_sentences=to_descriptions,
+    sentence_ids=description_ids,
+    evaluation_images=evaluation_images,
+    ids="visual-genome",
+    photographs=photographs,
+    place="a folder with region_descriptions.json; region graphs, questions and image data beside it are used",
+    sentences_per_record=40,
+    has_descriptions=True,
+)
+
+RELATIONSHIPS_DATA_SET = DataSet(
+    read_records=read_relationship_records,
+    to_sentences=to_relationships,
+    sentence_ids=relationship_ids,
+    evaluation_images=evaluation_images,
+    ids="visual-genome",
+    photographs=photographs,
+    place="a folder with relationships.json",
+    sentences_per_record=20,
+)
+
+ATTRIBUTES_DATA_SET = DataSet(
+    read_records=read_attribute_records,
+    to_sentences=to_attributes,
+    sentence_ids=attribute_ids,
+    evaluation_images=evaluation_images,
+    ids="visual-genome",
+    photographs=photographs,
+    place="a folder with objects.json and image_data.json; attributes.json beside them is used",
+    sentences_per_record=20,
+)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from annotations.answers import nothing_score, soft_answers
+from annotations.datasets.data_set import DataSet
 from annotations.datasets.in_step import InStep
 from annotations.datasets.json_records import (
     FieldError,
@@ -205,3 +206,14 @@ def _annotations_file(questions: Path, split: Split) -> Path | None:
 
 def _beside(file: Path, part: str, replacement: str) -> Path:
     return file.with_name(file.name.replace(part, replacement))
+
+
+DATA_SET = DataSet(
+    read_records=read_question_records,
+    to_sentences=to_sentences,
+    sentence_ids=sentence_ids,
+    evaluation_images=evaluation_images,
+    ids="coco",
+    place="a questions file with its annotations beside it, or a folder of both",
+    beside=("*annotations*", "*annotatons*"),
+)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
+from annotations.datasets.data_set import DataSet
 from annotations.datasets.json_records import FieldError, Record, read_json_lines, take_id, take_text
 from annotations.datasets.text_files import json_files
 from annotations.guards.drops import Drops
@@ -74,3 +75,12 @@ def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
     for record in read_example_records(path, drops=drops):
         for sentence in to_sentences(record, drops=drops):
             yield from sentence.images
+
+
+DATA_SET = DataSet(
+    read_records=read_example_records,
+    to_sentences=to_sentences,
+    sentence_ids=sentence_ids,
+    evaluation_images=evaluation_images,
+    place="examples.jsonl, or its folder",
+)

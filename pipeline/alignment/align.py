@@ -35,7 +35,7 @@ from pipeline.cluster.connect import connected
 from pipeline.cluster.crew import Crew
 from pipeline.cluster.notices import Notice
 from pipeline.inputs.identity import BY_NAMES, as_recorded, identity_of, identity_of_files, identity_of_store
-from stores.catalog import STORES
+from stores.catalog import STORES, StoreName
 from stores.errors import StoreError
 from stores.fresh_store import owned_store
 from stores.growing_manifest import GrowingManifest
@@ -46,7 +46,6 @@ from stores.layouts import RegionLayouts
 from stores.manifest import (
     MANIFEST_NAME,
     Manifest,
-    StoreName,
     read_manifest,
     require_same_configuration,
     without_lost_shards,

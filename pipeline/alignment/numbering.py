@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from annotations.datasets.catalog import DataSet
+from annotations.datasets.data_set import DataSet
 from annotations.guards.drops import Drops
 from annotations.image_ids import NUMBERED_BY, Ids, shown_ids
 from annotations.records import SentenceImage

@@ -27,12 +27,12 @@ from annotations.splits import SplitRules
 from annotations.vectors.lookup import Aliases, WordVectors
 from pipeline.inputs.identity import identity_of_store
 from pipeline.inputs.loaded import require_same_inputs
-from stores.catalog import STORES
+from stores.catalog import STORES, StoreName
 from stores.formats.sentence_columns import BATCH_SENTENCES, MAX_ID_BYTES, is_row_id
 from stores.images.layouts import PictureLayouts
 from stores.images.sources import ImageSources
 from stores.layouts import RegionLayouts
-from stores.manifest import DropCount, ShardEntry, StoreName, describe_shard
+from stores.manifest import DropCount, ShardEntry, describe_shard
 from stores.numbering import RESIZED, Joined, Numbering, join, joined_by, numbers_of
 
 MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)

@@ -10,13 +10,12 @@ from typing import Literal, ParamSpec, TypeVar
 
 from pipeline.care.shard_checks import check_shard, check_size
 from stores.atomic import leftovers, locked, remove_leftovers
-from stores.catalog import STORES
+from stores.catalog import STORES, StoreName
 from stores.errors import DamagedFileError, StoreError
 from stores.image_index import INDEX_NAME, read_index
 from stores.manifest import (
     MANIFEST_NAME,
     Manifest,
-    StoreName,
     describe_shard,
     read_manifest,
     require_store,

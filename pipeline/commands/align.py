@@ -17,7 +17,7 @@ from pipeline.alignment.annotation_sources import parse_source
 from pipeline.alignment.worker import BakeOptions, MergeOptions
 from pipeline.commands.arguments import Out
 from pipeline.commands.result import Result
-from stores.manifest import StoreName
+from stores.catalog import StoreName
 
 File = Annotated[Path, tyro.conf.arg(metavar="FILE")]
 

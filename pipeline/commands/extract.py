@@ -15,8 +15,8 @@ from pipeline.commands.arguments import name_and_value
 from pipeline.commands.result import Result
 from pipeline.extraction.extract import ExtractionJob, extract
 from pipeline.inputs.changed import ChangedRule
+from stores.catalog import StoreName
 from stores.images.listing import IdRule
-from stores.manifest import StoreName
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tqdm import tqdm
 
@@ -20,7 +20,7 @@ from pipeline.extraction.remaining import Remaining
 from pipeline.extraction.shard_task import ShardReport
 from pipeline.inputs.identity import as_recorded, identity_of
 from stores.atomic import leftovers, locked, remove_leftovers
-from stores.catalog import STORES
+from stores.catalog import STORES, StoreName
 from stores.errors import StoreError
 from stores.fresh_store import owned_store
 from stores.growing_manifest import GrowingManifest
@@ -32,7 +32,6 @@ from stores.interchange.sizes import read_sizes
 from stores.manifest import (
     MANIFEST_NAME,
     Manifest,
-    StoreName,
     describe_shard,
     read_manifest,
 )
@@ -41,8 +40,12 @@ from stores.places import FolderPlace
 from stores.plan import PLAN_NAME, PlannedShard, read_plan, write_plan
 from stores.reading import open_store
 
-SourceFormat = Literal["auto", "lxmert-tsv", "butd-tsv", "milvlg-npz", "uniter-lmdb", "vinvl-tsv"]
-TargetFormat = Literal["arrow", "lmdb", "lxmert-tsv", "milvlg-npz"]
+if TYPE_CHECKING:
+    SourceFormat = str
+    TargetFormat = str
+else:
+    SourceFormat = Literal["auto", *FORMATS]
+    TargetFormat = Literal[*STORES, *WRITERS]
 BoxRegression = Literal["unknown", "raw", "regressed"]
 
 OUR_STORE = "vinculum"

@@ -21,6 +21,7 @@ from pipeline.extraction.shard_task import ShardReport, ShardTask
 from pipeline.extraction.worker import ShardWorker, WorkerSettings
 from pipeline.inputs.changed import NOTHING_CHANGED, ChangedRule, Comparison, compare_inputs, kept_in, require_unchanged
 from pipeline.inputs.loaded import described_inputs
+from stores.catalog import StoreName
 from stores.growing_manifest import GrowingManifest
 from stores.image_index import INDEX_NAME, require_index
 from stores.images.listing import IdRule, Listing, list_images
@@ -30,7 +31,6 @@ from stores.locations import local_path, shown
 from stores.manifest import (
     MANIFEST_NAME,
     Manifest,
-    StoreName,
 )
 from stores.numbering import note_of, remarks_on
 from stores.places import Place, place_of

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from detectors.records import Features
-from stores.catalog import STORES, ShardReader
+from stores.catalog import STORES, ShardReader, StoreName
 from stores.errors import DamagedFileError, StoreError
 from stores.images.bytes import read_source
 from stores.images.sources import ImageSource
-from stores.manifest import Content, FailedImage, StoreName, fingerprint
+from stores.manifest import Content, FailedImage, fingerprint
 from stores.seal import require_intact
 
 

@@ -32,11 +32,11 @@ from pipeline.extraction.metrics import WorkerMetrics
 from pipeline.extraction.shard_task import Progress, ShardReport, ShardTask, failed
 from pipeline.extraction.standing_shards import is_outdated, open_standing, require_no_loss
 from pipeline.inputs.loaded import described_inputs, require_same_inputs
-from stores.catalog import STORES
+from stores.catalog import STORES, StoreName
 from stores.errors import DamagedFileError
 from stores.images.outages import OutageWatch
 from stores.images.sources import ImageSource
-from stores.manifest import FailedImage, StoreName, describe_shard
+from stores.manifest import FailedImage, describe_shard
 from stores.places import place_of
 
 WINDOW_BATCHES = 8

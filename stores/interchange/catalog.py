@@ -5,15 +5,18 @@ from pathlib import Path
 from typing import Protocol
 
 from annotations.guards.drops import DataError
+from annotations.tables import Table
 from detectors.records import RegionFeatures
 from detectors.vocabulary import Vocabulary
-from stores.interchange import butd_tsv, lxmert_tsv, milvlg_npz, uniter_lmdb, vinvl_tsv
 from stores.interchange.rows import ImportedRegions, Row, Supplement
 
 
 class ForeignFormat(Protocol):
     """How features of one format are found and read; a module is enough. Rows are listed first, then read one by one,
-    in any order: no row is in memory but the one in use."""
+    in any order: no row is in memory but the one in use.
+
+    A module for whose format the tests have no files has an `example` of them, contents by file name.
+    """
 
     place: str
     """What the path must be, for errors."""
@@ -33,18 +36,22 @@ class ForeignFormat(Protocol):
         ...
 
 
-FORMATS: dict[str, ForeignFormat] = {
-    "lxmert-tsv": lxmert_tsv,
-    "butd-tsv": butd_tsv,
-    "milvlg-npz": milvlg_npz,
-    "uniter-lmdb": uniter_lmdb,
-    "vinvl-tsv": vinvl_tsv,
-}
+FORMATS: Table[ForeignFormat] = Table(
+    {
+        "lxmert-tsv": "stores.interchange.lxmert_tsv",
+        "butd-tsv": "stores.interchange.butd_tsv",
+        "milvlg-npz": "stores.interchange.milvlg_npz",
+        "uniter-lmdb": "stores.interchange.uniter_lmdb",
+        "vinvl-tsv": "stores.interchange.vinvl_tsv",
+    }
+)
 
-WRITERS: dict[str, Callable[[Path, Iterable[RegionFeatures]], int]] = {
-    "lxmert-tsv": lxmert_tsv.write,
-    "milvlg-npz": milvlg_npz.write,
-}
+WRITERS: Table[Callable[[Path, Iterable[RegionFeatures]], int]] = Table(
+    {
+        "lxmert-tsv": "stores.interchange.lxmert_tsv:write",
+        "milvlg-npz": "stores.interchange.milvlg_npz:write",
+    }
+)
 """Those that can be written: path and records in, their number out."""
 
 

@@ -114,5 +114,5 @@ CORPUS: dict[str, list[tuple[str, bytes]]] = {
     "metrics.jsonl": [("metrics.jsonl", b'{"step": 1, "loss": 1' + b"0" * 400 + b', "terms": {}}\n')],
     "weights of LXMERT": [("config.json", b'{"model_type": "lxmert", "l_layers": 1000000000}')],
     "list of images, .tsv": [("images.tsv", b"1" * 100_000)],
-    "features of milvlg": [("COCO_val2014_000000000042.npz", zeros_in_npz("x", 1 << 30))],
+    "features of milvlg-npz": [("COCO_val2014_000000000042.npz", zeros_in_npz("x", 1 << 30))],
 }

@@ -13,7 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.fuzz.rows import Reader, write_all
+from annotations.datasets.catalog import DATA_SETS
+from stores.catalog import STORES as KINDS
+from stores.interchange.catalog import FORMATS
+from tests.annotations.toy_places import PLACES
+from tests.fuzz.rows import Reader, write_all, write_files
 from tests.fuzz.training_readers import TRAINING
 
 ROOMS = ("annotations", "detectors", "stores", "pipeline", "training")
@@ -40,7 +44,6 @@ def as_a_worker_has(record):
 
 def read_data_set(name, below="."):
     def read(folder):
-        from annotations.datasets.catalog import DATA_SETS
         from annotations.guards.drops import DataError, Drops
 
         data_set = DATA_SETS[name]
@@ -94,24 +97,11 @@ WINOGROUND |= {"tag": "Noun", "num_main_preds": 1}
 GLOVE = b"dog 0.1 0.2 0.3\ncat 1 -2 3e-1\n"
 
 ANNOTATIONS = {
+    **{name: Reader(make=toy_world(place), read=read_data_set(name)) for name, place in PLACES.items()},
     **{
-        name: Reader(make=toy_world(folder), read=read_data_set(name, below))
-        for name, folder, below in (
-            ("coco-captions", "coco", "."),
-            ("coco-instances", "coco", "."),
-            ("flickr30k-entities", "flickr30k_entities", "."),
-            ("gqa", "gqa", "."),
-            ("lxmert-json", "lxmert/lxmert", "."),
-            ("refcoco", "refcoco", "."),
-            ("snli-ve", "snli_ve", "."),
-            ("vgp", "vgp", "."),
-            ("vgp-entities", "flickr30k_entities", "."),
-            ("visual-genome-relationships", "visual_genome", "."),
-            ("visual-genome-attributes", "visual_genome", "."),
-            ("gqa-full-answers", "gqa", "."),
-            ("visual-genome", "visual_genome", "."),
-            ("vqa-v2", "vqa_v2", "."),
-        )
+        name: Reader(make=write_files(DATA_SETS[name].example), read=read_data_set(name))
+        for name in DATA_SETS
+        if name not in PLACES
     },
     "winoground": Reader(make=write_all(examples__jsonl=WINOGROUND), read=read_data_set("winoground")),
     "nlvr2": Reader(make=write_all(dev__json=STATEMENT, train__json=STATEMENT), read=read_data_set("nlvr2")),
@@ -271,7 +261,6 @@ def read_store(folder):
 def sentence_store(store):
     def make(folder):
         from annotations.records import Pointer
-        from stores.catalog import STORES as KINDS
         from stores.manifest import Manifest, describe_shard, write_manifest
         from tests.stores.formats.test_sentence_store import CONFIGURATION, align, make_sentence
 
@@ -316,29 +305,31 @@ def foreign_rows(fill):
         from tests.stores.interchange.foreign_files import butd_line, lxmert_line
 
         match fill:
-            case "lxmert":
+            case "lxmert-tsv":
                 (folder / "x.tsv").write_bytes(lxmert_line() * 2)
-            case "butd":
+            case "butd-tsv":
                 (folder / "x.tsv").write_bytes(butd_line() * 2)
-            case "vinvl":
+            case "vinvl-tsv":
                 test_vinvl_tsv.write(folder, test_vinvl_tsv.found(attributes=["tall"], attr_scores=[0.5]))
-            case "milvlg":
+            case "milvlg-npz":
                 test_milvlg_npz.save(folder)
-            case "uniter npz":
+            case "uniter-lmdb of npz":
                 test_uniter_lmdb.write(folder, {b"7.npz": test_uniter_lmdb.as_npz()})
-            case "uniter msgpack":
+            case "uniter-lmdb":
                 test_uniter_lmdb.write(folder, {b"7.npz": test_uniter_lmdb.as_msgpack()})
+            case _:
+                write_files(FORMATS[fill].example)(folder)
 
     return make
 
 
-def read_foreign(below):
+def read_foreign(fill):
     def read(folder):
-        from stores.interchange.catalog import FORMATS, recognise
+        from stores.interchange.catalog import recognise
         from stores.interchange.rows import RowError
         from tests.stores.interchange.foreign_files import SUPPLEMENT
 
-        path = next(folder.glob(below)) if "*" in below else folder / below
+        path = folder if fill.startswith(("milvlg", "uniter")) else next(folder.iterdir())
         foreign = FORMATS[recognise(path)]
         for row in list(foreign.list_rows(path)):
             if not row.fault:
@@ -351,10 +342,10 @@ def read_foreign(below):
 STORES = {
     **{
         f"{kind} in {store}": Reader(make=region_store(store, grids=kind == "grids"), read=read_store)
-        for store in ("arrow", "lmdb")
+        for store in KINDS
         for kind in ("regions", "grids")
     },
-    **{f"sentences in {store}": Reader(make=sentence_store(store), read=read_sentences) for store in ("arrow", "lmdb")},
+    **{f"sentences in {store}": Reader(make=sentence_store(store), read=read_sentences) for store in KINDS},
     "list of images, .tar": Reader(make=tar_file, read=list_images_of("images.tar")),
     "list of images, .tsv": Reader(
         make=write_all(images__tsv=b"1\t/a/b.jpg\n2\tb.jpg\n"), read=list_images_of("images.tsv")
@@ -364,15 +355,8 @@ STORES = {
     ),
     "list of images, .txt": Reader(make=write_all(images__txt=b"/a/1.jpg\n2.jpg\n"), read=list_images_of("images.txt")),
     **{
-        f"features of {fill}": Reader(make=foreign_rows(fill), read=read_foreign(below))
-        for fill, below in (
-            ("lxmert", "x.tsv"),
-            ("butd", "x.tsv"),
-            ("vinvl", "*.tsv"),
-            ("milvlg", "."),
-            ("uniter npz", "."),
-            ("uniter msgpack", "."),
-        )
+        f"features of {fill}": Reader(make=foreign_rows(fill), read=read_foreign(fill))
+        for fill in (*FORMATS, "uniter-lmdb of npz")
     },
 }
 

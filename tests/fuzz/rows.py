@@ -19,9 +19,14 @@ class Reader:
 
 
 def write_all(**contents):
+    return write_files({name.replace("__", "."): content for name, content in contents.items()})
+
+
+def write_files(contents):
     def make(folder):
         for name, content in contents.items():
-            path = folder / name.replace("__", ".")
-            path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+            is_ready = isinstance(content, bytes | str)
+            text = content if is_ready else json.dumps(content)
+            (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
 
     return make

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.records import Features, GridFeatures, RegionFeatures
-from stores.catalog import STORES
+from stores.catalog import STORES, StoreName
 from stores.images.sources import ImageSource
-from stores.manifest import Content, FailedImage, Manifest, StoreName, describe_shard, write_manifest
+from stores.manifest import Content, FailedImage, Manifest, describe_shard, write_manifest
 from stores.plan import Plan, write_plan
 
 CONFIGURATION: dict[str, Any] = {"detector": {"name": "faster-rcnn", "nms_threshold": 0.3}, "weights": "random:0"}

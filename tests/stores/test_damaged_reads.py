@@ -20,7 +20,7 @@ from stores.reading import open_store
 from stores.sentence_reading import open_sentences
 from tests.stores.builders import make_grid, make_regions, make_store
 from tests.stores.version_one import make_old
-from tests.stores.version_two import make_sentences_old
+from tests.stores.version_two import OLD_STORES, make_sentences_old
 
 ROOT = Path(__file__).parents[2]
 FLIPS = 100
@@ -36,6 +36,8 @@ def test_a_flipped_bit_anywhere_gives_what_was_written_or_names_the_file(tmp_pat
     path = _shard(tmp_path, store, content)
     if version > SCHEMA_VERSIONS[content]:
         pytest.skip(f"{content} have no version {version}")
+    if version < SCHEMA_VERSIONS[content] and store not in OLD_STORES:
+        pytest.skip(f"{store} has no version {version}")
     if version == 1:
         make_old(tmp_path)
     elif version < SCHEMA_VERSIONS[content]:
@@ -59,6 +61,8 @@ def test_a_flipped_bit_anywhere_gives_what_was_written_or_names_the_file(tmp_pat
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("has_index", [False, True])
 def test_two_shards_of_one_size_with_their_names_exchanged_give_no_other_image(tmp_path, store, version, has_index):
+    if version == 1 and store not in OLD_STORES:
+        pytest.skip(f"{store} has no version {version}")
     make_store(tmp_path, [[make_regions("1", seed=1)], [make_regions("2", seed=2)]], store=store)
     if version == 1:
         make_old(tmp_path)

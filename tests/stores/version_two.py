@@ -14,6 +14,9 @@ from stores.formats.row_checksums import CHECKSUM, with_checksums
 from stores.formats.sentence_columns import POINTER_POSITION
 from stores.manifest import MANIFEST_NAME, canonical_json, describe_shard, fingerprint
 
+OLD_STORES = ("arrow", "lmdb")
+"""Those that older versions of the program had."""
+
 _KEY = b"vinculum"
 
 

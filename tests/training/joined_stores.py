@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from annotations.alignment.sentences import AlignedSentences, PointedWords
 from annotations.records import Answer, Box, Pointer, Sentence, SentenceImage
 from detectors.records import RegionFeatures
-from stores.catalog import STORES
-from stores.manifest import Manifest, StoreName, describe_shard, fingerprint, write_manifest
+from stores.catalog import STORES, StoreName
+from stores.manifest import Manifest, describe_shard, fingerprint, write_manifest
 from stores.store_content import content_sha256
 from tests.stores.builders import make_store
 

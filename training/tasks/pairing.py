@@ -18,8 +18,6 @@ from training.data.batches import image_fields
 from training.data.shards import JoinedShards
 from training.data.tokenizer import TextTokenizer
 from training.models.visual_parser import VisualParserEncoder
-from training.objectives.matching import MatchingObjective
-from training.objectives.ranking import RankingObjective
 from training.tasks.measure import Subject
 
 
@@ -114,8 +112,7 @@ def scorer_of(subject: Subject) -> Callable[[Batch], Tensor]:
     Raises:
         DataError: the run has learnt neither.
     """
-    model = subject.model
-    head = model.head(RankingObjective) or model.head(MatchingObjective)
+    head = subject.model.matcher
     if head is None:
         raise DataError(
             f"{subject.run.folder} can not tell whether a text belongs to an image, expected a run with matching, or "
@@ -124,7 +121,7 @@ def scorer_of(subject: Subject) -> Callable[[Batch], Tensor]:
 
     def score(batch: Batch) -> Tensor:
         with torch.inference_mode():
-            scores_B: Tensor = head.scores(model.encode(batch.to(torch.device(subject.device))))
+            scores_B: Tensor = head.scores(subject.model.encode(batch.to(torch.device(subject.device))))
         return scores_B
 
     return score

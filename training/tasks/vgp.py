@@ -85,7 +85,8 @@ def _batches(subject: Subject) -> Iterator[Batch]:
 
 
 def _heads(subject: Subject) -> tuple[CaptionMatchObjective, PhraseRelationsObjective]:
-    match, relations = subject.model.head(CaptionMatchObjective), subject.model.head(PhraseRelationsObjective)
-    if match is None or relations is None:
+    heads = dict(subject.model.objectives.items())
+    match, relations = heads.get("caption_match"), heads.get("phrase_relations")
+    if not isinstance(match, CaptionMatchObjective) or not isinstance(relations, PhraseRelationsObjective):
         raise DataError(f"{subject.run.folder} has not learnt about two captions, expected a run of the task vgp")
     return match, relations

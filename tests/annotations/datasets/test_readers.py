@@ -633,12 +633,6 @@ def test_a_file_of_another_kind_or_cut_short_is_an_error_that_names_it(name, con
         assert drops.counts
 
 
-@pytest.mark.parametrize("name", DATA_SETS)
-def test_a_folder_without_the_data_set_is_an_error_that_names_it(name, tmp_path):
-    with pytest.raises(DataError, match=str(tmp_path)):
-        read(name, tmp_path)
-
-
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is not there")
 @pytest.mark.parametrize(
     ("name", "place", "num_sentences", "num_images", "num_pointers", "drops"),

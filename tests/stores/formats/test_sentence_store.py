@@ -20,10 +20,11 @@ from stores.manifest import Manifest, describe_shard, write_manifest
 from stores.sentence_reading import open_sentences
 from tests.stores.builders import make_regions, make_store
 from tests.stores.version_one import make_shard_old
-from tests.stores.version_two import make_sentence_shard_old
+from tests.stores.version_two import OLD_STORES, make_sentence_shard_old
 
 CONFIGURATION = {"vectors": {"sha256": "abc"}}
 names = pytest.mark.parametrize("name", STORES)
+old_names = pytest.mark.parametrize("name", OLD_STORES)
 
 
 def make_sentence(sentence_id, *, num_images=1, pointers=(), **more):
@@ -120,7 +121,7 @@ def test_training_reads_the_pointers_that_have_boxes(name, tmp_path):
     assert (none.starts.shape, none.in_answer.shape, none.position.shape) == ((0,), (0,), (0, 3))
 
 
-@names
+@old_names
 @pytest.mark.parametrize("baked", [False, True])
 @pytest.mark.parametrize("make_old", [make_sentence_shard_old, make_shard_old])
 def test_a_shard_of_an_older_version_has_all_but_the_pointers_criteria(name, baked, make_old, tmp_path):
@@ -135,7 +136,7 @@ def test_a_shard_of_an_older_version_has_all_but_the_pointers_criteria(name, bak
         assert shard.description.configuration == CONFIGURATION
 
 
-@names
+@old_names
 def test_a_store_may_hold_shards_of_all_versions(name, tmp_path):
     entries = []
     for number, make_old in enumerate((None, make_sentence_shard_old, make_shard_old)):

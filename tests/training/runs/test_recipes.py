@@ -133,15 +133,16 @@ def test_every_kept_recipe_is_read():
 
 ADDED = """
 from dataclasses import dataclass
-from training.objectives.objective import Objective, ObjectiveOptions
+from torch import nn
 
 @dataclass(frozen=True, kw_only=True)
-class PairContrastOptions(ObjectiveOptions):
-    margin: float = 0.2
+class PairContrastOptions:
+    weight: float = 1.0
 
-class PairContrast(Objective):
+class PairContrast(nn.Module):
     def __init__(self, options, sizes):
-        super().__init__(options, terms=("pair_contrast",))
+        super().__init__()
+        self.terms = ("pair_contrast",)
 
     def forward(self, outputs, batch):
         return {"pair_contrast": outputs.pooled.square().mean()}

@@ -15,6 +15,7 @@ from annotations.guards.drops import Drops
 from annotations.guards.restricted_pickle import load_restricted
 from annotations.toyworld.vocabulary import ATTRIBUTES, CATEGORIES, COLOURS, PREDICATES
 from annotations.toyworld.world import write_toy_world
+from tests.annotations.toy_places import PLACES
 
 NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8}
 SINGULAR = {category.plural: name for name, category in CATEGORIES.items()} | {name: name for name in CATEGORIES}
@@ -66,49 +67,6 @@ def fitting(objects, phrase):
     return [
         each for each, thing in objects.items() if thing["name"] == name and set(attributes) <= set(thing["attributes"])
     ]
-
-
-PLACES = {
-    "coco-captions": "coco/annotations",
-    "coco-instances": "coco/annotations",
-    "visual-genome": "visual_genome",
-    "visual-genome-relationships": "visual_genome",
-    "visual-genome-attributes": "visual_genome",
-    "gqa": "gqa",
-    "gqa-full-answers": "gqa",
-    "vqa-v2": "vqa_v2",
-    "nlvr2": "nlvr2",
-    "flickr30k-entities": "flickr30k_entities",
-    "vgp": "vgp",
-    "vgp-entities": "flickr30k_entities",
-    "refcoco": "refcoco",
-    "snli-ve": "snli_ve",
-    "winoground": "winoground",
-    "lxmert-json": "lxmert/lxmert",
-}
-
-
-@pytest.mark.parametrize("source", sorted(PLACES))
-def test_our_readers_read_every_layout_without_a_drop(world, source):
-    drops = Drops(strict=True)
-    data_set = DATA_SETS[source]
-    sentences = list(data_set.read_sentences(world / PLACES[source], drops=drops))
-    assert len(sentences) > (5 if source == "winoground" else 15)
-    evaluated = {image.image_id for image in data_set.evaluation_images(world / PLACES[source], drops=drops)}
-    for sentence in sentences:
-        assert (sentence.split == "train") == evaluated.isdisjoint(sentence.image_ids), sentence.sentence_id
-
-
-@pytest.mark.parametrize("source", sorted(PLACES))
-def test_the_ids_of_a_record_s_sentences_are_known_before_they_are_made(world, source):
-    data_set, drops = DATA_SETS[source], Drops(strict=True)
-    for record in data_set.read_records(world / PLACES[source], drops=drops):
-        made = [sentence.sentence_id for sentence in data_set.to_sentences(record, drops=drops)]
-        assert made == list(data_set.sentence_ids(record))
-
-
-def test_every_layout_has_a_reader_here():
-    assert sorted(PLACES) == sorted(DATA_SETS)
 
 
 def test_no_picture_that_one_layout_evaluates_on_is_for_training_in_another(world):

@@ -1,0 +1,244 @@
+"""Every row of CONTRIBUTING's table "one file, one line", performed in a copy of the sources.
+
+One file is written and one line is added; then the tests of that table run over it, and the command line offers it.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+COPIED = ("annotations", "detectors", "stores", "pipeline", "training", "tests", "setup.cfg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addition:
+    """A row, as somebody would do it."""
+
+    file: str
+    content: str
+    table: str
+    """The file that has the table, and after a colon the table's name."""
+    line: str
+    tests: tuple[str, ...]
+    """Files of the tests that run over the table."""
+    name: str
+    """In the table; those tests are chosen by it."""
+    num_tests: int
+    """At least so many of them have it."""
+    offered: tuple[str, ...] = ()
+    """A command whose help says the name."""
+
+
+ADDITIONS = {
+    "a data set": Addition(
+        file="annotations/datasets/one_a_line.py",
+        content='''
+"""Captions, one a line: image, bar, caption; the file's name tells the split."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from annotations.datasets.data_set import DataSet
+from annotations.datasets.text_files import read_lines, split_in_name
+from annotations.guards.drops import DataError, Drops
+from annotations.records import Sentence, SentenceImage
+
+
+def read_records(path: Path, *, drops: Drops) -> Iterator[Any]:
+    files = sorted(path.glob("*.captions"))
+    if not files:
+        raise DataError(f"{path}: no *.captions file, expected one or more")
+    for file in files:
+        for number, line in enumerate(read_lines(file)):
+            image_id, bar, text = line.partition("|")
+            if not bar:
+                drops.add("line: no bar", f"{file}, line {number + 1}")
+                continue
+            yield [f"{file.stem}-{number}", image_id, text, split_in_name(file.stem, place=file)]
+
+
+def to_sentences(record: Any, *, drops: Drops) -> Iterator[Sentence]:
+    sentence_id, image_id, text, split = record
+    yield Sentence(
+        sentence_id=sentence_id, images=(SentenceImage(image_id=image_id),), text=text, source="one-a-line", split=split
+    )
+
+
+def sentence_ids(record: Any) -> Iterable[str]:
+    return [record[0]]
+
+
+def evaluation_images(path: Path, *, drops: Drops) -> Iterator[SentenceImage]:
+    for _, image_id, _, split in read_records(path, drops=drops):
+        if split != "train":
+            yield SentenceImage(image_id=image_id)
+
+
+DATA_SET = DataSet(
+    read_records=read_records,
+    to_sentences=to_sentences,
+    sentence_ids=sentence_ids,
+    evaluation_images=evaluation_images,
+    place="a folder of *.captions files",
+    example={"train.captions": "a1|a dog runs\\nb2|two cats\\n", "val.captions": "c3|a red car\\n"},
+)
+''',
+        table="annotations/datasets/catalog.py:DATA_SETS",
+        line='"one-a-line": "annotations.datasets.one_a_line:DATA_SET",',
+        tests=("tests/annotations/datasets/test_data_set_contract.py",),
+        name="one-a-line",
+        num_tests=5,
+    ),
+    "a foreign format": Addition(
+        file="stores/interchange/semicolons.py",
+        content='''
+"""One box a line: image;width;height;x1;y1;x2;y2;feature;feature ..."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from detectors.vocabulary import Vocabulary, numbered_vocabulary
+from stores.interchange.rows import ImportedRegions, Row, Supplement, checked_regions
+
+place = "a file of lines: image;width;height;x1;y1;x2;y2;feature ..."
+needs_sizes = False
+conventions = {"class_ids": "none in the file"}
+example = {"features.scsv": b"7;640;480;0;0;10;20;0.5;1\\n8;640;480;1;1;10;20;2;3\\n"}
+
+
+def _fields(path: Path) -> list[list[str]]:
+    return [line.split(";") for line in path.read_text(errors="replace").splitlines()]
+
+
+def looks_like(path: Path) -> bool:
+    return path.is_file() and any(len(fields) > 7 for fields in _fields(path)[:1])
+
+
+def list_rows(path: Path) -> Iterable[Row]:
+    return [Row(image_id=fields[0], place=str(number)) for number, fields in enumerate(_fields(path))]
+
+
+def read_row(path: Path, row: Row, supplement: Supplement) -> ImportedRegions:
+    _, width, height, *numbers = _fields(path)[int(row.place)]
+    values = np.array(numbers, np.float32)
+    return checked_regions(
+        row, supplement, size=(int(width), int(height)), boxes=values[None, :4], features=values[None, 4:]
+    )
+
+
+def own_vocabulary(path: Path) -> Vocabulary:
+    return numbered_vocabulary(1, 1)
+''',
+        table="stores/interchange/catalog.py:FORMATS",
+        line='"semicolons": "stores.interchange.semicolons",',
+        tests=("tests/stores/interchange/test_interchange_catalog.py",),
+        name="semicolons",
+        num_tests=3,
+        offered=("vinculum", "convert"),
+    ),
+    "a store": Addition(
+        file="stores/formats/feather.py",
+        content='''
+"""Shards as `arrow` has them, under the suffix by which other programs know the format."""
+
+from stores.formats.arrow import open_shard, write_sentences, write_shard
+
+__all__ = ["open_shard", "suffix", "write_sentences", "write_shard"]
+
+suffix = ".feather"
+''',
+        table="stores/catalog.py:STORES",
+        line='"feather": "stores.formats.feather",',
+        tests=(
+            "tests/stores/formats/test_store_contract.py",
+            "tests/stores/formats/test_sentence_store.py",
+            "tests/stores/test_store_reading.py",
+        ),
+        name="feather",
+        num_tests=40,
+        offered=("vinculum", "extract"),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    """A copy of the sources with every row's file and line."""
+    place = tmp_path_factory.mktemp("sources")
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__", "benchmarks"))
+        else:
+            shutil.copy(ROOT / name, place / name)
+    for addition in ADDITIONS.values():
+        assert not (place / addition.file).exists()
+        (place / addition.file).write_text(addition.content.lstrip("\n"), encoding="utf-8")
+        add_line(place, addition)
+    return place
+
+
+def add_line(place, addition):
+    """The table has one line more, and no other line of its file is another one."""
+    file, _, table = addition.table.partition(":")
+    lines = (place / file).read_text(encoding="utf-8").splitlines()
+    begin = next(number for number, line in enumerate(lines) if re.match(rf"{table}\b.*[({{]$", line))
+    first = next(number for number in range(begin + 1, len(lines)) if re.match(r' +"', lines[number]))
+    indent = len(lines[first]) - len(lines[first].lstrip())
+    lines.insert(first, " " * indent + addition.line)
+    (place / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def run_in(scratch, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=scratch,
+        env=os.environ | {"PYTHONPATH": str(scratch), "COLUMNS": "500"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def outcomes(scratch):
+    """How each test ended that has an addition's name; all in one process, as torch is slow to load."""
+    files = sorted({file for addition in ADDITIONS.values() for file in addition.tests})
+    chosen = " or ".join(addition.name for addition in ADDITIONS.values())
+    ran = run_in(scratch, "-m", "pytest", "-p", "no:cacheprovider", "-vv", "--durations=6", "-k", chosen, *files)
+    found = re.findall(r"^(tests/\S+\.py)::(.+?) (PASSED|FAILED|ERROR|SKIPPED)", ran.stdout, re.MULTILINE)
+    assert found, ran.stdout + ran.stderr
+    return ran, found
+
+
+@pytest.mark.parametrize("row", ADDITIONS)
+def test_one_file_and_one_line_are_enough_for_the_tests_of_the_table(row, outcomes):
+    addition, (ran, found) = ADDITIONS[row], outcomes
+    its_own = [each for each in found if each[0] in addition.tests and addition.name in each[1]]
+    assert [each for each in its_own if each[2] in ("FAILED", "ERROR")] == [], ran.stdout
+    assert sum(each[2] == "PASSED" for each in its_own) >= addition.num_tests
+    assert {each[0] for each in its_own} == set(addition.tests)
+
+
+@pytest.mark.parametrize("row", [row for row, addition in ADDITIONS.items() if addition.offered])
+def test_the_command_line_offers_it(row, scratch):
+    addition = ADDITIONS[row]
+    program, *command = addition.offered
+    module = "pipeline.cli" if program == "vinculum" else "training.cli"
+    ran = run_in(scratch, "-m", module, *command, "--help")
+    assert ran.returncode == 0, ran.stderr
+    assert re.search(rf"[{{,]{re.escape(addition.name)}[,}}]", ran.stdout), ran.stdout
+
+
+def test_annotations_of_a_new_data_set_are_asked_for_by_its_name(scratch):
+    ran = run_in(scratch, "-m", "pipeline.cli", "align", "--annotations", "none=x", "--out", "o", "--images", "i")
+    assert "one-a-line" in ran.stderr
