@@ -10,7 +10,7 @@ from training.batch import Batch
 from training.model import build_new
 from training.objectives.catalog import NO_OBJECTIVES
 from training.objectives.congruence import CongruenceOptions
-from training.objectives.ranking import RankingOptions
+from training.objectives.ranking import RankingObjective, RankingOptions
 
 GROUPS, SIZE = 3, 9
 
@@ -46,7 +46,7 @@ def shape(request):
 def test_the_loss_is_that_of_the_likeliest_pairs_each_scored_alone(shape, batch):
     model = make_model(shape)
     with torch.no_grad():
-        alone = [model.ranking.scores(model.encode(take_pair(batch, row))) for row in range(len(batch))]
+        alone = [model.head(RankingObjective).scores(model.encode(take_pair(batch, row))) for row in range(len(batch))]
     probs = torch.stack(alone).sigmoid().view(GROUPS, SIZE)
     hardest = probs[:, 1:].sort(dim=1, descending=True).values[:, :4]
     assert not torch.allclose(hardest, probs[:, 1:5])
@@ -56,7 +56,7 @@ def test_the_loss_is_that_of_the_likeliest_pairs_each_scored_alone(shape, batch)
 
 def test_smaller_groups_are_learnt_from_whole(batch):
     whole = make_model(kept=31)
-    scores = whole.ranking.scores(whole.encode(batch)).sigmoid().view(GROUPS, SIZE)
+    scores = whole.head(RankingObjective).scores(whole.encode(batch)).sigmoid().view(GROUPS, SIZE)
     expected = (0.2 + scores[:, 1:] - scores[:, :1]).clamp(min=0).mean()
     assert whole(batch)["ranking"].item() == pytest.approx(expected.item(), abs=1e-6)
 
@@ -64,7 +64,7 @@ def test_smaller_groups_are_learnt_from_whole(batch):
 def test_candidates_are_scored_in_several_goes_to_the_same_loss(batch, monkeypatch):
     model = make_model()
     expected = model(batch)["ranking"].item()
-    monkeypatch.setattr("training.model._SCORED_AT_ONCE", 5)
+    monkeypatch.setattr("training.objectives.ranking.SCORED_AT_ONCE", 5)
     assert model(batch)["ranking"].item() == pytest.approx(expected, abs=1e-6)
 
 
@@ -76,7 +76,7 @@ def test_choosing_draws_nothing_and_leaves_dropout_on(batch):
     assert seen == [(False, GROUPS * SIZE), (True, GROUPS * 5)]
     assert model.training and all(module.training for module in model.modules())
     torch.manual_seed(7)
-    kept = model._hardest(model.ranking, batch)
+    kept = model.head(RankingObjective).narrow(batch, model._encode_as_it_is)
     assert model(kept)["ranking"].item() == first
 
 

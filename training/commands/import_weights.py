@@ -13,6 +13,7 @@ from training.data.tokenizer import FILE_NAME as TOKENIZER
 from training.data.tokenizer import load_tokenizer
 from training.model import Model, num_parameters
 from training.models.single_stream import SingleStreamShape
+from training.objectives.question_answering import QuestionAnsweringObjective
 from training.runs.checkpoints import save_checkpoint
 from training.runs.folder import ANSWERS, begin_run
 from training.runs.optimizers import Optimization
@@ -91,7 +92,7 @@ class ImportCommand:
 
 def _answers(path: Path | None, model: Model) -> AnswerVocabulary:
     """Return the table of the model's answers; without a file, numbers in their stead."""
-    num_answers = 0 if model.answer_head is None else model.sizes.num_answers
+    num_answers = 0 if model.head(QuestionAnsweringObjective) is None else model.sizes.num_answers
     if path is None:
         return AnswerVocabulary(answers=tuple(map(str, range(num_answers))))
     answers = read_answer_vocabulary(path)

@@ -6,6 +6,7 @@ from typing import Annotated, Protocol
 from pydantic import Discriminator
 
 from training.batch import Batch, EncoderOutputs
+from training.models.blocks import LayerChoice, chosen_layers
 from training.models.single_stream import SingleStreamEncoder, SingleStreamShape
 from training.models.two_stream import TwoStreamEncoder, TwoStreamShape
 from training.models.visual_parser import VisualParserEncoder, VisualParserShape
@@ -22,6 +23,12 @@ class Encoder(Protocol):
     def tap_names(self) -> tuple[str, ...]: ...
     def taps_of(self, layer: str) -> tuple[str, ...]: ...
     def __call__(self, batch: Batch, taps: Collection[str] = (), *, keep_states: bool = False) -> EncoderOutputs: ...
+
+
+def taps_of_layers(encoder: Encoder, choice: LayerChoice) -> tuple[str, ...]:
+    """Return the names of all attentions of the chosen layers in which words and regions meet."""
+    layers = chosen_layers(encoder.meeting_layers, choice)
+    return tuple(tap for layer in layers for tap in encoder.taps_of(layer))
 
 
 def build_encoder(shape: TwoStreamShape | SingleStreamShape) -> TwoStreamEncoder | SingleStreamEncoder:

@@ -17,11 +17,14 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.batch import Batch, EncoderOutputs, Grounding
 from training.models.blocks import Blocks, LayerChoice, TapKind, blocks_of, chosen_heads, chosen_layers, split
+from training.models.catalog import Encoder, EncoderShape, taps_of_layers
 from training.models.rollout import rollout_of
+from training.models.single_stream import SingleStreamShape
+from training.objectives.objective import Objective, ObjectiveOptions
 from training.objectives.phrase_grounding import PhraseGrounding, pieces_of_phrases
 from training.objectives.sizes import Sizes
 
@@ -29,10 +32,9 @@ SupervisionMode = Literal["indirect", "direct", "semi-direct"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionSupervisionOptions:
+class AttentionSupervisionOptions(ObjectiveOptions):
     """What is supervised, and how."""
 
-    weight: float = 1.0
     mode: SupervisionMode = "direct"
     layers: LayerChoice = "all"
     """Of the encoder's layers in which words and regions meet; of `semi-direct`, after which the rollout counts."""
@@ -66,26 +68,39 @@ class AttentionSupervisionOptions:
                 "logarithm; expected an epsilon above 0, the public code's is 1e-6"
             )
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("grounding",)
 
-class AttentionSupervision(nn.Module):
+    def require_encoder(self, shape: EncoderShape) -> None:
+        if self.mode == "semi-direct" and not isinstance(shape, SingleStreamShape):
+            raise ValueError(
+                f"attention supervision is semi-direct, but a {shape.kind} encoder has no attention rollout; "
+                "expected direct or indirect"
+            )
+
+
+class AttentionSupervision(Objective):
     """Supervises an encoder's attention, or a classifier on top of it."""
 
+    options: AttentionSupervisionOptions
+
     def __init__(self, options: AttentionSupervisionOptions, sizes: Sizes) -> None:
-        super().__init__()
-        self.options = options
-        self.layers: LayerChoice = {"indirect": (), "direct": options.layers, "semi-direct": "all"}[options.mode]
-        self.terms: tuple[str, ...] = ("attention_text_to_regions", "attention_regions_to_text")
-        if options.image_to_text == "none":
-            self.terms = self.terms[:1]
+        super().__init__(options, terms=_terms(options))
         self.phrase_grounding: PhraseGrounding | None = None
         if options.mode == "indirect":
-            self.terms = ("grounding",)
             self.phrase_grounding = PhraseGrounding(
                 sizes.hidden_size,
                 classifier_size=options.indirect_size,
                 shifted=options.indirect_span == "shifted",
                 whole_image=options.whole_image,
             )
+
+    def taps(self, encoder: Encoder) -> tuple[str, ...]:
+        """Return those of the supervised layers; a rollout is made of all layers."""
+        layers: dict[SupervisionMode, LayerChoice]
+        layers = {"indirect": (), "direct": self.options.layers, "semi-direct": "all"}
+        return taps_of_layers(encoder, layers[self.options.mode])
 
     def forward(self, outputs: EncoderOutputs, batch: Batch) -> dict[str, Tensor]:
         """Return the mean losses of grounded pieces, and of regions that show something, over all layers and heads.
@@ -137,6 +152,13 @@ class AttentionSupervision(nn.Module):
         else:
             losses_YSN = uniform_cross_entropy(log_shares_YSNK, gold_S1K)
         return losses_YSN.sum() / max(losses_YSN.numel(), 1)
+
+
+def _terms(options: AttentionSupervisionOptions) -> tuple[str, ...]:
+    if options.mode == "indirect":
+        return ("grounding",)
+    to_regions, to_text = "attention_text_to_regions", "attention_regions_to_text"
+    return (to_regions,) if options.image_to_text == "none" else (to_regions, to_text)
 
 
 def gold_of_pieces(grounding: Grounding, text_mask_BL: Tensor) -> Tensor:

@@ -6,25 +6,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.batch import Batch, EncoderOutputs
+from training.objectives.objective import Objective, ObjectiveOptions
 from training.objectives.sizes import Sizes
 
 LABELS = ("both", "first", "second")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionMatchOptions:
+class CaptionMatchOptions(ObjectiveOptions):
     """How the choice counts."""
 
-    weight: float = 1.0
     dropout: float = 0.1
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("caption_labels",)
 
-class CaptionMatchObjective(nn.Module):
+
+class CaptionMatchObjective(Objective):
     """Three scores from the pooled state: both do, the first alone, the second alone."""
 
     def __init__(self, options: CaptionMatchOptions, sizes: Sizes) -> None:
-        super().__init__()
-        self.terms = ("caption_match",)
+        super().__init__(options, terms=("caption_match",))
         self.dropout = nn.Dropout(options.dropout)
         self.decoder = nn.Linear(sizes.hidden_size, len(LABELS))
 

@@ -13,6 +13,7 @@ from training.objectives.masked_regions import MaskedRegionsObjective, MaskedReg
 from training.objectives.masked_tokens import MaskedTokensObjective, MaskedTokensOptions
 from training.objectives.masked_words import MaskedWordsObjective, MaskedWordsOptions
 from training.objectives.matching import MatchingObjective, MatchingOptions
+from training.objectives.objective import Objective, ObjectiveOptions
 from training.objectives.optimal_transport import OptimalTransport, OptimalTransportOptions
 from training.objectives.phrase_relations import PhraseRelationsObjective, PhraseRelationsOptions
 from training.objectives.question_answering import QuestionAnsweringObjective, QuestionAnsweringOptions
@@ -40,11 +41,15 @@ class Objectives:
     referring: ReferringOptions | None = None
     masked_tokens: MaskedTokensOptions | None = None
 
+    def asked(self) -> dict[str, ObjectiveOptions]:
+        """Return the options of those that are asked for, by name."""
+        options = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: each for name, each in options.items() if each is not None}
+
 
 NO_OBJECTIVES = Objectives(masked_words=None, masked_regions=None, matching=None, question_answering=None)
 
-# Each has `terms`, the names of the loss terms that it gives.
-OBJECTIVES: dict[str, Callable[[Any, Sizes], nn.Module]] = {
+OBJECTIVES: dict[str, Callable[[Any, Sizes], Objective]] = {
     "masked_words": MaskedWordsObjective,
     "masked_regions": MaskedRegionsObjective,
     "matching": MatchingObjective,
@@ -62,8 +67,5 @@ OBJECTIVES: dict[str, Callable[[Any, Sizes], nn.Module]] = {
 
 
 def build_objectives(objectives: Objectives, sizes: Sizes) -> nn.ModuleDict:
-    """Return the heads of those objectives that are asked for; each maps outputs and batch to named loss terms."""
-    asked = {each.name: getattr(objectives, each.name) for each in fields(objectives)}
-    return nn.ModuleDict(
-        {name: OBJECTIVES[name](options, sizes) for name, options in asked.items() if options is not None}
-    )
+    """Return the heads of those objectives that are asked for."""
+    return nn.ModuleDict({name: OBJECTIVES[name](options, sizes) for name, options in objectives.asked().items()})

@@ -17,10 +17,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.batch import Batch, EncoderOutputs
 from training.models.blocks import Blocks, LayerChoice, blocks_of, chosen_layers
+from training.models.catalog import Encoder, taps_of_layers
+from training.objectives.objective import Objective, ObjectiveOptions
 from training.objectives.sizes import Sizes
 
 Method = Literal["cacr", "iais-singular", "iais-distributed"]
@@ -37,7 +39,7 @@ PUBLISHED_SOFTMAX: dict[Method, SoftmaxOn] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class CongruenceOptions:
+class CongruenceOptions(ObjectiveOptions):
     """What is compared with what, and how it counts.
 
     The public code of each method: `space="block_prob"`, `schedule="exponential"`, and its `method`.
@@ -82,19 +84,21 @@ class CongruenceOptions:
         if self.temperature <= 0:
             raise ValueError(f"congruence: temperature {self.temperature}, expected one above 0")
 
-    def weight_at(self, done: float) -> float:
-        """Return the weight when this share of the run's steps is done."""
+    def weight_at(self, done: float, epoch: int) -> float:
         return self.weight * (math.exp(5 * (done - 1)) if self.schedule == "exponential" else 1.0)
 
 
-class Congruence(nn.Module):
+class Congruence(Objective):
     """Has no weights: attention itself is taught."""
 
+    options: CongruenceOptions
+
     def __init__(self, options: CongruenceOptions, sizes: Sizes) -> None:
-        super().__init__()
-        self.terms = tuple(f"congruence_{half}" for half in _halves(options))
-        self.options = options
-        self.layers = options.layers
+        super().__init__(options, terms=tuple(f"congruence_{half}" for half in _halves(options)))
+
+    def taps(self, encoder: Encoder) -> tuple[str, ...]:
+        """Return those of the chosen layers."""
+        return taps_of_layers(encoder, self.options.layers)
 
     def forward(self, outputs: EncoderOutputs, batch: Batch) -> dict[str, Tensor]:
         """Return each half's mean over the pairs that match; 0 where none does."""

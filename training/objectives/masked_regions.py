@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from training.batch import Batch, EncoderOutputs
 from training.models.heads import Transform
+from training.objectives.objective import Objective, ObjectiveOptions
 from training.objectives.sizes import Sizes
 
 MEANS_OF_MASKED = ("masked_only", "masked_kl")
@@ -24,10 +25,9 @@ MEANS_OF_MASKED = ("masked_only", "masked_kl")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskedRegionsOptions:
+class MaskedRegionsOptions(ObjectiveOptions):
     """What is guessed, and how it counts."""
 
-    weight: float = 1.0
     labels: Literal["conf_all", "masked_only", "masked_conf", "masked_kl"] = "conf_all"
     """Classes and attributes of all regions by their confidence (the code), of masked ones alike (the paper), of
     masked ones by their confidence, or of masked ones by the divergence from the detector's distribution (UNITER's
@@ -45,15 +45,19 @@ class MaskedRegionsOptions:
         if not (self.features or self.classes or self.attributes):
             raise ValueError("masked regions: nothing of them is guessed, expected features, classes or attributes")
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("masked_regions",)
 
-class MaskedRegionsObjective(nn.Module):
+
+class MaskedRegionsObjective(Objective):
     """A transform that three linear decoders share."""
 
+    options: MaskedRegionsOptions
+
     def __init__(self, options: MaskedRegionsOptions, sizes: Sizes) -> None:
-        super().__init__()
-        self.options = options
         asked = {"features": options.features, "classes": options.classes, "attributes": options.attributes}
-        self.terms = tuple(f"region_{name}" for name, is_asked in asked.items() if is_asked)
+        super().__init__(options, terms=tuple(f"region_{name}" for name, is_asked in asked.items() if is_asked))
         self.transform = Transform(sizes.hidden_size)
         if options.features:
             self.feature_decoder = nn.Linear(sizes.hidden_size, sizes.feature_dim)

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from training.batch import Batch, EncoderOutputs
 from training.models.heads import Transform
+from training.objectives.objective import Objective, ObjectiveOptions
 from training.objectives.sizes import Sizes
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskedTokensOptions:
+class MaskedTokensOptions(ObjectiveOptions):
     """How hidden visual tokens count."""
 
     weight: float = 0.01
@@ -25,14 +26,18 @@ class MaskedTokensOptions:
     """Cells are to be guessed of pairs that match alone, as the paper has it; they are hidden of all. False is what
     recipes without this field were trained with."""
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("token_mask",)
 
-class MaskedTokensObjective(nn.Module):
+
+class MaskedTokensObjective(Objective):
     """A transform, and a projection to the width of visual tokens, which is that of the encoder's states."""
 
+    options: MaskedTokensOptions
+
     def __init__(self, options: MaskedTokensOptions, sizes: Sizes) -> None:
-        super().__init__()
-        self.terms = ("masked_tokens",)
-        self.options = options
+        super().__init__(options, terms=("masked_tokens",))
         self.transform = Transform(sizes.hidden_size)
         self.decoder = nn.Linear(sizes.hidden_size, sizes.hidden_size)
 

@@ -12,22 +12,24 @@ from torch import Tensor, nn
 
 from training.batch import Batch, EncoderOutputs
 from training.models.heads import Transform
+from training.objectives.objective import Objective, ObjectiveOptions
 from training.objectives.sizes import Sizes
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskedWordsOptions:
+class MaskedWordsOptions(ObjectiveOptions):
     """How masked words count."""
 
-    weight: float = 1.0
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("masked_words",)
 
 
-class MaskedWordsObjective(nn.Module):
+class MaskedWordsObjective(Objective):
     """A transform and a decoder that is the table of word embeddings, with a bias of its own."""
 
     def __init__(self, options: MaskedWordsOptions, sizes: Sizes) -> None:
-        super().__init__()
-        self.terms = ("masked_words",)
+        super().__init__(options, terms=("masked_words",))
         self.transform = Transform(sizes.hidden_size)
         self.bias = nn.Parameter(torch.zeros(sizes.vocab_size))
 

@@ -6,25 +6,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.batch import Batch, EncoderOutputs
+from training.objectives.objective import Objective, ObjectiveOptions
 from training.objectives.sizes import Sizes
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatchingOptions:
+class MatchingOptions(ObjectiveOptions):
     """How matching counts."""
 
-    weight: float = 1.0
     pooled: bool = True
     """The pooled state is asked; False: the state of [CLS] as it is, as SOHO has it."""
 
 
-class MatchingObjective(nn.Module):
+class MatchingObjective(Objective):
     """Two scores from the pooled state, or that of [CLS]: it does not, it does."""
 
+    options: MatchingOptions
+
     def __init__(self, options: MatchingOptions, sizes: Sizes) -> None:
-        super().__init__()
-        self.terms = ("matching",)
-        self.options = options
+        super().__init__(options, terms=("matching",))
         self.decoder = nn.Linear(sizes.hidden_size, 2)
 
     def scores(self, outputs: EncoderOutputs) -> Tensor:

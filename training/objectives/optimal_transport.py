@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.batch import Batch, EncoderOutputs
+from training.objectives.objective import Objective, ObjectiveOptions
 from training.objectives.sizes import Sizes
 
 LEAST_NORM = 1e-5
@@ -21,7 +22,7 @@ LEAST_NORM = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimalTransportOptions:
+class OptimalTransportOptions(ObjectiveOptions):
     """What is carried, how the plan is found, and how its cost counts."""
 
     weight: float = 0.1
@@ -40,13 +41,13 @@ class OptimalTransportOptions:
             )
 
 
-class OptimalTransport(nn.Module):
+class OptimalTransport(Objective):
     """Has no weights: the states themselves come closer."""
 
+    options: OptimalTransportOptions
+
     def __init__(self, options: OptimalTransportOptions, sizes: Sizes) -> None:
-        super().__init__()
-        self.terms = ("optimal_transport",)
-        self.options = options
+        super().__init__(options, terms=("optimal_transport",))
 
     def forward(self, outputs: EncoderOutputs, batch: Batch) -> dict[str, Tensor]:
         """Return the distances of pairs that match, less those of pairs that do not, over the number of all pairs."""

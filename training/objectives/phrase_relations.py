@@ -13,22 +13,24 @@ from torch import Tensor, nn
 
 from annotations.datasets.vgp import TYPES
 from training.batch import Batch, EncoderOutputs
+from training.objectives.objective import Objective, ObjectiveOptions
 from training.objectives.sizes import Sizes
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhraseRelationsOptions:
+class PhraseRelationsOptions(ObjectiveOptions):
     """How relations count."""
 
-    weight: float = 1.0
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("phrase_pairs",)
 
 
-class PhraseRelationsObjective(nn.Module):
+class PhraseRelationsObjective(Objective):
     """A linear map of both phrases, their product and the size of their difference, to five scores."""
 
     def __init__(self, options: PhraseRelationsOptions, sizes: Sizes) -> None:
-        super().__init__()
-        self.terms = ("phrase_relations",)
+        super().__init__(options, terms=("phrase_relations",))
         self.decoder = nn.Linear(4 * sizes.hidden_size, len(TYPES))
 
     def scores(self, outputs: EncoderOutputs, batch: Batch) -> Tensor:

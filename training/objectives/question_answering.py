@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.batch import Batch, EncoderOutputs
 from training.models.heads import AnswerHead
+from training.objectives.objective import Objective, ObjectiveOptions
 from training.objectives.sizes import Sizes
 
 AnswerLoss = Literal["soft", "single"]
@@ -21,24 +22,30 @@ AnswerLoss = Literal["soft", "single"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuestionAnsweringOptions:
+class QuestionAnsweringOptions(ObjectiveOptions):
     """How and from when on answers count."""
 
-    weight: float = 1.0
     from_epoch: int = 0
     """0 as in LXMERT's public code; the paper's own runs began with the second half of 20 epochs, at weight 2."""
     loss: AnswerLoss = "single"
     num_images: int = 1
     """Of each sentence; their pooled states are put side by side."""
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("answer_scores",) if self.loss == "soft" else ()
 
-class QuestionAnsweringObjective(nn.Module):
+    def weight_at(self, done: float, epoch: int) -> float:
+        return super().weight_at(done, epoch) if epoch >= self.from_epoch else 0.0
+
+
+class QuestionAnsweringObjective(Objective):
     """One score for every answer, from the pooled state."""
 
+    options: QuestionAnsweringOptions
+
     def __init__(self, options: QuestionAnsweringOptions, sizes: Sizes) -> None:
-        super().__init__()
-        self.terms = ("question_answering",)
-        self.options = options
+        super().__init__(options, terms=("question_answering",))
         self.head = AnswerHead(options.num_images * sizes.hidden_size, 2 * sizes.hidden_size, sizes.num_answers)
 
     def scores(self, outputs: EncoderOutputs) -> Tensor:

@@ -6,6 +6,7 @@ many random other pairs only those that the model itself holds for the likeliest
 Axes: B pairs, G groups of N pairs, the first of which matches, E hidden size.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,14 +16,17 @@ from torch import Tensor, nn
 
 from training.batch import Batch, EncoderOutputs
 from training.objectives.matching import MatchingObjective
+from training.objectives.objective import Objective, ObjectiveOptions
 from training.objectives.sizes import Sizes
+
+SCORED_AT_ONCE = 256
+"""Pairs whose scores alone are asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankingOptions:
+class RankingOptions(ObjectiveOptions):
     """How far apart scores are to be, and which pairs are learnt from."""
 
-    weight: float = 1.0
     margin: float = 0.2
     """Between probabilities, so from 0 to 1."""
     kept: int = 31
@@ -35,14 +39,18 @@ class RankingOptions:
         if self.kept < 1:
             raise ValueError(f"ranking: {self.kept} other pairs are kept, expected 1 or more")
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("group_size",)
 
-class RankingObjective(nn.Module):
+
+class RankingObjective(Objective):
     """One score for every pair, from the pooled state."""
 
+    options: RankingOptions
+
     def __init__(self, options: RankingOptions, sizes: Sizes) -> None:
-        super().__init__()
-        self.terms = ("ranking",)
-        self.options = options
+        super().__init__(options, terms=("ranking",))
         self.decoder = nn.Linear(sizes.hidden_size, 1)
 
     def begin_with(self, head: "RankingObjective | MatchingObjective") -> None:
@@ -58,6 +66,17 @@ class RankingObjective(nn.Module):
         """Return how well every pair matches, float32 [B]; its sigmoid is what margins are between."""
         scores_B: Tensor = self.decoder(outputs.pooled)[:, 0].float()
         return scores_B
+
+    def narrow(self, batch: Batch, encode: Callable[[Batch], EncoderOutputs]) -> Batch:
+        """Return the pairs that match and, of the others, the likeliest of each group: those that ranking keeps."""
+        kept = self.options.kept
+        if batch.group_size <= 1 + kept:
+            return batch
+        with torch.no_grad():
+            starts = range(0, len(batch), SCORED_AT_ONCE)
+            parts = [batch.take(slice(start, start + SCORED_AT_ONCE)) for start in starts]
+            scores_B = torch.cat([self.scores(encode(part)) for part in parts])
+        return batch.take(hardest_rows(scores_B, group_size=batch.group_size, kept=kept), group_size=1 + kept)
 
     def forward(self, outputs: EncoderOutputs, batch: Batch) -> dict[str, Tensor]:
         """Return the mean of max(0, margin + sigmoid(other) - sigmoid(matching)) over all other pairs of all groups.

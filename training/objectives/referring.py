@@ -11,22 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from training.batch import Batch, EncoderOutputs
+from training.objectives.objective import Objective, ObjectiveOptions
 from training.objectives.sizes import Sizes
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReferringOptions:
+class ReferringOptions(ObjectiveOptions):
     """How the choice counts."""
 
-    weight: float = 1.0
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("grounding",)
 
 
-class ReferringObjective(nn.Module):
+class ReferringObjective(Objective):
     """One score for every region."""
 
     def __init__(self, options: ReferringOptions, sizes: Sizes) -> None:
-        super().__init__()
-        self.terms = ("referring",)
+        super().__init__(options, terms=("referring",))
         self.decoder = nn.Linear(sizes.hidden_size, 1)
 
     def scores(self, outputs: EncoderOutputs, batch: Batch) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from training.batch import Batch, EncoderOutputs
 from training.models.layers import NORM_EPSILON, FeedForward
+from training.objectives.objective import Objective, ObjectiveOptions
 from training.objectives.sizes import Sizes
 
 KEPT = 3
@@ -26,7 +27,7 @@ _LEAST_MASS = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlignmentOptions:
+class AlignmentOptions(ObjectiveOptions):
     """Decoder and loss; which targets, is an option of the batches."""
 
     weight: float = 5.0
@@ -42,14 +43,18 @@ class AlignmentOptions:
     pred_restricted: in the loss, on the regions that the prediction holds for the highest; the paper's equations,
     made finite."""
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("alignment",)
 
-class WordObjectAlignment(nn.Module):
+
+class WordObjectAlignment(Objective):
     """Scores every word against every region."""
 
+    options: AlignmentOptions
+
     def __init__(self, options: AlignmentOptions, sizes: Sizes) -> None:
-        super().__init__()
-        self.terms = ("word_object_alignment",)
-        self.options = options
+        super().__init__(options, terms=("word_object_alignment",))
         self.text_decoder = _decoder(options, sizes.hidden_size)
         self.region_decoder = _decoder(options, sizes.hidden_size)
 

@@ -16,6 +16,7 @@ from training.data.batches import BatchMaker
 from training.figures import Figure
 from training.model import Model
 from training.models.blocks import blocks_of
+from training.objectives.word_object_alignment import WordObjectAlignment
 from training.probes.linear_probe import LinearProbe, ProbeOptions, train_linear_probe
 from training.probes.pointed_words import NothingPointedError, PointedBatch, pointed_batches
 
@@ -85,8 +86,8 @@ def _hits(model: Model, probe: LinearProbe, pointed: PointedBatch) -> dict[str, 
         outputs = model.encode(pointed.batch, [tap for layer in layers for tap in model.encoder.taps_of(layer)])
         scores = {layer: pointed.of_words(blocks_of(outputs, layer).text_to_regions.sum(1)) for layer in layers}
         scores["linear_probe"] = probe(outputs, pointed)
-        if model.alignment is not None:
-            scores["decoder"] = pointed.of_words(model.alignment.scores(outputs))
+        if (decoder := model.head(WordObjectAlignment)) is not None:
+            scores["decoder"] = pointed.of_words(decoder.scores(outputs))
     covers_WR = pointed.covers.float()
     hits = {name: covers_WR.gather(1, each.argmax(1, keepdim=True))[:, 0] for name, each in scores.items()}
     hits["chance"] = covers_WR.sum(1) / pointed.batch.region_mask[pointed.rows].sum(1)

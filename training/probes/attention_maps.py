@@ -21,6 +21,7 @@ from training.data.tokenizer import Pieces
 from training.model import Model
 from training.models.blocks import Blocks, blocks_of, split
 from training.models.rollout import rollout_of
+from training.objectives.word_object_alignment import WordObjectAlignment
 from training.runs.folder import Run
 
 
@@ -109,7 +110,7 @@ def read_attention_maps(
         batch = batch.to(next(model.parameters()).device)
         with torch.inference_mode():
             outputs = model.eval().encode(batch, taps)
-            decoder = model.alignment
+            decoder = model.head(WordObjectAlignment)
             scores_BLR = None if decoder is None else decoder.scores(outputs)
             attention = [blocks_of(outputs, layer) for layer in outputs.layers]
             rollout = [split(each_BTT[:, None], outputs) for each_BTT in _rollouts(outputs)]

@@ -18,7 +18,9 @@ from training.figures import Figure
 from training.model import Model
 from training.models.blocks import blocks_of, split
 from training.models.rollout import rollout_of
+from training.objectives.attention_supervision import AttentionSupervision
 from training.objectives.phrase_grounding import pieces_of_phrases
+from training.objectives.word_object_alignment import WordObjectAlignment
 
 RANKS = (1, 5, 10)
 """How many of the highest regions may be looked at."""
@@ -87,10 +89,11 @@ def _readings(model: Model, batch: Batch, grounding: Grounding) -> Iterator[tupl
         yield f"attention {layer}", of_phrases(blocks_of(outputs, layer).text_to_regions.mean(1))
     for layer, rollout_BTT in zip(layers, _rollouts(outputs), strict=False):
         yield f"rollout {layer}", of_phrases(split(rollout_BTT[:, None], outputs).text_to_regions[:, 0])
-    if model.phrase_grounding is not None:
-        yield "grounding", _softmax(model.phrase_grounding.scores(outputs, batch, grounding), is_region_PR)
-    if model.alignment is not None:
-        yield "decoder", of_phrases(_softmax(model.alignment.scores(outputs), batch.region_mask[:, None]))
+    supervision, decoder = model.head(AttentionSupervision), model.head(WordObjectAlignment)
+    if supervision is not None and supervision.phrase_grounding is not None:
+        yield "grounding", _softmax(supervision.phrase_grounding.scores(outputs, batch, grounding), is_region_PR)
+    if decoder is not None:
+        yield "decoder", of_phrases(_softmax(decoder.scores(outputs), batch.region_mask[:, None]))
     first_PR = torch.zeros_like(is_region_PR, dtype=torch.float32)
     first_PR[:, :1] = 1
     yield "first_region", first_PR

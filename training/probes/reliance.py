@@ -40,7 +40,7 @@ def reliance_on_text(model: Model, batches: Iterable[Batch], *, term: str, devic
         ValueError: no objective of the model has this term.
         StoreError: there is no batch.
     """
-    heads = [head for head in model.objectives.values() if term in head.terms]  # type: ignore[operator]
+    heads = [head for head in model.heads.values() if term in head.terms]
     if not heads:
         raise ValueError(f"term {term!r}: no objective of this model has it, expected one of its own")
     model = model.to(device).eval()

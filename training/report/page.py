@@ -20,6 +20,7 @@ from training.execution.progress import read_metrics
 from training.model import Model, num_parameters
 from training.models.two_stream import TwoStreamShape
 from training.models.visual_parser import VisualParserShape
+from training.objectives.word_object_alignment import WordObjectAlignment
 from training.probes.attention_maps import read_attention_maps
 from training.probes.modalities import MODALITIES
 from training.report.curves import HEIGHT, WIDTH, plot_layers, plot_terms
@@ -139,7 +140,7 @@ def write_report(
             tables=figure_tables([each.run.folder for each in loaded]),
             layers=range(1, max(each.num_layers for each in loaded) + 1),
             layer=layer,
-            has_alignment=any(each.model.alignment is not None for each in loaded),
+            has_alignment=any(each.model.head(WordObjectAlignment) is not None for each in loaded),
             covering=covering,
             has_cells=shown.grid is not None,
             num_shown=len(shown.sentences),

@@ -19,7 +19,6 @@ from stores.atomic import json_bytes, replacing, write_json
 from stores.manifest import differences
 from training.data.batches import BatchOptions
 from training.models.catalog import EncoderShape
-from training.models.single_stream import SingleStreamShape
 from training.models.visual_parser import VisualParserShape
 from training.objectives.catalog import Objectives
 from training.objectives.sizes import Sizes
@@ -65,13 +64,8 @@ class Recipe:
                 f"max_pieces is {self.batches.max_pieces}, expected at most {self.encoder.max_pieces}, for which the "
                 "encoder has positions"
             )
-        supervision = self.objectives.attention_supervision
-        is_single = isinstance(self.encoder, SingleStreamShape)
-        if supervision is not None and supervision.mode == "semi-direct" and not is_single:
-            raise ValueError(
-                f"attention supervision is semi-direct, but a {self.encoder.kind} encoder has no attention rollout; "
-                "expected direct or indirect"
-            )
+        for options in self.objectives.asked().values():
+            options.require_encoder(self.encoder)
         if self.batches.mask_tokens is not None and not isinstance(self.encoder, VisualParserShape):
             raise ValueError(f"mask_tokens: a {self.encoder.kind} encoder has no visual tokens, expected none hidden")
         has_trunk = isinstance(self.encoder, VisualParserShape) and self.encoder.trunk is not None

@@ -122,15 +122,16 @@ def whole_sentences(shards: JoinedShards, numbers: NDArray[np.int64]) -> Callabl
 
 
 def _answering(run: Run, model: Model, num_images: int) -> QuestionAnsweringObjective:
-    if model.question_answering is None:
+    head = model.head(QuestionAnsweringObjective)
+    if head is None:
         raise DataError(f"{run.folder} has no answer head, expected a run with question answering, or a fine-tuned one")
-    found = model.question_answering.options.num_images
+    found = head.options.num_images
     if found != num_images:
         raise DataError(
             f"{run.folder} answers about {found} image{'s' * (found > 1)}, expected {num_images} as the task asks; "
             "see vinculum-train finetune"
         )
-    return model.question_answering
+    return head
 
 
 def _said(run: Run, allowed: AnswerVocabulary | None) -> list[str | None]:

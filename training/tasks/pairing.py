@@ -18,6 +18,8 @@ from training.data.batches import image_fields
 from training.data.shards import JoinedShards
 from training.data.tokenizer import TextTokenizer
 from training.models.visual_parser import VisualParserEncoder
+from training.objectives.matching import MatchingObjective
+from training.objectives.ranking import RankingObjective
 from training.tasks.measure import Subject
 
 
@@ -112,7 +114,8 @@ def scorer_of(subject: Subject) -> Callable[[Batch], Tensor]:
     Raises:
         DataError: the run has learnt neither.
     """
-    head = subject.model.matcher
+    model = subject.model
+    head = model.head(RankingObjective) or model.head(MatchingObjective)
     if head is None:
         raise DataError(
             f"{subject.run.folder} can not tell whether a text belongs to an image, expected a run with matching, or "
@@ -121,7 +124,7 @@ def scorer_of(subject: Subject) -> Callable[[Batch], Tensor]:
 
     def score(batch: Batch) -> Tensor:
         with torch.inference_mode():
-            scores_B: Tensor = head.scores(subject.model.encode(batch.to(torch.device(subject.device))))
+            scores_B: Tensor = head.scores(model.encode(batch.to(torch.device(subject.device))))
         return scores_B
 
     return score

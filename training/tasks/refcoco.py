@@ -71,8 +71,8 @@ class _Choice:
 
 
 def _choices(subject: Subject) -> Iterator[_Choice]:
-    head = dict(subject.model.objectives.items()).get("referring")
-    if not isinstance(head, ReferringObjective):
+    head = subject.model.head(ReferringObjective)
+    if head is None:
         raise DataError(f"{subject.run.folder} has not learnt to choose regions, expected a run of the task refcoco")
     shards, numbers = subject.shards, subject.numbers
     maker = BatchMaker(shards, subject.run.tokenizer, BatchOptions(max_pieces=subject.run.recipe.batches.max_pieces))

@@ -85,8 +85,7 @@ def _batches(subject: Subject) -> Iterator[Batch]:
 
 
 def _heads(subject: Subject) -> tuple[CaptionMatchObjective, PhraseRelationsObjective]:
-    heads = dict(subject.model.objectives.items())
-    match, relations = heads.get("caption_match"), heads.get("phrase_relations")
-    if not isinstance(match, CaptionMatchObjective) or not isinstance(relations, PhraseRelationsObjective):
+    match, relations = subject.model.head(CaptionMatchObjective), subject.model.head(PhraseRelationsObjective)
+    if match is None or relations is None:
         raise DataError(f"{subject.run.folder} has not learnt about two captions, expected a run of the task vgp")
     return match, relations

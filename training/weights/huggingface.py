@@ -152,9 +152,8 @@ def to_huggingface(model: Model) -> tuple[LxmertConfig, dict[str, Tensor]]:
         for name, part in split(ours, tensor.detach(), _RENAMED)
     }
     told = {theirs: getattr(shape, ours) for ours, theirs in _SHAPE.items()} | _told_by_heads(state)
-    for head in model.objectives.values():
-        if isinstance(head, MaskedRegionsObjective):
-            told["visual_loss_normalizer"] = head.options.normalizer
+    if (regions := model.head(MaskedRegionsObjective)) is not None:
+        told["visual_loss_normalizer"] = regions.options.normalizer
     config = LxmertConfig(**told)
     with torch.device("meta"):
         always = build_objectives(Objectives(masked_regions=None, question_answering=None), _sizes_of(config))

@@ -9,6 +9,9 @@ from training.model import Model, build_new
 from training.models.single_stream import SingleStreamShape, with_segments
 from training.models.trunk import read_swin
 from training.models.visual_parser import VisualParserEncoder
+from training.objectives.matching import MatchingObjective
+from training.objectives.question_answering import QuestionAnsweringObjective
+from training.objectives.ranking import RankingObjective
 from training.runs.checkpoints import Checkpoint, latest_checkpoint, load_weights
 from training.runs.folder import Run, open_run, require_begun_with
 from training.runs.recipes import PRETRAINING, as_json
@@ -85,10 +88,13 @@ def start_from(folder: Path, model: Model, run: Run) -> None:
     if found := list(differences("encoder", asdict(shape), asdict(run.recipe.encoder))):
         raise StoreError(f"{folder}: {'; '.join(found)}; expected the same encoder")
     model.encoder.load_state_dict(states)
-    asked, head = model.answer_head, pretrained.answer_head
-    if asked is not None and head is not None and TASKS[run.recipe.task].answers is None:
-        transfer_answers(asked, run.answers.answers, head, other.answers.answers)
-    if model.ranking is not None and pretrained.matcher is not None:
-        model.ranking.begin_with(pretrained.matcher)
-    if model.matching is not None and model.options.matching == pretrained.options.matching:
-        model.matching.load_state_dict(pretrained.objectives["matching"].state_dict())
+    asked, known = model.head(QuestionAnsweringObjective), pretrained.head(QuestionAnsweringObjective)
+    if asked is not None and known is not None and TASKS[run.recipe.task].answers is None:
+        transfer_answers(asked.head, run.answers.answers, known.head, other.answers.answers)
+    ranking, matching = model.head(RankingObjective), model.head(MatchingObjective)
+    ranked, matched = pretrained.head(RankingObjective), pretrained.head(MatchingObjective)
+    scoring = ranked or matched
+    if ranking is not None and scoring is not None:
+        ranking.begin_with(scoring)
+    if matching is not None and matched is not None and matching.options == matched.options:
+        matching.load_state_dict(matched.state_dict())

@@ -16,6 +16,7 @@ from training.commands.probe import ProbeCommand
 from training.data.tokenizer import train_tokenizer
 from training.execution.finetune import FinetuneOptions, prepare_finetuning
 from training.model import Model, num_parameters
+from training.objectives.question_answering import QuestionAnsweringObjective
 from training.probes.linear_probe import ProbeOptions
 from training.weights.ours import build_model, load_model, start_from
 
@@ -74,7 +75,7 @@ def test_published_weights_become_a_run_that_opens_with_them(published, answers,
         "objectives": ["masked_words", "masked_regions", "matching", "question_answering"],
     }
     assert torch.equal(model.encoder.text_embedding.word.weight, theirs.lxmert.embeddings.word_embeddings.weight)
-    assert torch.equal(model.answer_head.decoder.bias, theirs.answer_head.logit_fc[3].bias)
+    assert torch.equal(model.head(QuestionAnsweringObjective).head.decoder.bias, theirs.answer_head.logit_fc[3].bias)
     assert run.answers.answers == COLORS
     assert run.tokenizer.backend.to_str() == TOKENIZER.backend.to_str()
     assert run.recipe.sources == ()
@@ -141,7 +142,9 @@ def test_an_imported_run_starts_a_task(published, answers, tmp_path):
     model = build_model(run)
     start_from(tmp_path / "run", model, run)
     assert run.answers.answers == ("blue", "green", "red")
-    assert torch.equal(model.answer_head.decoder.weight, theirs.answer_head.logit_fc[3].weight[[2, 1, 0]])
+    assert torch.equal(
+        model.head(QuestionAnsweringObjective).head.decoder.weight, theirs.answer_head.logit_fc[3].weight[[2, 1, 0]]
+    )
 
 
 def test_a_tokenizer_of_another_size_is_refused(published, tmp_path):
@@ -162,7 +165,7 @@ def test_weights_without_an_answer_head_are_imported_and_can_not_answer(publishe
     _, folder = published(task_qa=False)
     imported(folder, tmp_path / "run")
     _, model = load_model(tmp_path / "run")
-    assert model.answer_head is None
+    assert model.head(QuestionAnsweringObjective) is None
 
 
 def save_uniter(path, **heads):

@@ -18,6 +18,7 @@ from training.data.batches import BatchMaker, BatchOptions
 from training.data.shards import JoinedShards
 from training.execution.evaluation import evaluate
 from training.objectives.catalog import Objectives
+from training.objectives.question_answering import QuestionAnsweringObjective
 from training.tasks import answers
 from training.tasks.answers import predict
 from training.tasks.catalog import TASKS
@@ -67,7 +68,7 @@ def scores_one_by_one(run, model, shards, numbers):
     for number in numbers:
         with torch.inference_mode():
             pooled = model.encoder(maker.make(np.array([number]))).pooled
-            scores.append(model.answer_head(pooled.flatten()[None])[0])
+            scores.append(model.head(QuestionAnsweringObjective).head(pooled.flatten()[None])[0])
     return torch.stack(scores)
 
 

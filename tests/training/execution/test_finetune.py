@@ -17,6 +17,7 @@ from training.data.shards import JoinedShards
 from training.execution.finetune import FinetuneOptions, prepare_finetuning
 from training.execution.settings import Execution
 from training.execution.worker import Place, TrainTask, train_run
+from training.objectives.question_answering import QuestionAnsweringObjective
 from training.runs.checkpoints import save_checkpoint
 from training.tasks.catalog import TASKS
 from training.weights.ours import build_model, load_model, start_from
@@ -176,18 +177,26 @@ def test_the_first_weights_are_the_encoder_and_the_answers_that_both_have(task, 
     path.write_text(json.dumps(["umbrella", "GREY", "the blue"]))
     run = prepare(task, start, stores, tmp_path / "out", answers=path if task == "vqa-v2" else None)
     model = build_model(run)
-    fresh = {name: weights.clone() for name, weights in model.answer_head.state_dict().items()}
+    fresh = {
+        name: weights.clone() for name, weights in model.head(QuestionAnsweringObjective).head.state_dict().items()
+    }
     start_from(start, model, run)
     expected = pretrained.encoder.state_dict()
     assert all(torch.equal(weights, expected[name]) for name, weights in model.encoder.state_dict().items())
     if task == "nlvr2":
-        assert all(torch.equal(weights, fresh[name]) for name, weights in model.answer_head.state_dict().items())
+        assert all(
+            torch.equal(weights, fresh[name])
+            for name, weights in model.head(QuestionAnsweringObjective).head.state_dict().items()
+        )
         return
-    old = pretrained.answer_head.decoder
+    old = pretrained.head(QuestionAnsweringObjective).head.decoder
     rows = [COLORS.index("gray"), COLORS.index("blue")]
-    assert torch.equal(model.answer_head.decoder.weight[1:], old.weight[rows])
-    assert model.answer_head.decoder.weight[0].count_nonzero() == 0
-    assert torch.equal(model.answer_head.dense.weight, pretrained.answer_head.dense.weight)
+    assert torch.equal(model.head(QuestionAnsweringObjective).head.decoder.weight[1:], old.weight[rows])
+    assert model.head(QuestionAnsweringObjective).head.decoder.weight[0].count_nonzero() == 0
+    assert torch.equal(
+        model.head(QuestionAnsweringObjective).head.dense.weight,
+        pretrained.head(QuestionAnsweringObjective).head.dense.weight,
+    )
 
 
 @pytest.mark.parametrize("task", ["vqa-v2", "gqa", "nlvr2"])

@@ -32,6 +32,8 @@ from training.execution.progress import read_skipped
 from training.execution.worker import Place, TrainTask, train_run
 from training.models.trunk import Trunk
 from training.models.visual_parser import VisualParserShape
+from training.objectives.matching import MatchingObjective
+from training.objectives.question_answering import QuestionAnsweringObjective
 from training.runs.folder import open_run
 from training.runs.optimizers import Optimization
 from training.runs.presets import find_preset
@@ -221,7 +223,8 @@ def test_a_task_is_learnt_and_scored_on_pixels(stores, pretrained, tmp_path, tas
         maker = BatchMaker(shards, run.tokenizer, BatchOptions(max_pieces=24))
         with torch.inference_mode():
             together, *alone = (
-                model.question_answering.scores(model.encode(maker.make(some))) for some in (numbers, *numbers[:, None])
+                model.head(QuestionAnsweringObjective).scores(model.encode(maker.make(some)))
+                for some in (numbers, *numbers[:, None])
             )
         asked = [shards.sentences.read(*shards.place(number)).sentence for number in numbers]
     torch.testing.assert_close(together, torch.cat(alone))
@@ -252,7 +255,9 @@ def test_retrieval_begins_with_matching_and_parses_each_image_once(stores, pretr
     assert (run.recipe.optimization.step_at, run.recipe.optimization.step_factor) == ((0.5,), 0.5)
     (_, before), (_, model) = load_model(pretrained), load_model(run.folder)
     assert curve(run.folder)[0]["learning_rate"] == 0.0  # the warm-up's first step
-    torch.testing.assert_close(model.matching.decoder.weight, before.matching.decoder.weight)
+    torch.testing.assert_close(
+        model.head(MatchingObjective).decoder.weight, before.head(MatchingObjective).decoder.weight
+    )
     found = evaluate(stores, run)["coco-captions"]
     assert (found["image_retrieval"]["mean_rank"]["of"], found["text_retrieval"]["mean_rank"]["of"]) == (4, 4)
     images = (str(stores.images),)

@@ -18,6 +18,7 @@ from training.data.tokenizer import train_tokenizer
 from training.execution.loop import LoopError
 from training.execution.stop_request import request_stop, withdraw_stop
 from training.execution.worker import Place, TrainTask, train_run
+from training.objectives.question_answering import QuestionAnsweringObjective
 from training.runs.checkpoints import latest_checkpoint, list_checkpoints, read_tensors
 from training.runs.folder import begin_run, open_run
 from training.runs.optimizers import Optimization
@@ -250,9 +251,9 @@ def test_a_model_that_answers_starts_with_the_encoder_and_the_answers_that_were_
         assert torch.equal(weight, old[f"encoder.{name}"]), name
     decoder = old["objectives.question_answering.head.decoder.weight"]
     before = open_run(task.run).answers.answers
-    assert torch.equal(model.answer_head.decoder.weight[0], decoder[before.index("green")])
-    assert not model.answer_head.decoder.weight[1].any()
-    assert torch.equal(model.answer_head.decoder.weight[2], decoder[before.index("red")])
+    assert torch.equal(model.head(QuestionAnsweringObjective).head.decoder.weight[0], decoder[before.index("green")])
+    assert not model.head(QuestionAnsweringObjective).head.decoder.weight[1].any()
+    assert torch.equal(model.head(QuestionAnsweringObjective).head.decoder.weight[2], decoder[before.index("red")])
 
 
 def test_a_model_that_answers_is_trained_and_goes_on(stores, tmp_path):

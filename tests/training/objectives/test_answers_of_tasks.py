@@ -10,7 +10,7 @@ from tests.training.builders import SHAPE, SIZES, make_batch
 from training.batch import Batch
 from training.model import Model
 from training.objectives.catalog import Objectives
-from training.objectives.question_answering import QuestionAnsweringOptions
+from training.objectives.question_answering import QuestionAnsweringObjective, QuestionAnsweringOptions
 
 
 def build(*, num_images=1, loss="soft", num_answers=7):
@@ -28,7 +28,7 @@ def build(*, num_images=1, loss="soft", num_answers=7):
 
 
 def scores_of(model, batch):
-    return model.question_answering.scores(model.encode(batch))
+    return model.head(QuestionAnsweringObjective).scores(model.encode(batch))
 
 
 def paired(batch: Batch, **changes) -> Batch:
@@ -73,17 +73,23 @@ def test_without_any_answer_in_the_table_the_loss_is_zero_and_has_gradients():
     loss = model(batch)["question_answering"]
     loss.backward()
     assert loss.item() == 0
-    assert all(weights.grad.count_nonzero() == 0 for weights in model.answer_head.parameters())
+    assert all(
+        weights.grad.count_nonzero() == 0 for weights in model.head(QuestionAnsweringObjective).head.parameters()
+    )
 
 
 def test_a_pair_of_images_is_judged_by_both_pooled_states_the_first_image_first():
     model = build(num_images=2, loss="single", num_answers=2)
     first, second, third, fourth = model.encode(PAIRS).pooled
-    expected = model.answer_head(torch.stack([torch.cat([first, second]), torch.cat([third, fourth])]))
+    expected = model.head(QuestionAnsweringObjective).head(
+        torch.stack([torch.cat([first, second]), torch.cat([third, fourth])])
+    )
     scores = scores_of(model, paired(PAIRS))
     assert scores.shape == (2, 2)
     torch.testing.assert_close(scores, expected)
-    turned = model.answer_head(torch.stack([torch.cat([second, first]), torch.cat([fourth, third])]))
+    turned = model.head(QuestionAnsweringObjective).head(
+        torch.stack([torch.cat([second, first]), torch.cat([fourth, third])])
+    )
     assert not torch.allclose(scores, turned, atol=1e-3)
 
 
@@ -94,7 +100,9 @@ def test_images_that_change_places_give_what_the_head_gives_with_its_halves_chan
     swapped = paired(PAIRS, **{name: getattr(PAIRS, name)[[1, 0, 3, 2]] for name in seen})
     assert not torch.allclose(scores_of(model, swapped), scores, atol=1e-3)
     with torch.no_grad():
-        model.answer_head.dense.weight.copy_(model.answer_head.dense.weight.roll(SHAPE.hidden_size, 1))
+        model.head(QuestionAnsweringObjective).head.dense.weight.copy_(
+            model.head(QuestionAnsweringObjective).head.dense.weight.roll(SHAPE.hidden_size, 1)
+        )
     torch.testing.assert_close(scores_of(model, swapped), scores)
 
 

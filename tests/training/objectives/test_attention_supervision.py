@@ -393,11 +393,12 @@ def test_a_model_is_supervised_as_it_is_asked_to_be(shape, mode):
 
 
 def test_layers_are_asked_for_as_they_are_needed():
+    encoder = build_encoder(SINGLE_STREAM)
     asked = {
-        mode: AttentionSupervision(AttentionSupervisionOptions(mode=mode, layers=(1,)), SIZES).layers
+        mode: AttentionSupervision(AttentionSupervisionOptions(mode=mode, layers=(1,)), SIZES).taps(encoder)
         for mode in ("indirect", "direct", "semi-direct")
     }
-    assert asked == {"indirect": (), "direct": (1,), "semi-direct": "all"}
+    assert asked == {"indirect": (), "direct": ("joint.1",), "semi-direct": ("joint.0", "joint.1")}
 
 
 @pytest.mark.parametrize(

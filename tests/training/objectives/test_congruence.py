@@ -346,9 +346,9 @@ def test_a_temperature_divides_the_carried_over_matrix():
 
 def test_the_exponential_schedule_has_the_worked_weights():
     options = CongruenceOptions(schedule="exponential", weight=2)
-    found = [options.weight_at(done) / 2 for done in (0, 0.25, 0.5, 0.75, 1)]
+    found = [options.weight_at(done, 0) / 2 for done in (0, 0.25, 0.5, 0.75, 1)]
     assert found == pytest.approx([0.006738, 0.023518, 0.082085, 0.286505, 1], abs=1e-6)
-    assert CongruenceOptions(weight=2).weight_at(0) == 2
+    assert CongruenceOptions(weight=2).weight_at(0, 0) == 2
 
 
 @pytest.mark.parametrize("halves", ["text", "regions"])

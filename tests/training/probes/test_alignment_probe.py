@@ -15,6 +15,7 @@ from training.commands.probe import ProbeCommand
 from training.data.batches import BatchMaker, BatchOptions
 from training.data.shards import JoinedShards
 from training.data.targets import TargetOptions
+from training.objectives.word_object_alignment import WordObjectAlignment
 from training.probes import alignment
 from training.probes.alignment import measure_alignment
 from training.probes.linear_probe import ProbeOptions, train_linear_probe
@@ -88,7 +89,9 @@ def test_the_decoder_is_read_from_its_scores(known, shards):
 
     def read(number, places):
         with torch.inference_mode():
-            return model.alignment.scores(model.encode(maker.make(np.array([number]))))[0, places].mean(0)
+            return (
+                model.head(WordObjectAlignment).scores(model.encode(maker.make(np.array([number]))))[0, places].mean(0)
+            )
 
     found = measure(model, maker).decoder
     assert (found.value, found.of) == brute_force(shards, maker, read)

@@ -85,7 +85,9 @@ def test_every_reading_that_a_model_has_is_there():
 def test_a_classifiers_highest_score_is_where_it_points():
     model, batch = build(), make_batch()
     with torch.inference_mode():
-        scores = model.phrase_grounding.scores(model.encode(batch), batch, batch.grounding)
+        scores = model.objectives["attention_supervision"].phrase_grounding.scores(
+            model.encode(batch), batch, batch.grounding
+        )
     scores = scores.masked_fill(~batch.region_mask[batch.grounding.rows], -1e9)
     found = measure_pointing(model, [batch])["grounding"]
     assert found.recall["1"].value == pytest.approx(by_hand(scores, batch.grounding, 1))

@@ -133,16 +133,15 @@ def test_every_kept_recipe_is_read():
 
 ADDED = """
 from dataclasses import dataclass
-from torch import nn
+from training.objectives.objective import Objective, ObjectiveOptions
 
 @dataclass(frozen=True, kw_only=True)
-class PairContrastOptions:
-    weight: float = 1.0
+class PairContrastOptions(ObjectiveOptions):
+    margin: float = 0.2
 
-class PairContrast(nn.Module):
+class PairContrast(Objective):
     def __init__(self, options, sizes):
-        super().__init__()
-        self.terms = ("pair_contrast",)
+        super().__init__(options, terms=("pair_contrast",))
 
     def forward(self, outputs, batch):
         return {"pair_contrast": outputs.pooled.square().mean()}

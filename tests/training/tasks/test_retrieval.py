@@ -21,6 +21,7 @@ from training.execution.finetune import FinetuneOptions, prepare_finetuning
 from training.execution.worker import Place, TrainTask, train_run
 from training.objectives.catalog import Objectives
 from training.objectives.congruence import CongruenceOptions
+from training.objectives.ranking import RankingObjective
 from training.tasks import retrieval
 from training.tasks.measure import Subject
 from training.tasks.retrieval import all_scores, open_gallery, ranks_of_images, ranks_of_texts, recall_of
@@ -226,8 +227,10 @@ def test_the_first_head_is_the_positive_row_of_matching(start, stores, tmp_path)
     run = prepare(start, stores, tmp_path / "out")
     model = build_model(run)
     start_from(start, model, run)
-    assert torch.equal(model.ranking.decoder.weight, pretrained.objectives["matching"].decoder.weight[1:])
-    assert torch.equal(model.ranking.decoder.bias, pretrained.objectives["matching"].decoder.bias[1:])
+    assert torch.equal(
+        model.head(RankingObjective).decoder.weight, pretrained.objectives["matching"].decoder.weight[1:]
+    )
+    assert torch.equal(model.head(RankingObjective).decoder.bias, pretrained.objectives["matching"].decoder.bias[1:])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from tests.training.builders import SIZES, make_batch
 from tests.training.malice import Malice
 from tests.training.uniter_files import NUM_ANSWERS, NUM_CLASSES, encoder_alone, random_tensors, uniter_state, vqa_head
 from training.models.single_stream import SingleStreamShape
+from training.objectives.question_answering import QuestionAnsweringObjective
 from training.weights.published import read_published
 from training.weights.uniter import uniter_model
 
@@ -153,7 +154,7 @@ def test_heads_of_fine_tuning_score_as_there(loaded):
     assert list(model.objectives) == ["question_answering", "ranking", "referring"]
     assert model.sizes.num_answers == NUM_ANSWERS
     expected = apply(heads, "vqa_output.", states, "0", "2", "3")
-    assert torch.allclose(model.answer_head(states), expected, rtol=0, atol=1e-5)
+    assert torch.allclose(model.head(QuestionAnsweringObjective).head(states), expected, rtol=0, atol=1e-5)
     for name, theirs in (("ranking", "rank"), ("referring", "re")):
         expected = F.linear(states, heads[f"{theirs}_output.weight"], heads[f"{theirs}_output.bias"])
         assert torch.equal(model.objectives[name].decoder(states), expected)
