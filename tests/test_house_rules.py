@@ -29,6 +29,7 @@ AT_HOME = {
 }
 JOINS_RAY = ROOT / "stores/programs/ray_connection.py"  # what pipeline and training need alike lies below both
 SOURCES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+TEXTS = [*sorted(ROOT.glob("*.md")), *(path for room in ROOMS for path in sorted((ROOT / room).rglob("README.md")))]
 
 
 def imported(path):
@@ -105,8 +106,31 @@ def test_the_import_name_is_ours_alone(room):
     assert Path(importlib.import_module(room).__file__).parent == ROOT / room
 
 
-def test_every_file_that_contributing_names_is_there():
-    named = re.findall(r"`((?:[\w]+/)*[\w]+\.py)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
-    assert len(named) > 100
-    files = [f"/{path}" for room in (*ROOMS, "tests", "docker") for path in (ROOT / room).rglob("*.py")]
-    assert [name for name in named if not any(path.endswith(f"/{name}") for path in files)] == []
+FILES = [f"/{path}" for room in (*ROOMS, "tests", "docker", "docs") for path in (ROOT / room).rglob("*.py")]
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_that_a_text_names_is_there(text):
+    named = re.findall(r"`((?:[\w]+/)*[\w]+\.py)`", text.read_text(encoding="utf-8"))
+    assert [name for name in named if not any(path.endswith(f"/{name}") for path in FILES)] == []
+
+
+def test_the_texts_name_many_files():
+    named = {name for text in TEXTS for name in re.findall(r"`([\w/]+\.py)`", text.read_text(encoding="utf-8"))}
+    assert len(named) > 150
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_of_a_text_leads_somewhere(text):
+    for link in re.findall(r"\]\(([^)]+)\)", text.read_text(encoding="utf-8")):
+        path, _, heading = link.partition("#")
+        if not path.startswith("http"):
+            target = (text.parent / path).resolve()
+            assert target.exists(), link
+            assert not heading or heading in headings_of(target), link
+
+
+def headings_of(text):
+    """Return the anchors of a text's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", text.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
