@@ -34,11 +34,11 @@ class EvaluationRules:
     """Which detections are scored; the defaults are bottom-up-attention's, detectron2 has 0.5, 100 and 0.05."""
 
     evaluation_nms: float = 0.3
-    """A box suppresses others of its class that overlap with it more than this."""
+    """IoU above which a box suppresses weaker ones of its class before scoring."""
     detections_per_image: int = 400
-    """The strongest that are scored, of all classes together; of attributes as many."""
+    """Number of an image's strongest boxes, of all classes together, that are scored."""
     min_score: float = 0.0
-    """Weaker ones are not scored."""
+    """Score below which boxes are not scored."""
 
     def __post_init__(self) -> None:
         if self.detections_per_image < 1:

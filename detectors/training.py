@@ -32,16 +32,16 @@ class TrainingOptions:
     """What is learnt from an image."""
 
     regions_per_image: int = 64
-    """Proposals sampled an image."""
+    """Number of proposals that are sampled from an image."""
     positive_fraction: float = 0.5
-    """At most this share of them on objects."""
+    """Largest share of the sampled proposals that lie on objects."""
     attribute_weight: float = 0.5
-    """Weight of the attribute loss beside torchvision's four."""
+    """Weight of the attribute loss beside torchvision's four losses."""
     flip: float = 0.5
-    """Share of images mirrored left to right."""
+    """Share of images that are mirrored left to right."""
     frozen_stages: int | None = None
-    """Stages of the ResNet, from its stem on, that stay as they begin; unless given, stem and res2 with --init, as in
-    detectron2, and none without."""
+    """Number of the ResNet's stages, from its stem on, that stay as they begin.
+    By default stem and res2 do with --init, as in detectron2, and none without."""
 
     def __post_init__(self) -> None:
         if self.regions_per_image < 1:

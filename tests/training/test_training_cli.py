@@ -6,21 +6,14 @@ import re
 import pytest
 import tyro.extras
 
+from tests.help_texts import WIDE, printed_help, require_plain_texts
 from tests.training.task_stores import make_task_run, task_stores
 from training.cli import COMMANDS, main
-
-
-def help_of(arguments, capsys, monkeypatch):
-    """Return what --help says without its frame, one line a paragraph or option."""
-    monkeypatch.setenv("COLUMNS", "500")
-    with pytest.raises(SystemExit) as ended:
-        main([*arguments, "--help"])
-    assert ended.value.code == 0
-    return [line.strip(" │") for line in capsys.readouterr().out.splitlines()]
+from training.runs.presets import PRESETS
 
 
 def test_help_lists_every_command_and_says_what_it_does(capsys, monkeypatch):
-    text = "\n".join(help_of([], capsys, monkeypatch))
+    text = "\n".join(printed_help(main, [], WIDE, capsys, monkeypatch))
     assert "Train on what vinculum prepares." in text
     for command in COMMANDS:
         assert re.search(rf"^• {command}\s+[A-Z].*\.$", text, re.MULTILINE), command
@@ -28,7 +21,7 @@ def test_help_lists_every_command_and_says_what_it_does(capsys, monkeypatch):
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_help_says_what_a_command_does_and_shows_an_example_that_parses(command, capsys, monkeypatch):
-    lines = help_of([command], capsys, monkeypatch)
+    lines = printed_help(main, [command], WIDE, capsys, monkeypatch)
     assert [line for line in lines if re.fullmatch(r"[A-Z].*\.", line)]
     (example,) = [line for line in lines if line.startswith("vinculum-train ")]
     _, name, *arguments = example.split()
@@ -38,13 +31,13 @@ def test_help_says_what_a_command_does_and_shows_an_example_that_parses(command,
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_help_says_of_every_option_what_it_is_and_what_is_taken_without_it(command, capsys, monkeypatch):
-    text = "\n".join(help_of([command], capsys, monkeypatch))
-    _, *options = re.split(r"^(?=--[a-z]|DIR  )", text, flags=re.MULTILINE)
-    assert len(options) >= 3
-    for option in options:
-        assert re.search(r"(\s{2,}|\n)\S.*[.:)] \((required|default: .*)\)$", option, re.MULTILINE), option
-    assert "--json" in text
+def test_help_says_of_every_option_in_plain_sentences_what_it_does(command, capsys, monkeypatch):
+    require_plain_texts(main, command, capsys, monkeypatch)
+
+
+def test_help_of_pretrain_names_every_preset(capsys, monkeypatch):
+    text = " ".join(printed_help(main, ["pretrain"], WIDE, capsys, monkeypatch))
+    assert all(re.search(rf"\b{name}[,.]", text) for name in PRESETS)
 
 
 @pytest.mark.parametrize(

@@ -63,32 +63,33 @@ class DetectorCommand:
     images: tuple[Path, ...]
     """Folders with the image files, named by their ids."""
     out: Path
-    """Folder of the run: detector.safetensors, scores.json, classes.tsv, attributes.tsv, recipe.json, checkpoints/,
-    metrics.jsonl, tensorboard/."""
+    """Folder of the run.
+    It gets detector.safetensors, scores, the recipe, checkpoints, metrics.jsonl and TensorBoard's curves."""
     size: Literal["resnet101", "small"] | None = None
-    """Network: ResNet-101-C4 unless told, or the one the toy world's detector has; with --init that of the weights."""
+    """Size of the network, where there is no --init; by default resnet101, which is ResNet-101-C4."""
     init: str | None = None
-    """Weights to start from, with frozen norms: a detector of this vocabulary, ours or published, or a ResNet of
-    torchvision's; without them the network starts from noise, with trained norms."""
+    """Weights to start from, with frozen norms: a detector of this vocabulary, or a ResNet of torchvision's.
+    Without them the network starts from noise, with trained norms."""
     vocabulary: Path | None = None
-    """Folder with objects_vocab.txt and attributes_vocab.txt; that of the annotations by default."""
+    """Folder with objects_vocab.txt and attributes_vocab.txt; by default the one of the annotations."""
     preset: PresetName = "adamw"
-    """How it learns: AdamW along a cosine, or SGD with momentum and steps as a public model did."""
+    """Optimizer and schedule: `adamw` along a cosine, or SGD with momentum and steps as a public model had it."""
     steps: int | None = None
-    """Optimizer steps, unless the preset's 3,000, 380,000 or 180,000. 0 measures the weights of --init as they are."""
+    """Number of optimizer steps; by default the preset's 3,000, 380,000 or 180,000.
+    With 0 the weights of --init are measured as they are."""
     batch_size: int | None = None
-    """Images a step, of all workers together; the preset's 8, unless given."""
+    """Number of images in a step of all workers together; by default the preset's 8."""
     learning_rate: float | None = None
-    """The schedule's peak; the preset's 0.001, or detectron2's 0.01, unless given."""
+    """Peak of the learning rate; by default the preset's 0.001, or 0.01 with detectron2."""
     weight_decay: float | None = None
-    """The preset's 0.0001, or bottom-up-attention's 0.0005, unless given."""
+    """Weight decay; by default the preset's 0.0001, or 0.0005 with bottom-up-attention."""
     training: Annotated[TrainingOptions, tyro.conf.arg(name="")] = field(default_factory=TrainingOptions)
     precision: Precision = "auto"
-    """Of the ResNet while it learns, by autocast: bfloat16 on GPUs that have units for it, else float32."""
+    """Number format of the ResNet; `auto` takes bfloat16 on GPUs that have units for it, else float32."""
     seed: int = 0
-    """Of the first weights, the order of images and what is sampled."""
+    """Seed of the initial weights, the order of images and every random draw."""
     evaluate_every: int = 0
-    """Steps between two measurements on the val images, in scores.jsonl; 0 measures at the end alone."""
+    """Number of steps between two measurements on the val images; with 0 only the end is measured."""
     rules: Annotated[EvaluationRules, tyro.conf.arg(name="")] = field(default_factory=EvaluationRules)
     execution: Annotated[Execution, tyro.conf.arg(name="")] = field(default_factory=Execution)
     json: bool = False

@@ -26,29 +26,29 @@ class EvaluateCommand:
     """
 
     source: Annotated[Path, tyro.conf.arg(name="run", metavar="DIR")]
-    """A fine-tuned run, or a pre-trained one with --task; or one of their checkpoints."""
+    """Run or checkpoint to evaluate: a fine-tuned one, or a pre-trained one with --task."""
     sentences: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """The store that vinculum align wrote, with these regions and the task's annotations."""
+    """Store that vinculum align wrote, with these regions and the annotations of the task."""
     regions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """The store of regions or grids that vinculum extract wrote."""
+    """Store of regions or grids that vinculum extract wrote."""
     images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ()
-    """Instead, for a run that learnt from them: the images themselves."""
+    """Image files, as vinculum extract takes them, for a run that learnt from images."""
     task: TaskName | None = None
-    """Of a pre-trained run, which is asked as it is; a fine-tuned one knows its own."""
+    """Task to evaluate a pre-trained run on; a fine-tuned run needs none."""
     split: Literal["train", "val", "test"] = "val"
-    """Whose questions are asked."""
+    """Split whose questions are answered."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder for predictions, submission and scores; the run's unless given."""
+    """Folder for predictions, submission and scores; by default the run's."""
     answers: Path | None = None
-    """A JSON table of the answers that may be given, such as GQA's trainval_label2ans.json."""
+    """JSON table of the answers that may be given, such as GQA's trainval_label2ans.json; by default the run's."""
     choices: Path | None = None
-    """GQA's choices file, for validity and plausibility."""
+    """GQA's file of choices, for validity and plausibility; without it these are not scored."""
     max_images: int | None = None
-    """Of retrieval: search only so many images of the split, and their captions; 1000 images are 5 million pairs."""
+    """Number of images that retrieval searches, with their captions; by default all of the split."""
     average: bool = False
     """Take the moving average of the weights, where the run keeps one."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto takes a GPU if this machine has one."""
+    """Device to compute on; `auto` takes a GPU if this machine has one."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

@@ -32,25 +32,27 @@ class ExperimentCommand:
     """
 
     sentences: Folder
-    """Of vinculum toyworld; what an experiment needs of it is in the file of its name in training/experiments."""
+    """Store of a toy world's sentences; training/experiments documents what each experiment needs."""
     regions: Folder | None = None
-    """The store that vinculum extract wrote; or instead:"""
+    """Store that vinculum extract wrote of the toy world."""
     images: tuple[str, ...] = ()
-    """Files of images, as vinculum extract takes them, for the experiment about visual parsing."""
+    """Image files of the toy world, as vinculum extract takes them, for visual-parsing."""
     out: Folder
     """Folder for a run of every arm and seed, comparisons.json and table.md."""
     name: ExperimentName = "alignment"
-    """Does alignment supervision help to answer; which attention supervision helps; does congruent attention tell
-    captions of the same words apart; does hiding what attends make a visual parser look at words."""
+    """Experiment to run.
+    `alignment` and `attention-supervision` compare kinds of supervision.
+    `congruence` tests whether congruent attention tells captions of the same words apart.
+    `visual-parsing` tests whether hiding what attends makes a visual parser look at words."""
     arms: tuple[str, ...] | None = None
-    """The first is what the others are compared with; all, unless given."""
+    """Arms to compare with the first of them; by default all."""
     seeds: int = 5
-    """Seeds 0, 1, 2 ...; every arm has the same."""
+    """Number of seeds; every arm is trained with seeds 0, 1, 2 and so on."""
     steps: int | None = None
-    """Of every trial; equal for all, and the experiment's own unless given. What all arms of a seed start from, in the
-    two experiments about attention, takes its own steps before: minutes."""
+    """Number of steps of every trial; by default the experiment's own.
+    The base that all arms of a seed start from takes its own steps before: minutes."""
     address: str | None = None
-    """A Ray cluster; without it the running Ray job's, or this machine."""
+    """HOST:PORT of a Ray cluster; without it, the cluster of the running Ray job, or this machine."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

@@ -32,11 +32,11 @@ class ExportCommand:
     """
 
     source: Annotated[Path, tyro.conf.arg(name="run")]
-    """Folder of a run, whose newest checkpoint is taken, or of one of its checkpoints."""
+    """Run, whose newest checkpoint is taken, or a checkpoint."""
     out: Path
     """Folder for config.json, model.safetensors, tokenizer.json and answers.json."""
     layout: LayoutName | None = None
-    """lxmert of a two-stream encoder, vinculum of a single-stream one, unless given."""
+    """Layout to write; by default `lxmert` for a two-stream encoder and `vinculum` for others."""
     average: bool = False
     """Take the moving average of the weights, where the run keeps one."""
     json: bool = False

@@ -22,43 +22,41 @@ class FinetuneCommand:
     """
 
     task: TaskName
-    """Which questions, which loss and which metric."""
+    """Task to learn; it decides the data sets, the losses and the metric."""
     start: Folder
-    """A run, or one of its checkpoints: its encoder, and of its answers those that the task has too."""
+    """Run or checkpoint to start from: its encoder, and its answers as far as the task has them."""
     sentences: Folder
-    """The store that vinculum align wrote, with these regions and the task's annotations."""
+    """Store that vinculum align wrote, with these regions and the annotations of the task."""
     out: Folder
     """Folder of the new run."""
     regions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """The store of regions or grids that vinculum extract wrote."""
+    """Store of regions or grids that vinculum extract wrote."""
     images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ()
-    """Instead, for a run that learnt from them: the images themselves."""
+    """Image files, as vinculum extract takes them, for a run that learnt from images."""
     variant: str | None = None
-    """The task with one thing changed, such as another attention supervision, or visual-parsing for its recipe; an
-    unknown one lists those that the task has."""
+    """Change of the task in one thing, such as visual-parsing; an unknown one lists those that the task has."""
     answers: Path | None = None
-    """A JSON table of answers, such as trainval_label2ans.json; the most frequent ones of the training questions,
-    unless given."""
+    """JSON table of answers; by default the most frequent answers of the training questions."""
     max_pieces: int | None = None
-    """Word pieces of a sentence; those of the task, or of the pre-trained run, unless given."""
+    """Number of word pieces in a sentence at most; by default the task's, or that of the starting run."""
     batch_size: int | None = None
-    """Sentences a step, of all workers together; the task's, 32 of most, unless given."""
+    """Number of sentences in a step of all workers together; by default the task's, mostly 32."""
     epochs: float | None = None
-    """Times that every question is seen; the task's, 4 of most, unless given, or its steps."""
+    """Number of times that every question is seen; by default the task's epochs (mostly 4) or steps."""
     steps: int | None = None
-    """Instead of epochs."""
+    """Number of steps, instead of epochs."""
     candidates: int | None = None
-    """Of retrieval: other images, or texts, that each pair is compared with; 399, unless given."""
+    """Number of other images or texts that retrieval compares with each pair; by default 399."""
     hardest: int | None = None
-    """Of retrieval: how many of these are learnt from, the likeliest; 31, unless given."""
+    """Number of the likeliest candidates that retrieval learns from; by default 31."""
     learning_rate: float | None = None
-    """The schedule's peak; the task's, unless given."""
+    """Peak of the learning rate; by default the task's."""
     warmup: float | None = None
-    """Share of the steps in which the learning rate rises; the task's, unless given."""
+    """Share of the steps in which the learning rate rises; by default the task's."""
     precision: Precision | None = None
-    """The pre-trained run's, unless given."""
+    """Number format of the computation; by default that of the starting run."""
     seed: int = 0
-    """Of the new weights and the order of questions."""
+    """Seed of the new weights, the order of questions and every random draw."""
     execution: Annotated[Execution, tyro.conf.arg(name="")] = field(default_factory=Execution)
     json: bool = False
     """Print one machine-readable summary as the last line."""

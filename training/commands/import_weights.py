@@ -34,17 +34,17 @@ class ImportCommand:
     """
 
     source: str
-    """A Hugging Face name or folder, or a file of weights, such as the authors' `*_LXRT.pth` and `uniter-*.pt`."""
+    """Hugging Face name or folder, or a file of weights, such as the authors' `*_LXRT.pth` and `uniter-*.pt`."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """Folder of the run."""
+    """Folder of the new run."""
     tokenizer: str | None = None
-    """A Hugging Face name or folder, a tokenizer.json or a vocab.txt; without it the tokenizer.json beside the weights,
-    or that of bert-base-uncased."""
+    """Hugging Face name or folder, tokenizer.json or vocab.txt.
+    By default it is the tokenizer.json beside the weights, or that of bert-base-uncased."""
     answers: Path | None = None
-    """The JSON table of the weights' answers, such as LXMERT's all_ans.json; without it the answers.json beside the
-    weights, or numbers."""
+    """JSON table of the weights' answers, such as LXMERT's all_ans.json.
+    By default it is the answers.json beside the weights; without one, answers are numbers."""
     max_pieces: int | None = None
-    """Of a sentence, with [CLS] and [SEP]; 20 as LXMERT has it, or 62 as UNITER, unless given."""
+    """Number of word pieces in a sentence with [CLS] and [SEP]; by default LXMERT's 20 or UNITER's 62."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

@@ -8,7 +8,7 @@ import tyro
 
 from training.execution.pretrain import Overrides, prepare
 from training.execution.settings import Execution
-from training.runs.presets import find_preset
+from training.runs.presets import PRESETS, find_preset
 from training.runs.recipes import Precision
 
 Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
@@ -22,42 +22,41 @@ class PretrainCommand:
     """
 
     sentences: Folder
-    """The store that vinculum align wrote; with these regions, where there are regions."""
+    """Store that vinculum align wrote, aligned with these regions where there are regions."""
     out: Folder
-    """Folder of the run: recipe.json, tokenizer.json, answers.json, digests.json, checkpoints/, metrics.jsonl,
-    tensorboard/."""
+    """Folder of the run.
+    It gets the recipe, tokenizer, answers, checkpoints, metrics.jsonl and TensorBoard's curves."""
     regions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """The store of regions or grids that vinculum extract wrote."""
+    """Store of regions or grids that vinculum extract wrote."""
     images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ()
-    """Instead of regions, for a visual parser: the images themselves, as vinculum extract takes them."""
-    preset: str = "toy"
-    """lxmert, word-object-alignment or toy; see training/runs/presets.py for what each costs and gives."""
+    """Image files, as vinculum extract takes them: a visual parser learns from these instead of regions."""
+    preset: Annotated[str, tyro.conf.arg(help=f"Preset to train, one of {', '.join(PRESETS)}.")] = "toy"
     ablation: str | None = None
-    """One thing changed against the preset: no-alignment, paper-target, position-only, permuted, no-vision ..."""
+    """Change of the preset in one thing, such as no-alignment; an unknown one lists those that the preset has."""
     sources: tuple[str, ...] | None = None
-    """Data sets to learn from; those of the preset that the store has, unless given."""
+    """Data sets to learn from; by default those of the preset that the store has."""
     tokenizer: str | None = None
-    """A Hugging Face name or folder, a tokenizer.json or a vocab.txt, against the preset's."""
+    """Hugging Face name or folder, tokenizer.json or vocab.txt; by default the preset's tokenizer."""
     answers: Path | None = None
-    """A JSON table of answers; the most frequent ones of the training questions, unless given."""
+    """JSON table of answers; by default the most frequent answers of the training questions."""
     batch_size: int | None = None
-    """Sentences a step, of all workers together."""
+    """Number of sentences in a step of all workers together; by default the preset's."""
     epochs: float | None = None
-    """Times that every sentence is seen; the preset's epochs or steps, unless given."""
+    """Number of times that every sentence is seen; by default the preset's epochs or steps."""
     steps: int | None = None
-    """Instead of epochs."""
+    """Number of steps, instead of epochs."""
     learning_rate: float | None = None
-    """The schedule's peak."""
+    """Peak of the learning rate; by default the preset's."""
     precision: Precision | None = None
-    """The preset's, unless given."""
+    """Number format of the computation; by default the preset's."""
     init: str | None = None
-    """A published BERT, by its Hugging Face name, folder or file, such as bert-base-uncased: the encoder's text layers,
-    embeddings and pooler begin with its weights. It has the same pieces as the tokenizer."""
+    """Published BERT whose weights the text layers, embeddings and pooler begin with.
+    Give its Hugging Face name, folder or file, such as bert-base-uncased; its pieces must be the tokenizer's."""
     trunk: str | None = None
-    """A published Swin, by its Hugging Face name or folder, such as microsoft/swin-base-patch4-window12-384: what turns
-    pixels into visual tokens begins with its weights, and has its sizes."""
+    """Published Swin whose weights and sizes the trunk of a visual parser begins with.
+    Give its Hugging Face name or folder, such as microsoft/swin-base-patch4-window12-384."""
     seed: int = 0
-    """Of the first weights, the order of sentences and all that is drawn for them."""
+    """Seed of the initial weights, the order of sentences and every random draw."""
     execution: Annotated[Execution, tyro.conf.arg(name="")] = field(default_factory=Execution)
     json: bool = False
     """Print one machine-readable summary as the last line."""

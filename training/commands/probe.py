@@ -42,29 +42,28 @@ class ProbeCommand:
     """
 
     source: Annotated[Path | None, tyro.conf.arg(name="run", metavar="DIR")] = None
-    """A run, or one of its checkpoints; the figures go to probe.json and modalities.json beside its recipe."""
+    """Run or checkpoint to measure; probe.json and modalities.json are written beside its recipe."""
     all: tuple[str, ...] = ()
-    """Instead of --run, any number: --all with=run without=run-no-alignment; each is measured, and all are compared by
-    these names."""
+    """NAME=RUN, any number, instead of --run: each run is measured, and one table compares them by these names."""
     regions: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR...")] = ()
-    """The store that vinculum extract wrote; of several, each run of --all takes that which it learnt on."""
+    """Stores that vinculum extract wrote; with several, each run of --all takes the one that it learnt from."""
     images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ()
-    """For a visual parser that takes pixels: the images themselves. Sentences of those that give no picture are left
-    out, and the images are named."""
+    """Image files, as vinculum extract takes them, for a run that learnt from images.
+    Sentences of images that cannot be decoded are left out, and the images are named."""
     sentences: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """The store that vinculum align wrote, with these regions; of its sources those that the run has learnt from, of
-    several runs those that all have."""
+    """Store that vinculum align wrote, with these regions.
+    Sources that the run learnt from are measured; with several runs, those that all of them learnt from."""
     split: Literal["val", "test"] = "val"
-    """Whose sentences are measured; the linear probe learns on those of train."""
+    """Split whose sentences are measured; the linear probe learns on those of train."""
     measure: tuple[Literal["alignment", "modalities"], ...] = ("alignment", "modalities")
-    """Alignment asks for words that point at something; what flows between modalities can be told of any sentence."""
+    """Measurements to make; `alignment` needs words that point at something, `modalities` any sentence."""
     modality_sentences: int = 1000
-    """Of the split, spread evenly, on which the flow between modalities is measured."""
+    """Number of sentences, spread evenly over the split, for the flow between words and regions."""
     average: bool = False
     """Take the moving average of the weights, where the run keeps one."""
     probe: Annotated[ProbeOptions, tyro.conf.arg(name="")] = field(default_factory=ProbeOptions)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto takes a GPU if this machine has one."""
+    """Device to compute on; `auto` takes a GPU if this machine has one."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

@@ -20,25 +20,25 @@ class ReportCommand:
     """
 
     runs: tuple[str, ...]
-    """NAME=RUN, any number: a run or one of its checkpoints, by the name that it has on the page."""
+    """NAME=RUN, any number: runs or checkpoints, by the names that they have on the page."""
     out: Path
-    """The page: one HTML file that needs no other."""
+    """HTML file to write; it needs no other file."""
     regions: Folder = None
-    """The store that vinculum extract wrote."""
+    """Store of regions or grids that vinculum extract wrote."""
     images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ()
-    """Instead, for visual parsers that take pixels: the images themselves."""
+    """Image files, as vinculum extract takes them, for runs that learnt from images."""
     sentences: Folder = None
-    """The store that vinculum align wrote; with these regions, where there are regions."""
+    """Store that vinculum align wrote, aligned with these regions where there are regions."""
     sentences_shown: int = 12
-    """Chosen from the split, of all sources, always the same; none (0), where the runs learnt on different regions:
-    then no store is needed."""
+    """Number of sentences that are shown, the same ones in every report of a store.
+    With 0 no store is needed, so runs that learnt on different regions can be compared."""
     split: Literal["train", "val", "test"] = "val"
-    """Whose sentences are shown."""
+    """Split whose sentences are shown."""
     sentence_ids: tuple[str, ...] = ()
-    """Sentences to show, instead of a choice."""
+    """Ids of the sentences to show, instead of a choice."""
     layer: int | None = None
-    """Shown first, counted from 1, of those in which words and regions meet; the last but one unless given. The page
-    can show every one, and every head."""
+    """Layer that is shown first, counted from 1 among those in which words and regions meet.
+    By default it is the last but one; the page can show every layer and head."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

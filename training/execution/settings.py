@@ -17,23 +17,23 @@ class Execution:
     """Where a run is computed, in which parts, and what stays of it."""
 
     accumulation: int = 1
-    """Parts of a step's sentences or images that are computed one after another, to save memory."""
+    """Number of parts into which each worker cuts its share of a step, to save memory."""
     recompute: bool = False
-    """Layers' activations are computed again for the gradient instead of kept: less memory, a third more time."""
+    """Compute activations again for the gradient instead of keeping them: less memory, a third more time."""
     loader_workers: int = 1
-    """Processes that make batches, for each worker."""
+    """Number of processes that make batches for each worker; with 0 the worker makes them itself."""
     checkpoint_every: int = 1000
-    """Steps."""
+    """Number of steps between two checkpoints; the last step always leaves one."""
     keep: int = 2
-    """Checkpoints that stay."""
+    """Number of newest checkpoints to keep."""
     log_every: int = 10
-    """Steps between two lines of progress."""
+    """Number of steps between two lines of progress."""
     workers: int = 1
-    """Ray workers: one a GPU, over all machines of a cluster."""
+    """Number of Ray workers over all machines; each takes one GPU where there are GPUs."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto takes GPUs if this machine has one."""
+    """Device to train on; `auto` takes GPUs if this machine has one."""
     address: str | None = None
-    """A Ray cluster; without it the running Ray job's, or this machine."""
+    """HOST:PORT of a Ray cluster; without it, the cluster of the running Ray job, or this machine."""
 
     def require_parts(self, batch_size: int) -> None:
         """A step's sentences or images can be divided among the workers.

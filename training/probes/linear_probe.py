@@ -24,15 +24,15 @@ class ProbeOptions:
     """How the map is learnt; the same for all that are to be compared."""
 
     num_steps: int = 400
-    """Draws of sentences that the map is learnt on."""
+    """Number of steps in which the linear probe learns."""
     batch_size: int = 64
-    """Sentences a step."""
+    """Number of sentences in a step of the linear probe."""
     learning_rate: float = 3e-3
-    """At the start; falls to 0 along half a cosine."""
+    """Initial learning rate of the linear probe; it falls to 0 along half a cosine."""
     weight_decay: float = 0.01
-    """Decoupled, as AdamW has it."""
+    """Decoupled weight decay of the linear probe, as in AdamW."""
     seed: int = 0
-    """Of the draws."""
+    """Seed of the linear probe's draws of sentences."""
 
 
 class LinearProbe(nn.Module):
