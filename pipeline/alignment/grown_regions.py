@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.alignment.worker import ANOTHERS_NUMBER, BAD_ID, NO_REGIONS, OTHER_PROPORTIONS, OTHER_SIZE, REPEATED
+from pipeline.inputs.identity import identity_of_store
 from stores.catalog import STORES
 from stores.errors import DamagedFileError, StoreError
 from stores.manifest import SCHEMA_VERSIONS, Manifest, ShardEntry, describe_shard
@@ -47,6 +48,26 @@ def growth_since(regions: Manifest, recorded: Mapping[str, Any]) -> Growth | Non
         return None
     newest = sorted(regions.shards, key=lambda each: each.name)[-num_shards:]
     return Growth(num_shards=num_shards, num_images=sum(entry.rows for entry in newest))
+
+
+def is_another_store(regions: Manifest, recorded: Mapping[str, Any]) -> bool:
+    """Return whether these are other regions than those of this identity; what it lacks is not compared."""
+    found = identity_of_store(regions)
+    is_same = all(recorded[name] == value for name, value in found.items() if name in recorded)
+    return not is_same and growth_since(regions, recorded) is None
+
+
+def require_aligned_with(place: Path, regions: Manifest, sentences: Path, recorded: Mapping[str, Any]) -> None:
+    """`sentences` were aligned with the regions at `place`, or with those that they had before they grew.
+
+    Raises:
+        StoreError: they were aligned with others, whose targets mean nothing for these.
+    """
+    if is_another_store(regions, recorded):
+        raise StoreError(
+            f"{place}: {identity_of_store(regions)}; {sentences} was aligned with regions of {dict(recorded)}, "
+            "expected the same ones. Give the ones of that time, or align again, into a new folder"
+        )
 
 
 def require_same_numbers(out: Path, existing: Mapping[str, Any], settled: Mapping[str, Any]) -> None:

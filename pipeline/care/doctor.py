@@ -15,11 +15,10 @@ from annotations.alignment.region_names import tell_unnamed
 from annotations.alignment.sentences import AlignedSentence
 from annotations.records import Pointer, Sentence
 from annotations.splits import names_of
-from pipeline.alignment.grown_regions import Growth, growth_since
+from pipeline.alignment.grown_regions import Growth, growth_since, is_another_store
 from pipeline.alignment.numbering import tell_numbering
 from pipeline.alignment.worker import ANOTHERS_NUMBER, NO_REGIONS, OTHER_PROPORTIONS, OTHER_SIZE
 from pipeline.care.sentence_shards import source_of
-from pipeline.inputs.identity import identity_of_store
 from stores.errors import StoreError
 from stores.layouts import RegionLayouts
 from stores.manifest import read_manifest
@@ -241,7 +240,7 @@ def diagnose(regions: Path, sentences: Path) -> Diagnosis:
         num_leaks=len(leaks),
         leaks=tuple(leaks[:NUM_EXAMPLES]),
         numbering=tell_numbering(store.manifest.notes),
-        regions_changed=growth is None and recorded != identity_of_store(layouts.manifest),
+        regions_changed=is_another_store(layouts.manifest, recorded),
         growth=growth,
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 from annotations.alignment.sentences import AlignedSentence
 from annotations.guards.plain_json import parse_json
 from annotations.records import SentenceImage
+from pipeline.alignment.grown_regions import require_aligned_with
 from pipeline.care.doctor import COVERED_IOU
 from pipeline.care.sentence_shards import shards_of_sources
 from pipeline.event_log import RUN_LOG_NAME
@@ -18,6 +19,7 @@ from pipeline.pages.sentence_exhibits import COMBINATIONS, Exhibit, make_sentenc
 from pipeline.pages.survey import MAX_ENTROPY_BITS, MAX_READ, choose_places, survey_source
 from stores.atomic import replacing
 from stores.errors import StoreError
+from stores.images.bytes import files_sha256
 from stores.images.layouts import PictureLayouts
 from stores.images.listing import list_images
 from stores.images.sources import ImageSources
@@ -41,6 +43,8 @@ class SentencePageSummary:
     page: str
     num_sentences: int
     num_sources: int
+    remark: str
+    """Empty where the images are those that the sentences were aligned with, as far as is known."""
 
 
 def write_sentence_page(
@@ -53,7 +57,8 @@ def write_sentence_page(
 
     Raises:
         DamagedFileError: a manifest or a shard is not as it was written.
-        StoreError: no region store is known, and no files of images.
+        StoreError: no region store is known, and no files of images; or it is another one than the sentences were
+            aligned with.
         ValueError: `num_sentences` is below 0.
     """
     if num_sentences < 0:
@@ -61,6 +66,9 @@ def write_sentence_page(
     layouts = RegionLayouts(regions) if regions is not None else _layouts_of_last_run(store)
     with open_sentences(store) as sentences:
         manifest = sentences.manifest
+        if isinstance(layouts, RegionLayouts):
+            recorded = manifest.configuration.get("regions", {})
+            require_aligned_with(layouts.folder, layouts.manifest, store, recorded)
         surveys = [survey_source(name, sentences, shards) for name, shards in shards_of_sources(manifest).items()]
         share = -(-num_sentences // max(1, sum(bool(survey.places) for survey in surveys)))
         places = [place for survey in surveys for place in choose_places(survey, share)]
@@ -80,6 +88,7 @@ def write_sentence_page(
             num_bytes=sum(entry.bytes for entry in manifest.shards),
             surveys=surveys,
             has_regions=has_regions,
+            remark=(remark := _remark(layouts, manifest)),
             drops=_drops(manifest),
             oov=sum((survey.oov for survey in surveys if has_regions), Counter()).most_common(FREQUENT_WORDS),
             max_read=MAX_READ,
@@ -99,7 +108,17 @@ def write_sentence_page(
     )
     with replacing(page) as temporary:
         temporary.write_text(html, encoding="utf-8", errors="backslashreplace")
-    return SentencePageSummary(page=str(page), num_sentences=len(exhibits), num_sources=len(surveys))
+    return SentencePageSummary(page=str(page), num_sentences=len(exhibits), num_sources=len(surveys), remark=remark)
+
+
+def _remark(layouts: RegionLayouts | PictureLayouts, manifest: Manifest) -> str:
+    content = manifest.configuration.get("images", {}).get("content")
+    if isinstance(layouts, RegionLayouts) or content in (None, files_sha256(layouts.sources)):
+        return ""
+    return (
+        "The images are other files than those that the sentences were aligned with, or more, or fewer: gold boxes may "
+        "be those of other images. Align again to be sure."
+    )
 
 
 def _layouts_of_last_run(store: Path) -> RegionLayouts | PictureLayouts:

@@ -49,8 +49,10 @@ whole-sentences     sentences        same     same     same      same     same  
 page.html           image file       told     -        -         told     same     told     -        -
 page.html           folder           told     told     same      told     same     told     -        -
 page.html           regions          anew     same     same      anew     same     refused  anew     -
-sentences.html      regions          refused  told     same      refused  same     refused  refused  -
+sentences.html      regions          refused  refused    same      refused  same     refused  refused  -
 sentences.html      sentences        anew     same     same      anew     same     refused  anew     -
+files.html          image file       told     -        -         told     same     told     -        -
+files.html          folder           told     refused  same      told     same     told     -        -
 health              regions          told     same     same      told     same     refused  told     -
 health              sentences        same     same     same      same     same     refused  same     -
 run                 regions          refused  same     same      refused  same     refused  refused  refused
@@ -84,6 +86,7 @@ FAST = {
     ("from-list", "list", "half"),
     ("page.html", "image file", "replaced"),
     ("page.html", "folder", "moved"),
+    ("files.html", "image file", "replaced"),
 }
 """The cells that `make test` looks at; the others take an hour."""
 
@@ -108,7 +111,7 @@ NAMES = {
     "annotations": r"gqa|annotations",
     "fine run": r"fine|run",
     "run's tokenizer": r"tokenizer",
-    "regions": r"regions|shard-\d+",
+    "regions": r"regions?\b|shard-\d+",
     "sentences": r"sentences|shard-\d+",
     "checkpoint": r"checkpoint|step-00000004",
     "last kept": r"checkpoint|step-00000002",

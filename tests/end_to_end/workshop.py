@@ -98,6 +98,7 @@ COMMANDS = {
     ),
     "page.html": Command(line="inspect {regions}", needs=("regions",)),
     "sentences.html": Command(line="inspect {sentences}", needs=("regions", "sentences")),
+    "files.html": Command(line="inspect {sentences-of-files}", needs=("sentences-of-files",)),
     "whole": Command(line="verify {regions}", needs=("regions",), writes=False),
     "whole-sentences": Command(line="verify {sentences}", needs=("regions", "sentences"), writes=False),
     "health": Command(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from detectors.records import RegionFeatures
 from pipeline.cli import main
 from stores.catalog import STORES
 from stores.images.sources import ImageSource
-from stores.manifest import DropCount, Manifest, ShardEntry, describe_shard, fingerprint, write_manifest
+from stores.manifest import DropCount, Manifest, ShardEntry, describe_shard, fingerprint, read_manifest, write_manifest
 from stores.plan import Plan, write_plan
 
 CHROMIUM = shutil.which("chromium")
@@ -229,6 +230,16 @@ def test_a_page_without_its_regions_says_what_to_do(page, capsys):
     assert main(["inspect", str(folder), "--out", str(page), "--regions", str(page.parent / "regions")]) == 0
     assert main(["inspect", str(page.parent / "regions"), "--out", str(page), "--regions", str(folder)]) == 1
     assert "--regions goes with a store of sentences" in capsys.readouterr().err
+
+
+def test_other_regions_than_the_sentences_were_aligned_with_are_refused(page, capsys):
+    manifest = read_manifest(page.parent / "sentences")
+    aligned_with = {"regions": SENTENCES["regions"] | {"sha256": "0" * 64}}
+    write_manifest(page.parent / "sentences", replace(manifest, configuration=aligned_with))
+    before = page.read_bytes()
+    assert main(["inspect", str(page.parent / "sentences"), "--out", str(page)]) == 1
+    assert "regions" in (told := capsys.readouterr().err) and "expected the same ones" in told
+    assert page.read_bytes() == before
 
 
 def test_a_picture_that_is_gone_is_told(page):
