@@ -35,7 +35,7 @@ class InspectCommand:
         if read_manifest(self.store).content == "sentences":
             num_sentences = 48 if self.images is None else self.images
             shown = write_sentence_page(self.store, self.out, num_sentences=num_sentences, regions=self.regions)
-            return Result(summary=asdict(shown), lines=(f"look at {self.out}",))
+            return Result(summary=asdict(shown), lines=(f"look at {self.out}", *filter(None, [shown.remark])))
         if self.regions is not None:
             raise ValueError(f"--regions goes with a store of sentences; {self.store} is one itself")
         summary = write_page(self.store, self.out, num_images=24 if self.images is None else self.images)
