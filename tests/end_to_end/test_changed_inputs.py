@@ -68,7 +68,7 @@ fine                checkpoint       refused  -        -         refused  same  
 fine                regions          refused  same     same      refused  same     refused  refused  -
 fine                sentences        refused  same     same      refused  same     refused  refused  -
 fine                answers          refused  same     same      refused  same     refused  refused  -
-scores              fine run         anew     same     same      anew     same     refused  -        -
+scores              fine run         same     same     same      same     same     refused  -        -
 scores              fine checkpoint  refused  -        -         refused  same     refused  -        -
 scores              regions          refused  same     same      refused  same     refused  refused  -
 scores              sentences        same     same     same      same     same     refused  same     -
