@@ -1,52 +1,42 @@
-"""The detectors by name. A new one is a file beside this and a `case` below."""
+"""The detectors by name. A new one is a file beside this and a line in `DETECTORS`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from detectors.precision import Precision, keep_float32_exact, refuse_on_cpu, resolve_precision
-from detectors.records import Detector
+from detectors.precision import keep_float32_exact, refuse_on_cpu, resolve_precision
+from detectors.request import DescribedDetector, DetectorRequest
 
-DetectorName = Literal["faster-rcnn", "swin", "detectron2", "vision-tower"]
 Content = Literal["regions", "grid"]
-CONTENT: Mapping[DetectorName, Content] = MappingProxyType(
-    {"faster-rcnn": "regions", "swin": "grid", "detectron2": "regions", "vision-tower": "grid"}
-)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectorRequest:
-    """Which detector a run wants; small, so that it travels to every worker."""
+class DetectorKind:
+    """What is known of a detector before it is loaded."""
 
-    name: DetectorName
-    weights: str
-    """A path, a name, or `random:SEED`."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    precision: Precision = "auto"
-    min_boxes: int = 36
-    max_boxes: int = 36
-    overrides: Mapping[str, str] = field(default_factory=dict)
-    """Conventions to set against those of the weights, as text."""
-    vocabulary: Path | None = None
-    """Folder with `objects_vocab.txt` and `attributes_vocab.txt`; None takes the weights' own."""
-    image_size: Literal[224, 384] = 384
-    """Swin only."""
-    keep_attention: bool = False
-    """Swin only."""
-    at_given_boxes: bool = False
-    """Boxes are given with the images; of a grid the regions are then pooled."""
-    config: str | None = None
-    """detectron2 only: its YAML file, or a name in its model zoo."""
+    gives: Content
+    module: str
+    """Has `load`, which takes a DetectorRequest and a device and returns a DescribedDetector; raises ValueError where
+    something does not fit."""
+    options: tuple[str, ...] = ()
+    """Options that it takes and others refuse: `keep_attention`, `config`."""
 
 
-class DescribedDetector(Detector, Protocol):
-    """A detector that can say what decides its output."""
+DETECTORS: Mapping[str, DetectorKind] = {
+    "faster-rcnn": DetectorKind(gives="regions", module="detectors.weights.files"),
+    "swin": DetectorKind(gives="grid", module="detectors.swin", options=("keep_attention",)),
+    "detectron2": DetectorKind(gives="regions", module="detectors.detectron2", options=("config",)),
+    "vision-tower": DetectorKind(gives="grid", module="detectors.vision_tower"),
+}
 
-    def describe(self) -> dict[str, Any]: ...
+if TYPE_CHECKING:
+    DetectorName = str
+else:
+    DetectorName = Literal[tuple(DETECTORS)]
 
 
 def with_absolute_paths(request: DetectorRequest) -> DetectorRequest:
@@ -67,7 +57,7 @@ def _absolute(name: str) -> str:
 
 def content_of(request: DetectorRequest) -> Content:
     """Return what a store of the detector's output holds."""
-    return "regions" if request.at_given_boxes else CONTENT[request.name]
+    return "regions" if request.at_given_boxes else DETECTORS[request.name].gives
 
 
 def settle_precision(request: DetectorRequest) -> DetectorRequest:
@@ -109,65 +99,33 @@ def describe_detector(request: DetectorRequest) -> dict[str, Any]:
 
 
 def _load(request: DetectorRequest, device: torch.device) -> DescribedDetector:
+    if request.name not in DETECTORS:
+        raise ValueError(f"detector {request.name!r} is unknown; known: {', '.join(sorted(DETECTORS))}")
     _refuse_options_of_others(request)
-    match request.name:
-        case "faster-rcnn":
-            from detectors.vocabulary import read_vocabulary
-            from detectors.weights.files import load_faster_rcnn
-
-            return load_faster_rcnn(
-                request.weights,
-                overrides=request.overrides,
-                min_boxes=request.min_boxes,
-                max_boxes=request.max_boxes,
-                precision=request.precision,
-                device=device,
-                vocabulary=read_vocabulary(request.vocabulary) if request.vocabulary else None,
-            )
-        case "detectron2":
-            from detectors.detectron2 import load_detectron2
-            from detectors.vocabulary import read_vocabulary
-
-            return load_detectron2(
-                request.weights,
-                request.config,
-                overrides=request.overrides,
-                min_boxes=request.min_boxes,
-                max_boxes=request.max_boxes,
-                precision=request.precision,
-                device=device,
-                vocabulary=read_vocabulary(request.vocabulary) if request.vocabulary else None,
-            )
-        case "swin":
-            from detectors.grid_regions import GridRegions
-            from detectors.swin import SwinOptions, load_swin
-
-            options = SwinOptions(
-                image_size=request.image_size, keep_attention=request.keep_attention, precision=request.precision
-            )
-            swin = load_swin(request.weights, options, device)
-            return GridRegions(grid=swin) if request.at_given_boxes else swin
-        case "vision-tower":
-            from detectors.grid_regions import GridRegions
-            from detectors.vision_tower import load_vision_tower
-
-            tower = load_vision_tower(request.weights, request.precision, device)
-            return GridRegions(grid=tower) if request.at_given_boxes else tower
-    raise ValueError(f"detector {request.name!r} is unknown; known: {', '.join(sorted(CONTENT))}")
+    detector: DescribedDetector = import_module(DETECTORS[request.name].module).load(request, device)
+    return detector
 
 
 def _refuse_options_of_others(request: DetectorRequest) -> None:
     """An option that would do nothing is a misunderstanding, and so are weights of another detector."""
     from detectors.weights.files import SHIPPED
 
+    kind = DETECTORS[request.name]
     if request.name != "faster-rcnn" and request.weights in SHIPPED:
         raise ValueError(
             f"weights {request.weights!r} are of faster-rcnn, not of {request.name}; expected --detector faster-rcnn, "
             "or other weights such as random:0"
         )
-    if CONTENT[request.name] == "grid" and (request.overrides or request.vocabulary):
+    if kind.gives == "grid" and (request.overrides or request.vocabulary):
         raise ValueError(f"detector {request.name!r} gives a grid: it has no --convention and no --vocabulary")
-    if request.keep_attention and (request.name != "swin" or request.at_given_boxes):
-        raise ValueError(f"detector {request.name!r} keeps no attention: --keep-attention is for swin without --boxes")
-    if request.config is not None and request.name != "detectron2":
-        raise ValueError(f"detector {request.name!r} has no --config: it is for detectron2")
+    if request.keep_attention and ("keep_attention" not in kind.options or request.at_given_boxes):
+        named = _with_option("keep_attention")
+        raise ValueError(
+            f"detector {request.name!r} keeps no attention: --keep-attention is for {named} without --boxes"
+        )
+    if request.config is not None and "config" not in kind.options:
+        raise ValueError(f"detector {request.name!r} has no --config: it is for {_with_option('config')}")
+
+
+def _with_option(name: str) -> str:
+    return ", ".join(each for each, kind in DETECTORS.items() if name in kind.options)

@@ -24,7 +24,8 @@ from detectors.networks.folding import fold_norms
 from detectors.networks.roi_pooling import Pooling
 from detectors.precision import Precision, resolve_precision
 from detectors.records import DecodedImage, RecordError
-from detectors.vocabulary import Vocabulary
+from detectors.request import DetectorRequest
+from detectors.vocabulary import Vocabulary, read_vocabulary
 from detectors.weights.checkpoint_files import CheckpointError, read_tensors
 from detectors.weights.coco_names import COCO_CLASSES
 from detectors.weights.files import WeightsError, digest_while_read
@@ -120,6 +121,20 @@ class Detectron2Network(nn.Module):
         multiple = max(1, self.model.backbone.size_divisibility)
         below, right = (math.ceil(side / multiple) * multiple - side for side in images_B3HW.shape[2:])
         return nn.functional.pad(images_B3HW, (0, right, 0, below))
+
+
+def load(request: DetectorRequest, device: torch.device) -> FasterRCNNDetector:
+    """Return the detector that was asked for."""
+    return load_detectron2(
+        request.weights,
+        request.config,
+        overrides=request.overrides,
+        min_boxes=request.min_boxes,
+        max_boxes=request.max_boxes,
+        precision=request.precision,
+        device=device,
+        vocabulary=read_vocabulary(request.vocabulary) if request.vocabulary else None,
+    )
 
 
 def load_detectron2(

@@ -17,8 +17,10 @@ from safetensors.torch import save
 from torch import Tensor
 from transformers import SwinConfig, SwinModel
 
+from detectors.grid_regions import GridRegions
 from detectors.precision import Precision, resolve_precision
 from detectors.records import DecodedImage, GridFeatures, PreparedImage, as_float16
+from detectors.request import DescribedDetector, DetectorRequest
 from detectors.square_input import normalised, squeezed
 from detectors.weights.files import WeightsError, digest_while_read, published_folder
 
@@ -112,6 +114,15 @@ class SwinDetector:
         if self.options.keep_attention:
             return run_swin(self.model, pixels_B3HW)
         return self.model(pixels_B3HW).last_hidden_state, None
+
+
+def load(request: DetectorRequest, device: torch.device) -> DescribedDetector:
+    """Return the detector that was asked for."""
+    options = SwinOptions(
+        image_size=request.image_size, keep_attention=request.keep_attention, precision=request.precision
+    )
+    swin = load_swin(request.weights, options, device)
+    return GridRegions(grid=swin) if request.at_given_boxes else swin
 
 
 def load_swin(weights: str, options: SwinOptions, device: torch.device) -> SwinDetector:

@@ -20,8 +20,10 @@ from transformers import (
     ViTModel,
 )
 
+from detectors.grid_regions import GridRegions
 from detectors.precision import Precision, resolve_precision
 from detectors.records import DecodedImage, GridFeatures, PreparedImage, as_float16
+from detectors.request import DescribedDetector, DetectorRequest
 from detectors.square_input import normalised, squeezed
 from detectors.weights.files import WeightsError, digest_while_read, published_folder
 
@@ -104,6 +106,12 @@ class VisionTower:
             )
             for image, grid in zip(images, grids, strict=True)
         ]
+
+
+def load(request: DetectorRequest, device: torch.device) -> DescribedDetector:
+    """Return the detector that was asked for."""
+    tower = load_vision_tower(request.weights, request.precision, device)
+    return GridRegions(grid=tower) if request.at_given_boxes else tower
 
 
 def load_vision_tower(weights: str, precision: Precision, device: torch.device) -> VisionTower:

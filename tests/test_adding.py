@@ -168,6 +168,91 @@ suffix = ".feather"
         num_tests=40,
         offered=("vinculum", "extract"),
     ),
+    "a detector": Addition(
+        file="detectors/mean_colour.py",
+        content='''
+"""A grid of one cell: the image's mean colour."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from detectors.records import DecodedImage, GridFeatures, PreparedImage, as_float16
+from detectors.request import DetectorRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanColour:
+    weights: str
+
+    def describe(self) -> dict[str, Any]:
+        return {"weights": self.weights}
+
+    def prepare(self, image: DecodedImage) -> PreparedImage:
+        means = torch.from_numpy(image.pixels_rgb).float().mean((0, 1))
+        return PreparedImage(
+            image_id=image.image_id,
+            image_width=image.width,
+            image_height=image.height,
+            model_input=means[:, None, None],
+        )
+
+    def detect(self, images: Sequence[PreparedImage]) -> Sequence[GridFeatures]:
+        return [
+            GridFeatures(
+                image_id=each.image_id,
+                image_width=each.image_width,
+                image_height=each.image_height,
+                features=as_float16(each.image_id, each.model_input.permute(1, 2, 0).numpy()),
+            )
+            for each in images
+        ]
+
+
+def load(request: DetectorRequest, device: torch.device) -> MeanColour:
+    return MeanColour(weights=request.weights)
+''',
+        table="detectors/catalog.py:DETECTORS",
+        line='"mean-colour": DetectorKind(gives="grid", module="detectors.mean_colour"),',
+        tests=("tests/detectors/test_detector_contract.py",),
+        name="mean-colour",
+        num_tests=3,
+        offered=("vinculum", "extract"),
+    ),
+    "an experiment": Addition(
+        file="training/experiments/more_steps.py",
+        content='''
+"""Do twice as many steps help to answer?"""
+
+from dataclasses import replace
+
+from training.experiments import alignment
+from training.experiments.experiment import Experiment
+from training.experiments.trial import Trial
+
+ARMS: dict[str, str | None] = {"once": None, "twice": None}
+
+
+def run_trial(trial: Trial) -> dict[str, float]:
+    steps = trial.num_steps * (2 if trial.arm == "twice" else 1)
+    return alignment.run_trial(replace(trial, arm="code", num_steps=steps))
+
+
+def prepare_trial(trial: Trial) -> object:
+    return alignment.prepare_trial(replace(trial, arm="code"))
+
+
+EXPERIMENT = Experiment(arms=ARMS, num_steps=500, prepare=prepare_trial, run_trial=run_trial)
+''',
+        table="training/experiments/catalog.py:EXPERIMENTS",
+        line='"more-steps": "training.experiments.more_steps:EXPERIMENT",',
+        tests=("tests/training/experiments/test_experiment_contract.py",),
+        name="more-steps",
+        num_tests=2,
+        offered=("vinculum-train", "experiment"),
+    ),
 }
 
 

@@ -27,7 +27,8 @@ from detectors.faster_rcnn import FasterRCNNDetector
 from detectors.networks.faster_rcnn import Architecture, FasterRCNNNetwork
 from detectors.networks.region_network import RegionNetwork
 from detectors.precision import Precision, resolve_precision
-from detectors.vocabulary import Vocabulary, numbered_vocabulary, require_same_names
+from detectors.request import DetectorRequest
+from detectors.vocabulary import Vocabulary, numbered_vocabulary, read_vocabulary, require_same_names
 from detectors.weights.checkpoint_files import CheckpointError, read_tensors
 from detectors.weights.published import (
     LayoutError,
@@ -67,6 +68,19 @@ class Weights:
     num_attributes: int
     names_its_own: bool = False
     """Whether the names stand in the file; else its layout tells them, as far as that can be known."""
+
+
+def load(request: DetectorRequest, device: torch.device) -> FasterRCNNDetector:
+    """Return the detector that was asked for."""
+    return load_faster_rcnn(
+        request.weights,
+        overrides=request.overrides,
+        min_boxes=request.min_boxes,
+        max_boxes=request.max_boxes,
+        precision=request.precision,
+        device=device,
+        vocabulary=read_vocabulary(request.vocabulary) if request.vocabulary else None,
+    )
 
 
 def load_faster_rcnn(

@@ -8,7 +8,7 @@ import torch
 import tyro
 
 from annotations.image_ids import Ids
-from detectors.catalog import CONTENT, DetectorName, DetectorRequest
+from detectors.catalog import DETECTORS, DetectorName, DetectorRequest
 from detectors.images import MAX_PIXELS
 from detectors.precision import Precision
 from pipeline.commands.arguments import name_and_value
@@ -150,7 +150,7 @@ class ExtractCommand:
             asked = "--num-boxes, --min-boxes and --max-boxes are for regions that a detector chooses; "
             if self.boxes is not None:
                 raise ValueError(f"{asked}--boxes gives them, expected none of the three")
-            if CONTENT[self.detector] == "grid":
+            if DETECTORS[self.detector].gives == "grid":
                 raise ValueError(f"{asked}{self.detector} gives a grid, expected none of the three")
         if self.num_boxes is not None and limits != (None, None):
             raise ValueError("--num-boxes fixes the number; expected it alone, or --min-boxes with --max-boxes")

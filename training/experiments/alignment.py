@@ -10,6 +10,7 @@ from dataclasses import asdict
 from training.data.batches import BatchMaker, BatchOptions
 from training.execution.evaluation import evaluate
 from training.execution.pretrain import Overrides, prepare
+from training.experiments.experiment import Experiment
 from training.experiments.trial import RESULT, Trial, read_result
 from training.probes.alignment import measure_alignment
 from training.runs.folder import Run
@@ -63,3 +64,11 @@ def run_trial(trial: Trial) -> dict[str, float]:
             options=trial.probe,
         )
     return trial.write(answered | asdict(aligned))
+
+
+EXPERIMENT = Experiment(
+    arms=ARMS,
+    num_steps=1500,
+    prepare=prepare_trial,
+    run_trial=run_trial,
+)

@@ -14,7 +14,8 @@ from typing import Any
 from training.data.batches import BatchMaker, BatchOptions
 from training.execution.evaluation import evaluate
 from training.execution.finetune import FinetuneOptions
-from training.experiments.pretrained import matching_of
+from training.experiments.experiment import Experiment
+from training.experiments.pretrained import matching_of, prepare_base, train_matching
 from training.experiments.trial import RESULT, Trial, read_result
 from training.probes.alignment import measure_alignment
 from training.weights.ours import load_model
@@ -87,3 +88,12 @@ def _probed(trial: Trial) -> dict[str, Any]:
         numbers = {split: shards.select(splits=(split,), sources=("flickr30k-entities",)) for split in ("train", "val")}
         found = measure_alignment(model, maker, train=numbers["train"], test=numbers["val"], options=trial.probe)
     return asdict(found.linear_probe)
+
+
+EXPERIMENT = Experiment(
+    arms=ARMS,
+    num_steps=1500,
+    prepare=prepare_base,
+    run_trial=run_trial,
+    train_base=train_matching,
+)

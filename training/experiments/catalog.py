@@ -1,63 +1,27 @@
 """The experiments. A new one is a file like `alignment.py`, and a line in `EXPERIMENTS`."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from training.experiments import alignment, attention_supervision, congruence, visual_parsing
-from training.experiments.pretrained import prepare_base, train_base, train_matching
-from training.experiments.trial import Results, Trial
+from annotations.tables import Table
+from training.experiments.experiment import Experiment
+from training.experiments.trial import Trial
 
-ExperimentName = Literal["alignment", "attention-supervision", "congruence", "visual-parsing"]
+EXPERIMENTS: Table[Experiment] = Table(
+    {
+        "alignment": "training.experiments.alignment:EXPERIMENT",
+        "attention-supervision": "training.experiments.attention_supervision:EXPERIMENT",
+        "congruence": "training.experiments.congruence:EXPERIMENT",
+        "visual-parsing": "training.experiments.visual_parsing:EXPERIMENT",
+    }
+)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Experiment:
-    """What is compared, and how."""
-
-    arms: Mapping[str, str | None]
-    """The first is what all others are compared with."""
-    num_steps: int
-    """Of every trial, unless told otherwise; equal for all."""
-    prepare: Callable[[Trial], object]
-    """Begins a trial; stores and steps that no trial can have end here."""
-    run_trial: Callable[[Trial], Mapping[str, float]]
-    """Trains and measures one arm with one seed, as far as that is not done."""
-    train_base: Callable[[Trial], None] | None = None
-    """Trains what all arms of a seed start from."""
-    conclude: Callable[[Results], str] | None = None
-    """Returns what is told below the table."""
-
-
-EXPERIMENTS: dict[str, Experiment] = {
-    "alignment": Experiment(
-        arms=alignment.ARMS, num_steps=1500, prepare=alignment.prepare_trial, run_trial=alignment.run_trial
-    ),
-    "attention-supervision": Experiment(
-        arms=attention_supervision.ARMS,
-        num_steps=1500,
-        prepare=prepare_base,
-        run_trial=attention_supervision.run_trial,
-        train_base=train_matching,
-    ),
-    "congruence": Experiment(
-        arms=congruence.ARMS,
-        num_steps=1500,
-        prepare=prepare_base,
-        run_trial=congruence.run_trial,
-        train_base=train_base,
-    ),
-    "visual-parsing": Experiment(
-        arms=visual_parsing.ARMS,
-        num_steps=800,
-        prepare=visual_parsing.prepare_trial,
-        run_trial=visual_parsing.run_trial,
-        train_base=visual_parsing.train_base,
-        conclude=visual_parsing.conclude,
-    ),
-}
+if TYPE_CHECKING:
+    ExperimentName = str
+else:
+    ExperimentName = Literal[tuple(EXPERIMENTS)]
 
 
 def run_alone(trial: Trial) -> Mapping[str, float]:

@@ -27,7 +27,8 @@ from training.data.batches import BatchMaker, BatchOptions
 from training.data.order import evaluation_batches
 from training.data.shards import JoinedShards
 from training.execution.evaluation import evaluate
-from training.experiments.pretrained import RANKING, base_of
+from training.experiments.experiment import Experiment
+from training.experiments.pretrained import RANKING, base_of, prepare_base, train_base
 from training.experiments.trial import RESULT, Trial, read_result
 from training.figures import gold_answer, needed_detail
 from training.model import Model
@@ -167,3 +168,12 @@ def _relation(text: str) -> str:
 
 def _shares(figures: WinogroundFigures) -> dict[str, Any]:
     return {"text": figures.text.value, "image": figures.image.value, "group": figures.group.value}
+
+
+EXPERIMENT = Experiment(
+    arms=ARMS,
+    num_steps=1500,
+    prepare=prepare_base,
+    run_trial=run_trial,
+    train_base=train_base,
+)

@@ -22,6 +22,7 @@ from training.execution.pretrain import Overrides, prepare
 from training.execution.progress import read_metrics
 from training.experiments.comparison import compare, table
 from training.experiments.correlation import spearman
+from training.experiments.experiment import Experiment
 from training.experiments.toy_trunk import train_trunk, trunk_of
 from training.experiments.trial import RESULT, Results, Trial, read_result
 from training.models.visual_parser import VisualParserShape
@@ -147,3 +148,13 @@ def _hidden(maker: BatchMaker, numbers: NDArray[np.int64]) -> Iterator[Batch]:
     """Yield batches of these pairs, in which other cells are hidden in each; the same for every model."""
     for step, part in enumerate(evaluation_batches(numbers, maker.shards.lengths[numbers], BATCH_SIZE)):
         yield maker.make(part, step=step)
+
+
+EXPERIMENT = Experiment(
+    arms=ARMS,
+    num_steps=800,
+    prepare=prepare_trial,
+    run_trial=run_trial,
+    train_base=train_base,
+    conclude=conclude,
+)

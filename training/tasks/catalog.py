@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from training.data.batches import BatchMaker, BatchOptions, Maker
 from training.data.grounding import GroundingOptions
@@ -20,10 +20,6 @@ from training.tasks.answers import AnswerMetric
 from training.tasks.caption_pairs import CaptionPairMaker
 from training.tasks.measure import Measure
 from training.tasks.ranking_batches import CAPTIONS, RankingMaker
-
-TaskName = Literal[
-    "vqa-v2", "gqa", "nlvr2", "snli-ve", "refcoco", "flickr30k-entities", "vgp", "retrieval", "winoground"
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +215,12 @@ TASKS: dict[str, Task] = {
         answered=False,
     ),
 }
+
+
+if TYPE_CHECKING:
+    TaskName = str
+else:
+    TaskName = Literal[tuple(TASKS)]
 
 
 def find_task(name: str, variant: str | None = None) -> Task:
