@@ -10,6 +10,7 @@ import tyro
 from annotations.alignment.criteria import FunctionWords, SemanticUnit
 from annotations.alignment.region_names import tell_unnamed
 from annotations.alignment.targets import CLASS_WEIGHT, Combination
+from annotations.datasets.catalog import DATA_SETS
 from annotations.image_ids import Ids
 from annotations.vectors.lookup import Aliases
 from pipeline.alignment.align import AlignmentJob, AlignmentSummary, Nameless, align
@@ -32,54 +33,55 @@ class AlignCommand:
     """
 
     regions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """The region store that extract wrote."""
+    """Region store that vinculum extract wrote."""
     images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ()
-    """Instead of regions: files of images, as extract takes them."""
+    """Image files instead of regions, as vinculum extract takes them."""
     ids: Ids | None = None
-    """Whose the numbers are among the images' ids, where neither their store nor sizes tell: coco, visual-genome (and
-    GQA), flickr30k, or own, of your own images and annotations."""
-    annotations: tuple[str, ...]
-    """NAME=PATH, any number; names and what each path must be are told where one is wrong."""
+    """Owner of the image numbers, where neither their store nor sizes show it.
+    It is coco, visual-genome (and GQA), flickr30k, or own for images and annotations of your own."""
+    annotations: Annotated[
+        tuple[str, ...], tyro.conf.arg(help=f"NAME=PATH, any number; a name is one of {', '.join(DATA_SETS)}.")
+    ]
     vectors: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """With regions: GloVe (https://nlp.stanford.edu/projects/glove) or word2vec; text, gzip, binary or gensim's own."""
+    """File of GloVe or word2vec vectors: text, gzip, binary or gensim's own; needed with regions."""
     out: Out
-    """The store: shards, manifest.json, run.jsonl."""
+    """Folder of the store: shards, manifest.json and run.jsonl."""
     store: StoreName = "arrow"
-    """Arrow IPC files, or LMDB files for key-value access."""
+    """File format of the shards: Arrow IPC, or LMDB for key-value access."""
     shard_size: int = 8192
-    """Sentences in a shard, about; records of one image stay together."""
+    """Number of sentences in a shard, about; records of one image stay together."""
     unit: SemanticUnit = "word"
-    """Compared with a region's names: each word, the whole phrase that points, or the phrase's best word for all."""
+    """Words that are compared with a region's names: each word alone, its whole phrase, or the best of the phrase."""
     function_words: FunctionWords = "compared"
-    """Whether words such as `a` and `his` are compared as any other, as in the papers, or left out: then they have no
-    semantic row, and no part in what their phrase is compared by. The list is in
-    annotations/alignment/function_words.py."""
+    """Treatment of words such as `a` and `his`: compared like all others, as in the papers, or left out.
+    Words that are left out have no semantic row and do not count in their phrase."""
     class_weight: float = CLASS_WEIGHT
-    """Of the class name in the semantic criterion; the attribute's has the rest."""
+    """Weight of the class name in the semantic criterion, 0 to 1; the attribute's name has the rest."""
     aliases: Aliases = "first"
-    """Of a name such as `stop sign,stopsign`: its first alias is compared, or whichever is most similar."""
+    """Aliases of a name such as `stop sign,stopsign` that are compared: the first, or the most similar."""
     merge_seed: int = 0
-    """Of the draw that joins region descriptions into sentences."""
+    """Seed of the draw that joins region descriptions into sentences."""
     merge_shares: tuple[float, ...] = (1 / 3, 1 / 3, 1 / 3)
-    """Shares of sentences with one, two, three ... descriptions."""
+    """Shares of merged sentences with one, two, three and more descriptions; they add up to 1."""
     bake: Combination | None = None
-    """Also write one combination of the criteria as finished targets."""
+    """Combination of the criteria to write as finished targets too; by default none is written."""
     top_k: int | None = None
-    """Of --bake: regions kept; 3 unless said, for `paper` all."""
+    """Number of regions that --bake keeps for a word; by default 3, and all for `paper`."""
     require_iou: float = 0.0
-    """Of --bake: words whose gold box no region overlaps so much are not supervised."""
+    """With --bake: leave a word unsupervised unless some region reaches this IoU with its gold box."""
     nameless: Nameless = "refuse"
-    """Of --bake: whether to refuse regions that have no names where the combination compares words with names."""
+    """With --bake: refuse or allow regions without names where the combination compares words with names."""
     held_out: tuple[Path, ...] = ()
-    """Lists of image ids, one a line, that must not be trained on."""
+    """Files of image ids, one a line, that must not be trained on."""
     minival: File | None = None
-    """Image ids of COCO val2014 that stay for validation: a list, or LXMERT's val2014 features; the rest trains."""
+    """File of the COCO val2014 ids that stay for validation: a list, or LXMERT's val2014 features.
+    The rest of val2014 is trained on."""
     strict: bool = False
-    """End the run at the first annotation that can not be used, instead of counting it."""
+    """End the run at the first annotation that cannot be used, instead of counting it."""
     address: str | None = None
-    """HOST:PORT of a Ray cluster; without it, this machine (or the cluster of the Ray job that runs it)."""
+    """HOST:PORT of a Ray cluster; without it, the cluster of the running Ray job, or this machine."""
     workers: int | None = None
-    """One a CPU unless said."""
+    """Number of workers at most; by default one for each CPU."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

@@ -23,31 +23,32 @@ class BenchCommand:
     """
 
     images: tuple[str, ...]
-    """As of vinculum extract."""
+    """Images to measure on, as vinculum extract takes them."""
     weights: str
-    """As of vinculum extract; speed does not hang on what they have learnt, but proposals do: `random:0` has many."""
+    """Weights, as vinculum extract takes them; noise (`random:0`) has many proposals, which cost time."""
     detector: DetectorName = "faster-rcnn"
-    """Any that vinculum extract has."""
+    """Detector to measure."""
     config: str | None = None
-    """detectron2: its YAML file, or a name in its model zoo."""
+    """YAML file for detectron2, or a name in its model zoo."""
     vocabulary: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder with objects_vocab.txt and attributes_vocab.txt, where the weights have no names."""
+    """Folder with objects_vocab.txt and attributes_vocab.txt, for weights without names."""
     convention: tuple[str, ...] = ()
-    """NAME=VALUE against the weights' own."""
+    """NAME=VALUE pairs that replace conventions of the weights; an unknown name lists them all."""
     num_images: int = 64
-    """Images at most, the first by id."""
+    """Number of images at most, the first by id."""
     batch_size: int = 1
-    """Images a batch, at most; only images of one shape share one."""
+    """Number of images in a batch at most; only images of one shape share a batch."""
     repeats: int = 3
-    """Of the bare model; the median counts."""
+    """Number of passes of the bare model; their median is reported."""
     image_size: Literal[224, 384] = 384
-    """Swin: side of its input."""
+    """Side of Swin's input in pixels."""
     precision: Precision = "auto"
-    """auto takes bfloat16 where the device has units for it; float16 is for GPUs without them, and may overflow."""
+    """Number format of the computation; `auto` takes bfloat16 where the device has units for it, else float32.
+    Take float16 for GPUs without bfloat16; it may overflow."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto takes a GPU if this machine has one."""
+    """Device to compute on; `auto` takes a GPU if this machine has one."""
     image_id: IdRule = "stem"
-    """As of vinculum extract."""
+    """Rule for an image's id: its file name without suffix, or its path below the folder given."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

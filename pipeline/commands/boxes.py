@@ -16,14 +16,14 @@ class BoxesCommand:
     """
 
     annotations: tuple[str, ...] = ()
-    """NAME=PATH, as of vinculum align; data sets whose sentences point at boxes. All annotated objects of their images
-    are written, of refcoco and gqa also those that no sentence is about."""
+    """NAME=PATH, any number, as vinculum align takes them: data sets whose sentences point at boxes.
+    All annotated objects are written, for refcoco and gqa also those that no sentence is about."""
     regions: Path | None = None
-    """Instead: a store of regions, whose boxes another detector then describes."""
+    """Region store instead of annotations; another detector can then describe its boxes."""
     out: Path
-    """JSON file: image id to boxes x1, y1, x2, y2, in pixels of the annotated image."""
+    """JSON file to write: image id to boxes x1, y1, x2, y2 in pixels of the annotated image."""
     whole_image: bool = False
-    """The first box of each image is all of it, as Samaran et al. have it."""
+    """Write the whole image as the first box of each image, as Samaran et al. do."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

@@ -30,28 +30,28 @@ class ConvertCommand:
     """
 
     source: AnyPath
-    """A file or folder of published features, or a store of regions; what it is shows in its content."""
+    """File or folder of published features, or a region store; its content shows the format."""
     out: AnyPath
-    """The store; for lxmert-tsv a file, for milvlg-npz a folder."""
+    """Store to write; a file for lxmert-tsv, a folder for milvlg-npz."""
     to: TargetFormat = "arrow"
-    """arrow and lmdb are stores, made of published features; the others are written from a store."""
+    """Format to write: `arrow` and `lmdb` are stores made of published features, the others are made of a store."""
     source_format: Annotated[SourceFormat, tyro.conf.arg(name="from")] = "auto"
-    """What the source must be."""
+    """Format that the source must have; `auto` takes the one that its content shows."""
     vocabulary: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder with objects_vocab.txt and attributes_vocab.txt; classes have the file's names, or numbers, without."""
+    """Folder with objects_vocab.txt and attributes_vocab.txt; by default the source's own names, or numbers."""
     sizes: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Image sizes, for formats without (uniter-lmdb, vinvl-tsv): lines of id, width, height, or VinVL's .hw.tsv."""
+    """File of image sizes, for formats without them: lines of id, width, height, or VinVL's .hw.tsv."""
     box_regression: BoxRegression = "unknown"
-    """Whether boxes are a network's proposals as they were, or regressed; no file tells, the manifest keeps it."""
+    """Whether boxes are proposals as they were or regressed; no file shows it, the manifest records it."""
     images: tuple[str, ...] = ()
-    """Where the pictures are, for vinculum inspect: folders, .tar files, lists, as extract takes them."""
+    """Images of the features, as vinculum extract takes them, for vinculum inspect."""
     image_id: IdRule = "stem"
-    """A picture's id is its name without suffix, or its path below the folder given."""
+    """Rule for an image's id: its file name without suffix, or its path below the folder given."""
     ids: Ids | None = None
-    """Whose the numbers among the source's ids are, as in bottom-up-attention's files: coco, visual-genome (and GQA),
-    flickr30k, or own; a name such as COCO_train2014_000000000009 tells it itself."""
+    """Owner of the source's image numbers, as bottom-up-attention's files have them.
+    It is coco, visual-genome (and GQA), flickr30k or own; COCO_train2014_000000000009 shows it itself."""
     shard_size: int = 512
-    """Images a shard."""
+    """Number of images in a shard."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

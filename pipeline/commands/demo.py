@@ -39,9 +39,9 @@ class DemoCommand:
     out: Out = Path("demo")
     """Folder for the world, its shards, two runs and the pages; an interrupted demo goes on where it was."""
     images: int = 300
-    """Pictures in the world."""
+    """Number of images in the world."""
     steps: int = 600
-    """Of each of the two trainings."""
+    """Number of steps of each of the two trainings."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

@@ -22,9 +22,9 @@ class DoctorCommand:
     """
 
     regions: Folder
-    """The region store that the sentences were aligned with."""
+    """Region store that the sentences were aligned with."""
     sentences: Folder
-    """The store that align wrote."""
+    """Store that vinculum align wrote."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

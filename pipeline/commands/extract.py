@@ -27,66 +27,71 @@ class ExtractCommand:
     """
 
     images: tuple[str, ...]
-    """Folders (nested), .tar files, lists (.tsv and .csv: id, path; .txt: paths), files; paths, or URLs of http, https,
-    s3, gs and hf."""
+    """Folders (nested), .tar files, image files and lists (.tsv, .csv: id, path; .txt: paths).
+    Each may be a path or a URL of http, https, s3, gs or hf."""
     out: Annotated[str, tyro.conf.arg(metavar="DIR_OR_URL")]
-    """The store: shards, their manifest, plan and index, run.jsonl; a folder that all nodes see, or s3://, gs:// ..."""
+    """Store to write: a folder that all nodes see, or a URL such as s3://bucket/regions."""
     weights: str
-    """A file or folder, ours or published; an id on Hugging Face, such as unc-nlp/frcnn-vg-finetuned for photographs;
-    `toyworld`, which knows that world alone; or `random:SEED` for trials without."""
+    """File or folder of weights, ours or published, or an id on Hugging Face.
+    The id unc-nlp/frcnn-vg-finetuned serves photos; `toyworld` knows the toy world alone.
+    With `random:SEED` weights are noise, for trials."""
     detector: DetectorName = "faster-rcnn"
-    """faster-rcnn and detectron2 give regions; swin and vision-tower (ViT, CLIP, SigLIP, DINOv2) a grid, or regions of
-    it where boxes are given."""
+    """Detector to run: faster-rcnn and detectron2 extract regions.
+    Swin and vision-tower (ViT, CLIP, SigLIP, DINOv2) extract a grid, or regions of it at given --boxes."""
     config: str | None = None
-    """detectron2: its YAML file, or a name in its model zoo such as COCO-Detection/faster_rcnn_R_101_C4_3x.yaml."""
+    """YAML file for detectron2, or a name in its model zoo: COCO-Detection/faster_rcnn_R_101_C4_3x.yaml."""
     store: StoreName = "arrow"
-    """arrow: one Arrow IPC file a shard; lmdb: one LMDB file a shard."""
+    """File format of the shards: Arrow IPC, or LMDB for key-value access."""
     num_boxes: int | None = None
-    """Exactly so many regions an image; 36 where nothing is said."""
+    """Exact number of regions of an image; by default 36."""
     min_boxes: int | None = None
-    """At least so many, with --max-boxes: those above the confidence, as in bottom-up-attention's 10 to 100."""
+    """Number of regions at least, with --max-boxes: bottom-up-attention keeps 10 to 100 confident ones."""
     max_boxes: int | None = None
-    """At most so many, with --min-boxes."""
+    """Number of regions at most, with --min-boxes."""
     boxes: Path | None = None
-    """Features of given boxes: a JSON object of image id to [[x1, y1, x2, y2], ...] in pixels."""
+    """JSON file of boxes to describe, in pixels: image id to [[x1, y1, x2, y2], ...]."""
     convention: tuple[str, ...] = ()
-    """NAME=VALUE against the weights' own: short_side=800 boxes=regressed pooling=align res5=dilation ..."""
+    """NAME=VALUE pairs that replace conventions of the weights, such as short_side=800 boxes=regressed.
+    An unknown name lists them all."""
     vocabulary: Path | None = None
-    """Folder with objects_vocab.txt and attributes_vocab.txt, where the weights have no names."""
+    """Folder with objects_vocab.txt and attributes_vocab.txt, for weights without names."""
     image_size: Literal[224, 384] = 384
-    """Swin: side of its input."""
+    """Side of Swin's input in pixels."""
     keep_attention: bool = False
-    """Swin: store the last layer's attention too, float16, which visual parsing chooses by. Of Swin-B at 384 pixels
-    that is 1.3 MB an image beside 0.3 MB of features, of Swin-T at 224 0.12 beside 0.08."""
+    """Store the attention of Swin's last layer too, float16, by which visual parsing chooses.
+    At 384 pixels Swin-B's takes 1.3 MB an image beside 0.3 MB of features.
+    At 224 pixels Swin-T's takes 0.12 MB beside 0.08 MB."""
     precision: Precision = "auto"
-    """auto takes bfloat16 where the device has units for it; float16 is for GPUs without them, and may overflow."""
+    """Number format of the computation; `auto` takes bfloat16 where the device has units for it, else float32.
+    Take float16 for GPUs without bfloat16; it may overflow."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto takes a GPU if this machine has one."""
+    """Device to compute on; `auto` takes a GPU if this machine has one."""
     image_id: IdRule = "stem"
-    """An image's id is its name without suffix, or its path below the folder given."""
+    """Rule for an image's id: its file name without suffix, or its path below the folder given."""
     ids: Ids | None = None
-    """Whose the numbers among the ids are, which `9` does not tell: coco, visual-genome (and GQA), flickr30k, or own,
-    of your own images and annotations. Names such as COCO_train2014_000000000009 tell it themselves."""
+    """Owner of the numbers among the image ids, which `9` does not show.
+    It is coco, visual-genome (and GQA), flickr30k, or own for images and annotations of your own.
+    Names such as COCO_train2014_000000000009 show it themselves."""
     shard_size: int = 512
-    """Images a shard."""
+    """Number of images in a shard."""
     batch_size: int = 1
-    """Images a batch, at most. Only images of one shape share a batch, so none is padded. Another size gives the same
-    regions but for rounding: numbers may differ in their last digits, and the files' bytes with them."""
+    """Number of images in a batch at most; only images of one shape share a batch, so none is padded.
+    Another size gives the same regions but for rounding, and so other bytes."""
     max_pixels: int = MAX_PIXELS
-    """Pixels of an image at most, 128 megapixels unless said; larger ones go to quarantine. A worker decodes as many at
-    once, and needs some 17 bytes of memory for each."""
+    """Number of pixels of an image at most; larger images go to quarantine.
+    A worker decodes as many pixels at once and needs some 17 bytes of memory for each."""
     retry_quarantine: bool = False
-    """Try all images in quarantine again, beside what is missing; without it, only those that could not be read."""
+    """Try all images in quarantine again; without it, only those that could not be read."""
     changed: ChangedRule = "refuse"
-    """What becomes of images that are other files than those the store was made from: refuse ends the run and names
-    them, redo makes their features anew. Files are compared by size and time, and where these differ by content; of a
-    list's URLs nothing is known."""
+    """Treatment of images whose files are others than those that the store was made from.
+    With `refuse` the run ends and names them, with `redo` their features are made anew.
+    Files are compared by size and time, and by content where these differ; URLs of a list are not."""
     address: str | None = None
-    """A Ray cluster; without it the running Ray job's, or this machine."""
+    """HOST:PORT of a Ray cluster; without it, the cluster of the running Ray job, or this machine."""
     workers: int | None = None
-    """Workers at most; one a GPU, or one for every --cpus-per-worker."""
+    """Number of workers at most; by default one for each GPU, or one for every --cpus-per-worker."""
     cpus_per_worker: int | None = None
-    """Cores a worker; 4, or what there is."""
+    """Number of cores of a worker; by default 4, or as many as there are."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

@@ -21,13 +21,13 @@ class InspectCommand:
     """
 
     store: Store
-    """The folder that extract or align wrote."""
+    """Store that vinculum extract or vinculum align wrote."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("inspect.html")
-    """The page: one file, with everything in it."""
+    """HTML file to write; it needs no other file."""
     images: int | None = None
-    """Pictures, or sentences, shown, spread over the store; 24 pictures or 48 sentences unless said."""
+    """Number of images or sentences shown, spread over the store; by default 24 images or 48 sentences."""
     regions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Of sentences: the region store, if it is no longer where align found it."""
+    """Region store of the sentences, if it is no longer where vinculum align found it."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

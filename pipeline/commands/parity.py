@@ -26,26 +26,27 @@ class ParityCommand:
     """
 
     gold: Annotated[Path, tyro.conf.arg(metavar="PATH")]
-    """Published features in any format that vinculum convert reads: demo/data/caffe_coco_features/train2014_obj36.tsv
-    of github.com/airsplay/py-bottom-up-attention has ten images of the original Caffe detector."""
+    """Published features in any format that vinculum convert reads.
+    Ten images of the original Caffe detector are in github.com/airsplay/py-bottom-up-attention.
+    Their file is demo/data/caffe_coco_features/train2014_obj36.tsv."""
     images: tuple[str, ...]
-    """Where their photographs are: folders, .tar files, lists."""
+    """Images of these features: folders, .tar files or lists."""
     weights: str | None = None
-    """As of vinculum extract; without them it says how to get the published ones."""
+    """Weights, as vinculum extract takes them; without them the error names the published ones."""
     detector: DetectorName = "faster-rcnn"
-    """faster-rcnn or detectron2."""
+    """Detector to compare: faster-rcnn or detectron2."""
     config: str | None = None
-    """detectron2: its YAML file, or a name in its model zoo."""
+    """YAML file for detectron2, or a name in its model zoo."""
     vocabulary: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder with objects_vocab.txt and attributes_vocab.txt, where the weights have no names."""
+    """Folder with objects_vocab.txt and attributes_vocab.txt, for weights without names."""
     convention: tuple[str, ...] = ()
-    """NAME=VALUE against the weights' own."""
+    """NAME=VALUE pairs that replace conventions of the weights; an unknown name lists them all."""
     precision: Precision = "float32"
-    """float32 tells a conversion's faults from roundings."""
+    """Number format of the computation; with float32 a fault of the conversion is no rounding."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where the detector runs."""
+    """Device to compute on."""
     image_id: IdRule = "stem"
-    """A photograph's id is its name without suffix, or its path below the folder given."""
+    """Rule for an image's id: its file name without suffix, or its path below the folder given."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

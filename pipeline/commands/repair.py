@@ -15,7 +15,7 @@ class RepairCommand:
     """
 
     store: Store
-    """The folder that extract wrote."""
+    """Store that vinculum extract or vinculum align wrote."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

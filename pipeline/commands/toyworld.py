@@ -17,14 +17,14 @@ class ToyworldCommand:
     """
 
     out: Out
-    """Folder for images/ and a folder for every layout: visual_genome/, coco/, gqa/, flickr30k_entities/ ..."""
+    """Folder for images/ and a folder of every layout: visual_genome/, coco/, gqa/, flickr30k_entities/ and more."""
     images: int = 300
-    """Pictures; picture 7 of a world is the same in a larger one."""
+    """Number of images; image 7 of a world is the same in a larger one."""
     seed: int = 0
-    """Another seed is another world."""
+    """Seed of the world; another seed draws another world."""
     entities: EntitiesCaptions = "scenes"
-    """Captions of flickr30k_entities/: of whole scenes, or relations of things by their names alone, as Winoground's
-    captions are."""
+    """Captions of flickr30k_entities/: whole scenes, or relations of things.
+    Relations name the things alone, as Winoground's captions do."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

@@ -19,9 +19,9 @@ class VerifyCommand:
     """
 
     store: Store
-    """The folder that extract, align or convert wrote."""
+    """Store that vinculum extract, align or convert wrote."""
     sample: str = "100%"
-    """Share of the shards that are read, such as 1%, others each time; of the rest the sizes are compared."""
+    """Share of the shards to read, such as 1%, others each time; of the rest only sizes are compared."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 

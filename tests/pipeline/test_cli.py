@@ -7,20 +7,13 @@ import sys
 import pytest
 import tyro.extras
 
+from annotations.datasets.catalog import DATA_SETS
 from pipeline.cli import COMMANDS, main
+from tests.help_texts import WIDE, printed_help, require_plain_texts
 from tests.stores.builders import make_regions, make_store
 
 NOWHERE = ("--address", "127.0.0.1:1")
 """Were Ray asked before the settings are judged, it would complain of this address."""
-
-
-def help_of(command, capsys, monkeypatch):
-    """Return a command's --help without its frame, one line a paragraph or option."""
-    monkeypatch.setenv("COLUMNS", "500")
-    with pytest.raises(SystemExit) as ended:
-        main([command, "--help"])
-    assert ended.value.code == 0
-    return [line.strip(" │") for line in capsys.readouterr().out.splitlines()]
 
 
 @pytest.fixture
@@ -45,7 +38,7 @@ def refused(capsys, photos, *arguments):
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_help_says_what_a_command_does_and_shows_an_example_that_parses(command, capsys, monkeypatch):
-    lines = help_of(command, capsys, monkeypatch)
+    lines = printed_help(main, [command], WIDE, capsys, monkeypatch)
     assert [line for line in lines if re.fullmatch(r"[A-Z].*\.", line)]
     (example,) = [line for line in lines if line.startswith("vinculum ")]
     parsed = tyro.extras.subcommand_cli_from_dict(COMMANDS, args=example.split()[1:])
@@ -53,23 +46,24 @@ def test_help_says_what_a_command_does_and_shows_an_example_that_parses(command,
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_help_says_of_every_option_what_it_is_and_what_is_taken_without_it(command, capsys, monkeypatch):
-    text = "\n".join(help_of(command, capsys, monkeypatch))
-    _, *options = re.split(r"^(?=--[a-z]|DIR  )", text, flags=re.MULTILINE)
-    assert len(options) >= 2
-    for option in options:
-        assert re.search(r"(\s{2,}|\n)\S.*\. \((required|default: .*)\)$", option, re.MULTILINE), option
+def test_help_says_of_every_option_in_plain_sentences_what_it_does(command, capsys, monkeypatch):
+    require_plain_texts(main, command, capsys, monkeypatch)
+
+
+def test_help_of_align_names_every_data_set(capsys, monkeypatch):
+    text = " ".join(printed_help(main, ["align"], WIDE, capsys, monkeypatch))
+    assert all(re.search(rf"\b{name}[,.]", text) for name in DATA_SETS)
 
 
 def test_extract_documents_every_option_of_the_design(capsys, monkeypatch):
-    text = "\n".join(help_of("extract", capsys, monkeypatch))
+    text = "\n".join(printed_help(main, ["extract"], WIDE, capsys, monkeypatch))
     for option in (
         *("--images", "--out", "--weights", "--detector", "--store", "--num-boxes", "--min-boxes", "--max-boxes"),
         *("--boxes", "--convention", "--shard-size", "--batch-size", "--retry-quarantine", "--address", "--json"),
     ):
         assert f"\n{option}" in text
     assert "(default: 512)" in text
-    assert "36 where nothing is said" in text
+    assert "by default 36" in text
 
 
 @pytest.mark.parametrize(
