@@ -25,11 +25,11 @@ File = Annotated[Path, tyro.conf.arg(metavar="FILE")]
 
 @dataclass(frozen=True, kw_only=True)
 class AlignCommand:
-    """Turn annotations into shards of sentences whose words know which regions they mean.
+    """Turn annotations into shards of sentences whose words point at the regions that they mean.
 
     vinculum align --regions regions --annotations gqa=gqa coco-captions=coco --vectors glove.txt --out sentences
 
-    For training on pixels or grids, --images alone are enough, without --regions and --vectors: words know their boxes.
+    For training on pixels or grids give --images alone, without --regions and --vectors; words point at gold boxes.
     """
 
     regions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None

@@ -17,7 +17,7 @@ from stores.images.listing import IdRule
 
 @dataclass(frozen=True, kw_only=True)
 class BenchCommand:
-    """Measure a detector here: bare model, pipeline, the share of each stage, and what the arithmetic would allow.
+    """Measure a detector's speed here: bare model, pipeline, each stage's share, and the limit of the arithmetic.
 
     vinculum bench --images photos --weights random:0
     """

@@ -10,7 +10,7 @@ from pipeline.commands.result import Result
 
 @dataclass(frozen=True, kw_only=True)
 class BoxesCommand:
-    """Write gold boxes of annotations, or those of a region store, for `vinculum extract --boxes` to take features at.
+    """Write the gold boxes of annotations, or the boxes of a region store, as a file for `vinculum extract --boxes`.
 
     vinculum boxes --annotations refcoco=refcoco+ --out boxes.json
     """

@@ -24,7 +24,7 @@ AnyPath = Annotated[Path, tyro.conf.arg(metavar="PATH")]
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertCommand:
-    """Turn published features into shards of region features, and such shards into formats that others read.
+    """Convert published features to a region store, or a region store to a format that others read.
 
     vinculum convert --source train2014_obj36.tsv --to arrow --out regions
     """

@@ -31,7 +31,7 @@ Command = tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class DemoCommand:
-    """Walk the whole path on the toy world, on this machine, ending with three pages to look at.
+    """Run the whole path on the toy world, on this machine, and end with three pages to look at.
 
     vinculum demo --out demo
     """

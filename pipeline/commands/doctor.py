@@ -14,9 +14,9 @@ Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorCommand:
-    """Tell what is wrong with aligned sentences, or might be: missing images, coverage, leakage, unknown words.
+    """Examine aligned sentences for missing images, low coverage, leakage and unknown words.
 
-    Findings are no errors: the exit status is 1 only where a store can not be read; --json has `is_healthy`.
+    Findings are no errors: the exit status is 1 only where a store cannot be read; --json has `is_healthy`.
 
     vinculum doctor --regions regions --sentences sentences
     """

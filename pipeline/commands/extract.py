@@ -21,7 +21,7 @@ from stores.images.listing import IdRule
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractCommand:
-    """Turn images into shards of region or grid features; run again, it does only what is missing.
+    """Turn images into shards of region or grid features; run again, it makes only what is missing.
 
     vinculum extract --images photos --detector faster-rcnn --weights toyworld --out regions
     """
@@ -33,7 +33,7 @@ class ExtractCommand:
     """Store to write: a folder that all nodes see, or a URL such as s3://bucket/regions."""
     weights: str
     """File or folder of weights, ours or published, or an id on Hugging Face.
-    The id unc-nlp/frcnn-vg-finetuned serves photos; `toyworld` knows the toy world alone.
+    The id unc-nlp/frcnn-vg-finetuned has weights for photos; `toyworld` fits the toy world alone.
     With `random:SEED` weights are noise, for trials."""
     detector: DetectorName = "faster-rcnn"
     """Detector to run: faster-rcnn and detectron2 extract regions.

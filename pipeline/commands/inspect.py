@@ -15,7 +15,7 @@ from stores.manifest import read_manifest
 
 @dataclass(frozen=True, kw_only=True)
 class InspectCommand:
-    """Write one page to look at: pictures with their regions, or sentences whose words light up the regions they mean.
+    """Write a page to look at: images with their regions, or sentences whose words light up the regions they mean.
 
     vinculum inspect regions --out page.html
     """

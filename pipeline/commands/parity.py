@@ -16,11 +16,10 @@ from stores.images.listing import IdRule
 
 @dataclass(frozen=True, kw_only=True)
 class ParityCommand:
-    """Compare a detector with published features of the same photographs; exit status 1 if they are not the same.
+    """Compare a detector with published features of the same images; exit status 1 if they differ.
 
-    Features are taken at the gold boxes, where no image may differ more than the worst of ten in the comparison of
-    airsplay/py-bottom-up-attention with Caffe, nor by a cosine below 0.95; and from the photographs on, where nine
-    boxes of ten must be found.
+    At the gold boxes no image may differ more than the worst of ten in airsplay's comparison with Caffe, and no cosine
+    may lie below 0.95. From the image on, nine gold boxes of ten must be found.
 
     vinculum parity --gold train2014_obj36.tsv --images photos --weights bua-caffe-frcn-r101-k36.pth --vocabulary vg
     """

@@ -9,7 +9,7 @@ from pipeline.commands.result import Result
 
 @dataclass(frozen=True, kw_only=True)
 class RepairCommand:
-    """Put a store's damaged shards back to what is to be done; the next extract makes them again.
+    """Mark a store's damaged shards as still to be made; the next run of its command makes them again.
 
     vinculum repair regions
     """

@@ -11,7 +11,7 @@ from pipeline.commands.result import Result
 class ToyworldCommand:
     """Write the toy world: rendered scenes with their annotations in the official layouts.
 
-    All of them number the same pictures: `vinculum extract --ids own` tells so.
+    All layouts number the same images: give `--ids own` to vinculum extract.
 
     vinculum toyworld --out world --images 300 --seed 0
     """

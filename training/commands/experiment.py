@@ -28,7 +28,7 @@ class ExperimentCommand:
 
     vinculum-train experiment --regions regions --sentences sentences --out experiment
 
-    Run again, it does only the trials that are missing.
+    Run again, it makes only the trials that are missing.
     """
 
     sentences: Folder

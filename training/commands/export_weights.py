@@ -24,11 +24,11 @@ class ExportCommand:
 
     vinculum-train export --run runs/lxmert --out lxmert-hf
 
-    lxmert: what transformers' LxmertForPreTraining.from_pretrained loads, of a two-stream encoder. Heads that it has no
-    place for stay behind, such as those of word-object alignment; objectives that the run does not have are switched
-    off in config.json. vinculum: the whole model and its answers, as they are, to be imported bit for bit. bert: the
-    text side of a single-stream encoder as transformers' BertModel. There is no VisualBertModel: it has no boxes and
-    other norms, and would compute something else.
+    The layout `lxmert` is what transformers' LxmertForPreTraining.from_pretrained loads, of a two-stream encoder. Heads
+    that it has no place for are left out, such as word-object alignment's; objectives that the run does not have are
+    switched off in config.json. The layout `vinculum` is the whole model with its answers, to be imported bit for bit.
+    The layout `bert` is the text side of a single-stream encoder as transformers' BertModel. VisualBertModel is no
+    layout: it has no boxes and other norms, and would compute something else.
     """
 
     source: Annotated[Path, tyro.conf.arg(name="run")]

@@ -24,11 +24,11 @@ from training.weights.published import read_published
 
 @dataclass(frozen=True, kw_only=True)
 class ImportCommand:
-    """Turn published weights of LXMERT or UNITER into a run, to fine-tune, evaluate and probe it like one's own.
+    """Turn published weights of LXMERT or UNITER into a run, to fine-tune, evaluate and probe like any other.
 
     vinculum-train import --source unc-nlp/lxmert-base-uncased --answers all_ans.json --out lxmert
 
-    The layout is told from the names of the weights: LXMERT's, from transformers or its authors; UNITER's, pre-trained
+    The names of the weights show the layout: LXMERT's, from transformers or its authors; UNITER's, pre-trained
     or fine-tuned, as uniter-base.pt with --tokenizer bert-base-cased; or what vinculum-train export wrote. Heads come
     along as far as there is a place for them; the summary lists them.
     """

@@ -37,8 +37,9 @@ class ProbeCommand:
 
     vinculum-train probe --run run --regions regions --sentences sentences
 
-    By decoder, by attention, by a linear probe; and by layer, what flows between words and regions, and whether
-    clusters of states are the two. With --all, several runs in one table, on the same sentences.
+    Regions are found by the alignment decoder, by each layer's attention and by a linear probe. For each layer it also
+    reports how much attention crosses between words and regions, and how well two clusters of states separate them.
+    With --all, one table compares several runs on the same sentences.
     """
 
     source: Annotated[Path | None, tyro.conf.arg(name="run", metavar="DIR")] = None

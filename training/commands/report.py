@@ -14,7 +14,7 @@ Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
 
 @dataclass(frozen=True, kw_only=True)
 class ReportCommand:
-    """Write one page on which runs stand side by side: recipes, curves, figures, and the regions that words look at.
+    """Write a page that shows runs side by side: recipes, curves, figures, and the regions that words look at.
 
     vinculum-train report --runs with=run without=run-no-alignment --regions regions --sentences sentences --out r.html
     """
