@@ -253,6 +253,28 @@ EXPERIMENT = Experiment(arms=ARMS, num_steps=500, prepare=prepare_trial, run_tri
         num_tests=2,
         offered=("vinculum-train", "experiment"),
     ),
+    "a logged figure": Addition(
+        file="training/logged/weights.py",
+        content='''
+"""How large the weights are."""
+
+import torch
+
+from training.logged.figure import LoggedFigure, Steps
+
+
+def _norm(steps: Steps) -> float:
+    return float(torch.nn.utils.get_total_norm(steps.model.parameters()))
+
+
+WEIGHT_NORM = LoggedFigure(measure=_norm, told=lambda value: f"weights {value:.1f}")
+''',
+        table="training/logged/catalog.py:LOGGED",
+        line='"weight_norm": "training.logged.weights:WEIGHT_NORM",',
+        tests=("tests/training/test_logged_figures.py",),
+        name="weight_norm",
+        num_tests=2,
+    ),
 }
 
 

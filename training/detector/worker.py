@@ -222,7 +222,9 @@ def _learn(
         loop.run(feed, first, help_first_rank)
         return last == recipe.num_steps
     forget_after(run.folder / CURVE, first)
-    with MetricsLog(run.folder, first=first, every=task.log_every, device=device, num_ranks=place.num_ranks) as log:
+    with MetricsLog(
+        run.folder, first=first, every=task.log_every, device=device, num_ranks=place.num_ranks, model=network
+    ) as log:
 
         def after(report: StepReport) -> None:
             nonlocal last

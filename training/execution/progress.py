@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -23,7 +24,9 @@ from annotations.guards.shown import shown
 from stores.atomic import replacing
 from stores.errors import about
 from stores.programs.terminal import printable
-from training.execution.loop import StepReport, memory_mb
+from training.execution.loop import StepReport
+from training.logged.catalog import LOGGED
+from training.logged.figure import Steps
 
 METRICS, SKIPPED = "metrics.jsonl", "skipped_images.txt"
 _MAX_COUNT = 1 << 53
@@ -33,12 +36,15 @@ _MAX_COUNT = 1 << 53
 class MetricsLog:
     """Appends a line for every few steps to a run's `metrics.jsonl`, and to TensorBoard; a context manager."""
 
-    def __init__(self, folder: Path, *, first: int, every: int, device: torch.device, num_ranks: int) -> None:
+    def __init__(
+        self, folder: Path, *, first: int, every: int, device: torch.device, num_ranks: int, model: nn.Module
+    ) -> None:
         """Lines of steps after `first`, from an attempt that was killed, are gone."""
         self._path = folder / METRICS
         self._every = every
         self._device = device
         self._num_ranks = num_ranks
+        self._model = model
         self._reports: list[StepReport] = []
         self._waited = 0.0
         forget_after(self._path, first)
@@ -71,17 +77,18 @@ class MetricsLog:
         if not self._reports:
             return
         last, count = self._reports[-1], len(self._reports)
-        seconds = sum(report.seconds for report in self._reports)
+        steps = Steps(
+            reports=self._reports,
+            waited=self._waited,
+            num_ranks=self._num_ranks,
+            device=self._device,
+            model=self._model,
+        )
         line: dict[str, Any] = {
             "step": last.step,
             "loss": sum(report.loss for report in self._reports) / count,
             "terms": {name: sum(each.terms[name] for each in self._reports) / count for name in last.terms},
-            "gradient_norm": sum(report.gradient_norm for report in self._reports) / count,
-            "learning_rate": last.learning_rate,
-            "samples_per_second": sum(report.num_pairs for report in self._reports) * self._num_ranks / seconds,
-            "data_wait_share": self._waited / seconds,
-            "memory_mb": memory_mb(self._device),
-            "skipped_images": sum(len(report.skipped_images) for report in self._reports),
+            **{name: figure.measure(steps) for name, figure in LOGGED.items()},
             "time": time.time(),
         }
         self._name_skipped()
@@ -164,11 +171,8 @@ def showing(folder: Path, *, num_steps: int) -> Iterator[None]:
 def progress_line(line: dict[str, Any]) -> str:
     """Return one line of `metrics.jsonl` as people read it."""
     terms = "  ".join(f"{name} {value:.3f}" for name, value in line["terms"].items())
-    skipped = f"  {line['skipped_images']} images skipped" if line.get("skipped_images") else ""
-    return (
-        f"step {line['step']}  loss {line['loss']:.3f}  {terms}  {line['samples_per_second']:.0f} samples/s  "
-        f"waiting {line['data_wait_share']:.1%}  {line['memory_mb'] / 1000:.1f} GB{skipped}"
-    )
+    figures = [figure.told(line[name]) for name, figure in LOGGED.items() if name in line]
+    return "  ".join((f"step {line['step']}", f"loss {line['loss']:.3f}", terms, *filter(None, figures)))
 
 
 class _Tail:

@@ -104,7 +104,12 @@ def train_run(task: TrainTask, place: Place, on_step: Callable[[StepReport], Non
             loop.run(feed, state.first, lambda report: None)
             return
         with MetricsLog(
-            run.folder, first=state.first, every=task.log_every, device=device, num_ranks=place.num_ranks
+            run.folder,
+            first=state.first,
+            every=task.log_every,
+            device=device,
+            num_ranks=place.num_ranks,
+            model=state.model,
         ) as log:
 
             def after(report: StepReport) -> None:

@@ -11,6 +11,7 @@ from training.execution.loop import StepReport
 from training.execution.progress import MetricsLog, progress_line, read_metrics, showing
 
 CPU = torch.device("cpu")
+NO_MODEL = torch.nn.Identity()
 
 
 def report(step, *, loss=None, seconds=0.5):
@@ -26,7 +27,7 @@ def report(step, *, loss=None, seconds=0.5):
 
 
 def tell(folder, steps, *, first=0, every=1, num_ranks=1, waited=0.1):
-    with MetricsLog(folder, first=first, every=every, device=CPU, num_ranks=num_ranks) as log:
+    with MetricsLog(folder, first=first, every=every, device=CPU, num_ranks=num_ranks, model=NO_MODEL) as log:
         for step in steps:
             log.add(report(step), waited)
 
@@ -50,7 +51,10 @@ def test_a_line_has_the_means_of_the_steps_since_the_last(tmp_path):
 
 
 def test_a_run_that_fails_tells_what_it_had_not_told_yet(tmp_path):
-    with pytest.raises(RuntimeError), MetricsLog(tmp_path, first=0, every=10, device=CPU, num_ranks=1) as log:
+    with (
+        pytest.raises(RuntimeError),
+        MetricsLog(tmp_path, first=0, every=10, device=CPU, num_ranks=1, model=NO_MODEL) as log,
+    ):
         log.add(report(1), 0)
         log.add(report(2), 0)
         raise RuntimeError
@@ -75,7 +79,7 @@ def test_a_line_that_is_not_finished_is_not_read(tmp_path):
 
 
 def test_numbers_that_are_not_finite_are_lines_too(tmp_path):
-    with MetricsLog(tmp_path, first=0, every=1, device=CPU, num_ranks=1) as log:
+    with MetricsLog(tmp_path, first=0, every=1, device=CPU, num_ranks=1, model=NO_MODEL) as log:
         log.add(report(1, loss=float("inf")), 0)
     assert read_metrics(tmp_path)[0]["loss"] == float("inf")
 

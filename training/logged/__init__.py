@@ -1,0 +1,1 @@
+"""Figures of training steps that a run logs, one concern a file."""
