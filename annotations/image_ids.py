@@ -17,7 +17,7 @@ NUMBERED_BY: tuple[Ids, ...] = get_args(Ids)
 _COCO_NAME = re.compile(r"COCO_(?:train|val|test)20\d\d_0*(\d{1,12})|(\d{12})", re.ASCII)
 
 NUMBER = "0|[1-9][0-9]{0,6}"
-"""Of up to seven digits; Flickr's own numbers, which are longer, are nobody else's."""
+"""A number of up to seven digits; Flickr's own numbers, which are longer, are nobody else's."""
 
 _NUMBER = re.compile(NUMBER)
 

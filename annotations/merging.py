@@ -14,7 +14,7 @@ from annotations.guards.drops import Drops
 from annotations.records import Box, Pointer, Sentence
 
 SHARES = (1 / 3, 1 / 3, 1 / 3)
-"""Of sentences with one, two and three descriptions."""
+"""Shares of sentences with one, two and three descriptions."""
 
 MAX_IOU = 0.7
 """Two regions with the same words that overlap more are one region, described twice."""

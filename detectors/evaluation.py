@@ -119,9 +119,9 @@ class DetectorScores:
     attribute_accuracy: float
     """Share of gold boxes with attributes whose likeliest attribute is one of theirs; class predicted, box given."""
     num_classes: int
-    """Of which there is a gold box."""
+    """Number of classes that have a gold box."""
     num_attributes: int
-    """Of which there is a gold box."""
+    """Number of attributes that have a gold box."""
     num_images: int
     num_boxes: int
 

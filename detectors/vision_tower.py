@@ -47,7 +47,7 @@ class VisionTower:
 
     model: PreTrainedModel
     pixel_means: tuple[float, ...]
-    """Of 0 to 1."""
+    """Means of pixels from 0 to 1."""
     pixel_stds: tuple[float, ...]
     weights: dict[str, str]
     """`name`, `sha256` and `config_sha256`."""
@@ -55,7 +55,7 @@ class VisionTower:
 
     @property
     def side(self) -> int:
-        """Of the square that every image becomes, in pixels."""
+        """Return the side of the square that every image becomes, in pixels."""
         side: int = self.model.config.image_size
         return side
 

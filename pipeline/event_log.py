@@ -20,7 +20,7 @@ from stores.programs.terminal import printable
 
 RUN_LOG_NAME = "run.jsonl"
 SILENCE_SECONDS = 60.0
-"""Of a run without a terminal, before it says how far it is."""
+"""Seconds of silence without a terminal, before a run reports how far it is."""
 
 
 class EventLog:

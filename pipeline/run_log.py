@@ -24,7 +24,7 @@ class ShardTiming:
     num_images: int
     """Detected or put in quarantine."""
     num_failed: int
-    """Of them in quarantine; they take next to no time, so no rate counts them."""
+    """Images in quarantine among them; they take next to no time, so no rate counts them."""
     stage_seconds: Mapping[str, float]
 
     @property

@@ -10,7 +10,7 @@ from typing import Self
 from stores.manifest import MANIFEST_NAME, Manifest, ShardEntry, write_manifest
 
 WRITING_SHARE = 0.01
-"""Of a run's time: a manifest of 20,000 shards takes a second to write, and has a new one every other second."""
+"""Share of a run's time for writing; a manifest of 20,000 shards takes a second, each other second has a new one."""
 
 
 class GrowingManifest:

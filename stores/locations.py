@@ -19,7 +19,7 @@ from typing import IO, Any
 import fsspec
 
 PROTOCOLS = ("file", "http", "https", "s3", "gs", "hf")
-"""Of URLs. None of them interprets what it reads."""
+"""Protocols of URLs that may be opened. None of them interprets what it reads."""
 
 OBJECT_STORES = ("s3", "gs", "hf")
 """Protocols of which a store may be written."""

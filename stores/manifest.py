@@ -65,11 +65,11 @@ class ShardEntry:
     """The digest that the shard carries itself, by which a reader knows the file at once; empty where unknown."""
     failures: tuple[FailedImage, ...] = ()
     drops: tuple[DropCount, ...] = ()
-    """Of sentence shards, by reason; what was met while its annotations were read."""
+    """Annotations that a sentence shard leaves out, by reason; what was met while its annotations were read."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """Of sentence shards: how much of what it holds, such as `sentences` and `pointers`."""
+    """Numbers of what a sentence shard holds, such as `sentences` and `pointers`."""
     max_rounding_error: float = 0.0
-    """Of imported regions: the largest difference between a feature of the source and its float16."""
+    """Largest difference between a feature of imported regions and its float16."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ class Manifest:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the configuration; every shard has it in its description."""
+        """Return the digest of the configuration; every shard has it in its description."""
         return fingerprint(self.configuration)
 
     @property

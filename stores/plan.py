@@ -46,7 +46,7 @@ class Plan(Sequence[PlannedShard]):
 
     def __init__(self, images: ImageSources, starts: NDArray[np.int64]) -> None:
         self.images = images
-        """Of all shards, one after another."""
+        """Images of all shards, one after another."""
         self._starts = starts
         """[shards + 1]; the row of each shard's first image, and one past the last."""
 

@@ -91,6 +91,14 @@ def test_an_init_is_a_docstring(path):
     assert len(body) == 1 and ast.get_docstring(ast.Module(body, [])), f"{path} holds more than a docstring"
 
 
+def test_no_docstring_begins_with_of():
+    """Subject first: `Seed of the draws.`, not `Of the draws.`"""
+    begins = {
+        f"{path}:{n}" for path in SOURCES for n, line in enumerate(path.read_text().splitlines(), 1) if '"""Of ' in line
+    }
+    assert begins == set()
+
+
 def test_nothing_below_tests_is_a_package():
     assert list((ROOT / "tests").rglob("__init__.py")) == []
 

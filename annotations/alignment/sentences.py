@@ -113,7 +113,7 @@ class AlignedSentences:
     num_boxes: Sequence[tuple[int, ...]]
     """[S]; regions of each image."""
     words: PointedWords
-    """Of all sentences, one after another; R is the largest of all."""
+    """Words of all sentences, one after another; R is the largest of all."""
     word_offsets: NDArray[np.int64]
     """int64 [S + 1]; sentence s has the words word_offsets[s] to word_offsets[s + 1]."""
     pointer_position: NDArray[np.float16] | None = None

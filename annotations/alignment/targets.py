@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 Combination = Literal["code", "paper", "position-only", "semantic-only"]
 
 CLASS_WEIGHT = 0.75
-"""Of the class name in the semantic criterion; the attribute's name has the rest."""
+"""Weight of the class name in the semantic criterion; the attribute's name has the rest."""
 
 MIN_SUPPORT = 0.1
 """The public code's gate: a word whose kept scores sum to less is not supervised."""

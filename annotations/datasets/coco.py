@@ -42,7 +42,7 @@ _INSTANCES_FILES = ("instances_*.json", "annotations/instances_*.json")
 
 _RELEASE = re.compile(r"(train|valminusminival|minival|val)(20\d\d)")
 _PARTS = ("val", "minival"), ("val", "valminusminival")
-"""Of one year, what is in what."""
+"""Parts of one year: the second lies in the first."""
 _APART = {("train", "2014"), ("val", "2017")}
 """The only two files of different years that have no photograph in common."""
 
@@ -77,7 +77,7 @@ class CocoRecord(TypedDict):
     split: Split
     image: CocoImage
     category: str
-    """Of instances."""
+    """Category of an instance."""
     annotation: Record
 
 

@@ -60,7 +60,7 @@ class GqaRecord(TypedDict):
     question_id: str
     question: Record
     size: tuple[int, int]
-    """Of the image; zeros where no scene graph tells."""
+    """Width and height of the image; zeros where no scene graph has them."""
     boxes: dict[str, Box]
     """By object id; only those the question points at."""
 

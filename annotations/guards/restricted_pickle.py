@@ -22,7 +22,7 @@ from annotations.guards.drops import DataError
 from annotations.guards.shown import shown
 
 MAX_BYTES = 1 << 31
-"""Of a pickle; detectron2's largest checkpoint has a third."""
+"""Size of a pickle at most; detectron2's largest checkpoint has a third."""
 
 MAX_STEPS = 60_000_000
 """Instructions of a pickle; one that makes a container counts as four, a set as twelve. All of RefCOCO takes 15 million

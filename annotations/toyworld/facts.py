@@ -19,7 +19,7 @@ from annotations.toyworld.vocabulary import ATTRIBUTES, COLOURS
 Fact = tuple[int | str, ...]
 
 EXCLUSIVE = (tuple(COLOURS), ("large", "small"), ("striped", "dotted"))
-"""Of each of these words an object has one at most."""
+"""Groups of words; an object has one word of each at most."""
 
 CONVERSE = {
     "to the left of": "to the right of",

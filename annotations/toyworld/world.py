@@ -127,7 +127,7 @@ CAPTIONS: dict[EntitiesCaptions, Callable[[Scene, int], tuple[MarkedText, ...]]]
     "scenes": _reworded_captions,
     "relations": _relations,
 }
-"""Of Flickr30k Entities, from a scene and the world's seed."""
+"""Captions of Flickr30k Entities, from a scene and the world's seed."""
 
 
 def _jpeg(picture: Picture) -> bytes:

@@ -38,7 +38,7 @@ _MARK = b"\xef\xbb\xbf"
 """A byte-order mark, which is no part of the first word."""
 
 MISCOUNTED_SHARE = 0.001
-"""Of the vectors that a header tells; a file with so many more or fewer, or one, is read, and the header counted."""
+"""Share of a header's number by which a file may hold more or fewer vectors; one is always allowed. It is counted."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

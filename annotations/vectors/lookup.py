@@ -13,7 +13,7 @@ from annotations.guards.drops import Drops
 from annotations.vectors.files import VectorTable, read_vector_file
 
 Aliases = Literal["first", "max"]
-"""Of a vocabulary's name `stop sign,stopsign`: its first alias, or whichever alias is most similar."""
+"""Aliases that are compared of a name `stop sign,stopsign`: the first, or whichever is most similar."""
 
 _SEPARATORS = re.compile(r"[\s\-\u2010-\u2014]+")
 _POSSESSIVE = re.compile(r"['\u2019]s$")

@@ -101,7 +101,7 @@ class Proposals(RegionProposalNetwork):
     def _as_detectron2(
         self, boxes_N4: Tensor, logits_N: Tensor, size: tuple[int, int], _: float, at_least: int
     ) -> Tensor:
-        """Of the strongest anchors those that are not empty inside the image, as torchvision and detectron2 choose."""
+        """Return the strongest anchors, without those that are empty inside it, as torchvision and detectron2 do."""
         logits, order = logits_N.sort(descending=True, stable=True)
         strongest = order[: self.pre_nms_top_n()]
         boxes, logits = clip_boxes_to_image(boxes_N4[strongest], size), logits[: len(strongest)]
@@ -111,7 +111,7 @@ class Proposals(RegionProposalNetwork):
     def _as_caffe(
         self, boxes_N4: Tensor, logits_N: Tensor, size: tuple[int, int], scale: float, at_least: int
     ) -> Tensor:
-        """Of the anchors that are large enough inside the image the strongest, as bottom-up-attention chooses."""
+        """Return the strongest of the anchors that are large enough inside the image; as bottom-up-attention."""
         height, width = size
         boxes_N4 = clip_boxes_to_image(boxes_N4, (height - 1, width - 1))
         sides_N2 = boxes_N4[:, 2:] - boxes_N4[:, :2]

@@ -26,7 +26,7 @@ LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """What a file of torch before 1.6 begins with: a pickled number."""
 
 NUM_LEGACY_PICKLES = 5
-"""Of such a file: that number, a version, sizes of C's types, the content, and the keys of what follows them."""
+"""Pickles of such a file: that number, a version, sizes of C's types, the content, and the keys of what follows."""
 
 TORCH_NAMES: Mapping[str, frozenset[str]] = {
     "collections": frozenset({"OrderedDict"}),

@@ -98,7 +98,7 @@ class Layout:
     """In the order of the network's channels, where the file does not tell."""
     renames: tuple[tuple[str, str], ...] = RENAMES
     background_last: bool = True
-    """Of classes and attributes; then box deltas have no rows for it."""
+    """Whether background is the last class and attribute; then box deltas have no rows for it."""
 
 
 BOTTOM_UP_ATTENTION = Layout(

@@ -44,7 +44,7 @@ TOLD: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
 
 
 MAX_BYTES = 1 << 16
-"""Of a configuration; published ones have a thirtieth. PyYAML takes a second for so many."""
+"""Size of a configuration at most; published ones have a thirtieth. PyYAML takes a second for so many."""
 
 
 class ConfigError(ValueError):

@@ -115,7 +115,7 @@ class AlignmentSummary:
     num_shards_made: int
     """By this run."""
     sentences_per_second: float
-    """Of this run, from the first shard asked for to the last one written."""
+    """Rate of this run, from the first shard asked for to the last one written."""
     sources: tuple[SourceSummary, ...]
     vector_drops: dict[str, int]
     """Lines of the vectors' file left out, by reason."""
@@ -182,7 +182,7 @@ class _Given:
     identity: dict[str, Any]
     """What tells it from other regions or files."""
     regions: Manifest | None = None
-    """Of the store of regions."""
+    """Manifest of the region store."""
 
 
 def _open_regions(job: AlignmentJob, drops: Drops) -> _Given:

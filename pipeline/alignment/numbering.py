@@ -21,7 +21,7 @@ from stores.manifest import Manifest
 from stores.numbering import NOTE, Numbering, join, noted_numbering, numbers_of
 
 MAX_RECORDS = 4000
-"""Of each source, that are looked through for numbers."""
+"""Records of each source that are looked through for numbers."""
 
 MAX_COMPARED = 64
 """Images of each source whose sizes are compared."""

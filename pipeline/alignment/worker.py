@@ -57,7 +57,7 @@ class MergeOptions:
 
     seed: int = 0
     shares: tuple[float, ...] = (1 / 3, 1 / 3, 1 / 3)
-    """Of sentences with one, two, three ... descriptions."""
+    """Shares of sentences with one, two, three ... descriptions."""
 
 
 @dataclass(frozen=True, kw_only=True)

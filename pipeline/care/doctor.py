@@ -63,7 +63,7 @@ class UncoveredPointer:
     """A phrase whose gold box no region covers."""
 
     iou: float
-    """Of its best region."""
+    """IoU with its best region."""
     sentence_id: str
     words: str
     image_id: str

@@ -85,7 +85,7 @@ class ConversionSummary:
     num_shards_made: int = 0
     """By this run."""
     num_pictures: int = 0
-    """Of the images, whose place is known."""
+    """Images whose file is known."""
     remarks: tuple[str, ...] = ()
     """What people should know of its ids, a clause each."""
     max_rounding_error: float = 0.0

@@ -21,7 +21,7 @@ score does not tell them apart: .2 and more have .67 of the toy world's regions 
 """
 
 LEAST = 1 / 3
-"""Of that share; below it, the pictures are others."""
+"""Least value of that share; below it, the images are unlike those of the weights."""
 
 MIN_PICTURES, MAX_PICTURES = 8, 64
 

@@ -39,7 +39,7 @@ class LoadedImage:
     source: ImageSource
     outcome: PreparedImage | FailedImage
     image_sha256: bytes | None
-    """Of the file's bytes; None where they could not be read."""
+    """SHA-256 of the file's bytes; None where they could not be read."""
     read_seconds: float
     decode_seconds: float
 

@@ -63,7 +63,7 @@ class WorkerSettings:
     """Cores for the model, and as many decoding threads."""
     given_boxes: Path | None = None
     max_pixels: int = MAX_PIXELS
-    """Of an image, and of those that are decoded at once."""
+    """Pixels of an image at most, and of those that are decoded at once."""
 
 
 class ShardWorker:

@@ -38,7 +38,7 @@ REST = "selection and copies"
 """What of `detect` is in no method of the network."""
 
 MATRIX_SIDE = 4096
-"""Of the product by which the device's rate is measured; smaller on a CPU."""
+"""Side of the matrices whose product measures the device's rate; smaller on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class BenchJob:
     """At most; the first by id."""
     batch_size: int = 1
     repeats: int = 3
-    """Of the bare model; the median counts."""
+    """Passes of the bare model; the median counts."""
     image_id: IdRule = "stem"
 
 
@@ -65,23 +65,23 @@ class Bench:
     num_images: int
     batch_size: int
     model_images_per_second: float
-    """Of prepared images in memory, one process, by the median repeat."""
+    """Rate of the model on prepared images in memory, one process, by the median repeat."""
     model_spread: tuple[float, float]
     """Slowest and fastest repeat, images/s."""
     pipeline_images_per_second: float
-    """Of `vinculum extract` from files to shards by all workers, once they have started."""
+    """Rate of `vinculum extract` from files to shards by all workers, once they have started."""
     stage_seconds: Mapping[str, float]
     """For one image, each stage on its own, one after the other in one process."""
     pipeline_stage_seconds: Mapping[str, float]
     """For one image, as workers count them: reading and decoding on threads, waiting for them, detecting, writing."""
     gigaflops: float
-    """Of one image, the mean over all; multiplications and additions apart, of convolutions and matrix products."""
+    """Arithmetic of one image, the mean over all; multiplications and additions apart, in convolutions and products."""
     device_gigaflops_per_second: float
     """Measured here, of a matrix product in the same precision."""
     roofline_images_per_second: float
     """What that rate would allow, were the model nothing but its arithmetic."""
     peak_memory_mib: float
-    """Of the device; on a CPU of the process."""
+    """Peak memory of the device; on a CPU, of the process."""
 
     @property
     def share_of_roofline(self) -> float:

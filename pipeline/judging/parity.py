@@ -43,7 +43,7 @@ FOUND_IOU = 0.7
 """A gold box is found where a region overlaps it so much: what the proposals' own NMS takes for one box."""
 
 FOUND_SHARE = 0.9
-"""Of all gold boxes; ours, there is no published one."""
+"""Share of all gold boxes to be found; ours, there is no published one."""
 
 
 @dataclass(frozen=True, kw_only=True)

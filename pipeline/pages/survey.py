@@ -49,7 +49,7 @@ class Survey:
     counts: Mapping[str, int]
     """From the manifest, exact."""
     places: tuple[Place, ...]
-    """Of the sentences read; what follows is counted over them."""
+    """Places of the sentences read; what follows is counted over them."""
     num_words: int
     """Pointed words."""
     num_covered: int

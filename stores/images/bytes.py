@@ -44,7 +44,7 @@ PASSING = frozenset(
 """What a disk may say that it does not say a second later."""
 
 PASSING_STATUSES = frozenset({408, 425, 429})
-"""Of http, beside all from 500 on."""
+"""Statuses of http that may pass, beside all from 500 on."""
 
 FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, TimeoutError, ValueError, ImportError)
 """What a server or its client says again if asked again; a request that timed out was patient already."""

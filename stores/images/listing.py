@@ -34,7 +34,7 @@ IMAGE_SUFFIXES = frozenset(
         *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
     }
 )
-"""Of the files that the decoder decodes, in any case."""
+"""Suffixes of the files that the decoder decodes, in any case."""
 
 LIST_SUFFIXES = {".tsv": "\t", ".csv": ","}
 

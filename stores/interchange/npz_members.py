@@ -14,7 +14,7 @@ from annotations.guards.restricted_pickle import load_restricted
 from stores.interchange.rows import RowError
 
 MAX_BYTES = 1 << 28
-"""Of one array; 100 boxes x 2048 features take a megabyte."""
+"""Size of one array at most; 100 boxes x 2048 features take a megabyte."""
 
 
 def read_members(content: bytes, wanted: Collection[str], stand_ins: Any = None) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from detectors.records import RecordError, RegionFeatures
 from detectors.vocabulary import Vocabulary
 
 SELECTION = "imported"
-"""Of imported records: their file does not tell how the boxes were reached."""
+"""Selection of imported records: their file does not record how the boxes were reached."""
 
 VISUAL_GENOME_CLASSES, VISUAL_GENOME_ATTRIBUTES = 1600, 400
-"""Of bottom-up-attention's vocabulary, background and "no attribute" removed."""
+"""Numbers of bottom-up-attention's names, background and "no attribute" removed."""
 
 
 class RowError(ValueError):
@@ -35,9 +35,9 @@ class Row:
     place: str
     """`line 7`, the file's path in its folder, or the key; with `start` enough to find it again."""
     start: int = 0
-    """Of a line: bytes before it."""
+    """Bytes before the line."""
     size: int = 0
-    """Of a line: its bytes, line end included."""
+    """Bytes of the line, line end included."""
     fault: str = ""
     """Why it can not be read, as far as that shows without reading it."""
     ids: Ids | None = None

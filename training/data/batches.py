@@ -51,7 +51,7 @@ class BatchOptions:
     token_share: float = 0.05
     """Share of the visual tokens that are hidden, to the nearest number of them: 7 of 144, 2 of 49."""
     beside_seed: bool = False
-    """Of attention: the drawn token is hidden beside so many others, instead of as the first of them."""
+    """Whether attention hides the drawn token beside so many others, instead of as the first of them."""
     augmentation: Augmentation | None = None
     """How images may look otherwise each time, where they are files."""
     blank_all: bool = False
@@ -70,8 +70,8 @@ class BatchOptions:
     soft_answers: bool = False
     """Every answer's score, where a task asks for it."""
     swap_phrases: bool = False
-    """Of a group of texts, the first that does not match says the same with two phrases exchanged, where that is not
-    as true."""
+    """Whether the first text of a group that does not match is the matching one with two phrases exchanged, where that
+    is not as true."""
     candidates: int = 0
     """Other images, or other texts, that each pair is ranked against, where it is; 399 in UNITER's public code."""
 

@@ -10,7 +10,7 @@ from stores.store_content import content_sha256, shards_since
 from training.data.shards import JoinedShards
 
 CONTENT = "content"
-"""Of a store the SHA-256 of its shards' digests; of files see `Pictures.content`."""
+"""Key of the data's content: the SHA-256 of a store's shard digests; for files see `Pictures.content`."""
 LEFT_OUT = "sentences_left_out"
 """Sentences without a grid, fewer of which there are as a store grows; of regions there is none."""
 SENTENCES = "sentences"

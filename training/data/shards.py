@@ -127,7 +127,7 @@ class JoinedShards:
 
     @property
     def feature_dim(self) -> int:
-        """Of a region or cell."""
+        """Return the number of features of a region or cell."""
         return self.read_regions(0).feature_dim if self.pictures is None else self.pictures.trunk.feature_dim
 
     @property

@@ -37,7 +37,7 @@ class TargetOptions:
     answer_pointer: bool = True
     """[CLS] has the target of the answer's first word, where the answer points at something."""
     share: float = 1.0
-    """Of the sentences, so many have their targets; the same ones in every epoch."""
+    """Share of the sentences that have their targets; the same ones in every epoch."""
     permuted: bool = False
     """A control: every sentence's targets sit on its regions in another order, the same in every epoch."""
 
@@ -53,7 +53,7 @@ class AlignedRow:
     row: int
     """In the batch."""
     number: int
-    """Of the sentence in its store."""
+    """Number of the sentence in its store."""
     image: int
     """Which of the sentence's images."""
     sentence: TrainingSentence

@@ -89,7 +89,7 @@ class DetectorRecipe:
     num_steps: int
     """0 where weights are only measured."""
     precision: Precision
-    """Of the ResNet; all else is float32."""
+    """Number format of the ResNet; all else is float32."""
     seed: int
     data: dict[str, str]
     """SHA-256 of the annotation files, of the images and of what was started from."""

@@ -33,10 +33,10 @@ class FinetuneOptions:
     """How a task is learnt: with the optimizer of pre-training, otherwise as LXMERT's public code does by default."""
 
     variant: str | None = None
-    """Of the task; None: the task as it is."""
+    """Variant of the task; None: the task as it is."""
     answers: Path | None = None
     max_pieces: int | None = None
-    """Of a sentence; None: as the task has it, or the pre-trained run."""
+    """Pieces of a sentence at most; None: as the task has it, or the pre-trained run."""
     batch_size: int | None = None
     """None: as the task has it."""
     epochs: float | None = None

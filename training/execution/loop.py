@@ -59,11 +59,11 @@ class StepReport:
     gradient_norm: float
     learning_rate: float
     num_pairs: int
-    """Of this rank."""
+    """Pairs of this rank."""
     seconds: float
-    """Of the whole step, waiting for data included."""
+    """Seconds of the whole step, waiting for data included."""
     skipped_images: tuple[str, ...] = ()
-    """Of all ranks: images that give no picture, with the reason."""
+    """Images of all ranks that cannot be decoded, with the reason."""
     is_stopped: bool = False
     """Whether some rank was asked to stop after this step; all ranks then do."""
 
@@ -79,7 +79,7 @@ class Loop:
     weights: Callable[[int], Mapping[str, float]]
     """The weight of every term at a step."""
     num_steps: int
-    """Of the whole run, for the schedule."""
+    """Steps of the whole run, for the schedule."""
     precision: Precision
     device: torch.device
     seed: int

@@ -131,7 +131,7 @@ class TrainingState:
     model: Model
     optimizer: torch.optim.Optimizer
     average: AveragedModel | None
-    """Of the weights, where the recipe keeps one; on the rank that writes it."""
+    """Moving average of the weights, where the recipe keeps one; on the rank that writes it."""
     first: int
     """The next step, counted from 0."""
 

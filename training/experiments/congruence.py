@@ -52,10 +52,10 @@ ARMS: dict[str, str | None] = {
 """Variants of the task `retrieval`, by the arm's name."""
 
 PREDICATES = ("above", "below", "left of", "right of", "in front of", "behind", "under", "inside", " in ", " on ")
-"""Of the toy world's relations, whatever article is around them."""
+"""Words for the toy world's relations, whatever article is around them."""
 
 MAX_IMAGES = 100
-"""Of the gallery that retrieval is measured on."""
+"""Images of the gallery that retrieval is measured on."""
 
 
 def run_trial(trial: Trial) -> dict[str, float]:

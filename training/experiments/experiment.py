@@ -13,7 +13,7 @@ class Experiment:
     arms: Mapping[str, str | None]
     """The first is what all others are compared with."""
     num_steps: int
-    """Of every trial, unless told otherwise; equal for all."""
+    """Steps of every trial, unless given; equal for all."""
     prepare: Callable[[Trial], object]
     """Begins a trial; stores and steps that no trial can have end here."""
     run_trial: Callable[[Trial], Mapping[str, float]]

@@ -42,7 +42,7 @@ class Trial:
 
     @property
     def folder(self) -> Path:
-        """Of the trial's run."""
+        """Return the folder of the trial's run."""
         return self.out / f"{self.arm}-{self.seed}"
 
     def shards(self, run: Run) -> JoinedShards:

@@ -44,11 +44,11 @@ QUESTIONS = FinetuneOptions(num_steps=2000, batch_size=32, learning_rate=2e-3)
 """With half of these steps, answers are nearly those that are given without a picture."""
 
 CAPTIONS = "flickr30k-entities"
-"""Of these, in val, are the pairs that measurements are made on."""
+"""Data set whose pairs in val are measured."""
 
 MAX_PAIRS = 512
 LAST_LINES = 5
-"""Of the training's log, over which its loss is the mean."""
+"""Lines at the end of the training's log over which its loss is the mean."""
 
 
 def prepare_trial(trial: Trial) -> Run:

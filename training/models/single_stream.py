@@ -50,7 +50,7 @@ class SingleStreamShape:
 
     @property
     def max_pieces(self) -> int:
-        """Of a sentence, for which there are positions."""
+        """Return how many pieces of a sentence have positions."""
         return self.max_positions - 2 * self.region_positions
 
 

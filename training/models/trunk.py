@@ -37,7 +37,7 @@ class TrunkShape:
     num_heads: tuple[int, ...] = (4, 8, 16, 32)
     window_size: int = 12
     drop_path: float = 0.1
-    """Of the last layer; those before have less."""
+    """Share of dropped paths in the last layer; earlier layers have less."""
     initial_std: float = INITIAL_STD
 
     def __post_init__(self) -> None:

@@ -41,12 +41,12 @@ class TwoStreamShape:
     """Row 0 of the embedding tables gets no gradient from look-ups, as in the public code, where it is taken for
     padding; position 0 is [CLS]'s. For weights that were trained so."""
     feature_norm_epsilon: float = NORM_EPSILON
-    """Of the layer norm of projected features. A blanked feature is all zeros, and so is its projection as long as the
-    bias is: with 1e-12, the first steps' gradient there is a thousand times that of all the rest."""
+    """Epsilon of the layer norm of projected features. A blanked feature is all zeros, and so is its projection as long
+    as the bias is: with 1e-12, the first steps' gradient there is a thousand times that of all the rest."""
 
     @property
     def max_pieces(self) -> int:
-        """Of a sentence, for which there are positions."""
+        """Return how many pieces of a sentence have positions."""
         return self.max_positions
 
 

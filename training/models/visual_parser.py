@@ -24,7 +24,7 @@ from training.models.single_stream import SingleStreamEncoder, SingleStreamShape
 from training.models.trunk import Trunk, TrunkShape
 
 TEMPERATURE = 10_000
-"""Of positions: the longest wave is that much longer than the shortest."""
+"""Temperature of positions: the longest wave is that much longer than the shortest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class VisualParserShape(SingleStreamShape):
 
     kind: Literal["visual-parser"] = "visual-parser"  # type: ignore[assignment]
     feature_dim: int = 1024
-    """Of a cell."""
+    """Features of a cell."""
     trunk: TrunkShape | None = None
     """What makes cells of pixels; None: they are stored."""
 

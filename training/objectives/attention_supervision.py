@@ -37,7 +37,7 @@ class AttentionSupervisionOptions(ObjectiveOptions):
 
     mode: SupervisionMode = "direct"
     layers: LayerChoice = "all"
-    """Of the encoder's layers in which words and regions meet; of `semi-direct`, after which the rollout counts."""
+    """Layers in which words and regions meet that are supervised; for `semi-direct`, after which the rollout counts."""
     heads: tuple[int, ...] | None = None
     """Some heads only; of `semi-direct`, those that are averaged."""
     norm: Literal["linear", "softmax"] = "linear"
@@ -56,7 +56,7 @@ class AttentionSupervisionOptions(ObjectiveOptions):
     indirect_size: int = 1024
     """Width of the classifier's hidden layer; 0: it is linear, as in the published configuration."""
     whole_image: bool = False
-    """Of `indirect`: a region that is the whole image is classified, too."""
+    """Whether `indirect` classifies a region that is the whole image, too."""
 
     def __post_init__(self) -> None:
         for name in ("layers", "heads"):

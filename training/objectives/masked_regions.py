@@ -33,7 +33,7 @@ class MaskedRegionsOptions(ObjectiveOptions):
     masked ones by their confidence, or of masked ones by the divergence from the detector's distribution (UNITER's
     MRC-kl), of which shards hold the likeliest name and its score: the rest is spread evenly."""
     feature_loss: Literal["smooth_l1", "l2"] = "smooth_l1"
-    """Of the code, or of the paper; the mean over the feature's dimensions."""
+    """Loss of features: the code's, or the paper's; the mean over the feature's dimensions."""
     features: bool = True
     classes: bool = True
     attributes: bool = True

@@ -29,7 +29,7 @@ class OptimalTransportOptions(ObjectiveOptions):
     special_pieces: bool = False
     """[CLS] and [SEP] are carried too, as in UNITER's code; ViLT's leaves them out."""
     beta: float = 0.5
-    """Of IPOT's steps: the smaller, the sooner the plan is close to the best."""
+    """Size of IPOT's steps: the smaller, the sooner the plan is close to the best."""
     num_iterations: int = 50
     """At 50, costs of random pairs are within a hundredth of the least."""
 

@@ -29,7 +29,7 @@ class QuestionAnsweringOptions(ObjectiveOptions):
     """0 as in LXMERT's public code; the paper's own runs began with the second half of 20 epochs, at weight 2."""
     loss: AnswerLoss = "single"
     num_images: int = 1
-    """Of each sentence; their pooled states are put side by side."""
+    """Images of each sentence; their pooled states are put side by side."""
 
     @property
     def needs(self) -> tuple[str, ...]:

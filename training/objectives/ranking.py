@@ -30,7 +30,7 @@ class RankingOptions(ObjectiveOptions):
     margin: float = 0.2
     """Between probabilities, so from 0 to 1."""
     kept: int = 31
-    """Of a group's pairs that do not match, as many as this are learnt from: the likeliest, by the model as it is."""
+    """Number of a group's non-matching pairs that are learnt from: the likeliest, by the model as it is."""
     begin: Literal["positive", "difference"] = "positive"
     """What the head begins with, where the run before had matching. positive: the row of "it does", as in the public
     code. difference: that less the row of "it does not"; the ranking is then that of matching's probabilities."""

@@ -12,7 +12,7 @@ class Sizes:
     """Word pieces."""
     feature_dim: int
     num_classes: int
-    """Of the detector, without background."""
+    """Classes of the detector, without background."""
     num_attributes: int
-    """Of the detector, without "none"."""
+    """Attributes of the detector, without "none"."""
     num_answers: int

@@ -31,9 +31,9 @@ class AlignmentAccuracy:
     """By layer in which words and regions meet, `cross.0` or `joint.0` the first; summed over heads."""
     linear_probe: Figure
     chance: Figure
-    """Of a region drawn at random."""
+    """Accuracy of a region drawn at random."""
     first_region: Figure
-    """Of the detector's most confident region, whatever the word."""
+    """Accuracy of the detector's most confident region, whatever the word."""
     decoder: Figure | None = None
     """None for models without one."""
 

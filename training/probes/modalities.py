@@ -38,7 +38,7 @@ class LayerModalities:
     flow_from_input_uniform: float
     flow_from_input_over_uniform: float
     nmi: float
-    """Of two clusters of states and the modalities: normalised mutual information, arithmetic mean of entropies."""
+    """Normalised mutual information of two clusters of states and the modalities; arithmetic mean of entropies."""
     nmi_geometric: float
     """With the geometric mean of the entropies as the norm."""
     nmi_max: float
@@ -50,7 +50,7 @@ class Modalities:
     """What was measured, and on what."""
 
     num_pairs: int
-    """Of sentences and images, without images that have no region."""
+    """Pairs of sentences and images, without images that have no region."""
     pieces: float
     """Mean number of a sentence's, with [CLS] and [SEP]."""
     regions: float

@@ -22,7 +22,7 @@ _SEED = 0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MutualInformation:
-    """Of two labellings of the places of every pair, by what its norm is of their entropies; float64 [B]."""
+    """Mutual information of two labellings of the places of every pair, by the norm of their entropies; float64 [B]."""
 
     arithmetic: Tensor
     geometric: Tensor

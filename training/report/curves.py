@@ -9,7 +9,7 @@ WIDTH, HEIGHT = 300.0, 150.0
 """Plot units; x grows to the right, y downwards."""
 
 MAX_POINTS = 150
-"""Of a curve; more lines of metrics are joined into means."""
+"""Points of a curve at most; more lines of metrics are joined into means."""
 
 MODALITY_FIGURES = {
     "flow_within": ("flow within a layer", "share"),
@@ -31,7 +31,7 @@ class Curve:
     run: int
     """Its place among the runs."""
     points: str
-    """Of an SVG polyline."""
+    """Points of an SVG polyline."""
     last: float
     """Mean over the last tenth of a curve of losses; of layers, the last one's."""
     uniform: str = ""
@@ -48,10 +48,10 @@ class CurvePlot:
     """What x and y are."""
     curves: tuple[Curve, ...]
     ticks: Ticks
-    """Of the x-axis: steps, or layers."""
+    """Ticks of the x-axis: steps, or layers."""
     value_ticks: Ticks
     even: float | None = None
-    """Of ratios, where 1 is."""
+    """Place where a ratio is 1, for curves of ratios."""
 
 
 def plot_terms(metrics: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[CurvePlot, ...]:

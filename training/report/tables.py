@@ -29,7 +29,7 @@ class Cell:
 
     text: str
     of: str = ""
-    """Of how many it is a share or a mean, where that is known."""
+    """Denominator of a share or a mean, where it is known."""
 
 
 @dataclass(frozen=True, kw_only=True)

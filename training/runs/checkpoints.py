@@ -31,7 +31,7 @@ from training.runs.kept_files import save_tensors, sha256_of
 
 FOLDER_NAME = "checkpoints"
 _RECIPE = "recipe.json"
-"""Of the run that a checkpoint belongs to; written once, before the first checkpoint."""
+"""Recipe of the run that a checkpoint belongs to; written once, before the first checkpoint."""
 MODEL, AVERAGE, OPTIMIZER, STATE = "model.safetensors", "average.safetensors", "optimizer.safetensors", "state.json"
 
 _ADAM, _SGD = ("exp_avg", "exp_avg_sq", "step"), ("momentum_buffer",)

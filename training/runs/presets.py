@@ -53,7 +53,7 @@ class Preset:
     tokenizer: str | None = "bert-base-uncased"
     """A Hugging Face name or path; None: one that is trained on the sentences."""
     vocab_size: int = 30522
-    """Of a tokenizer that is trained."""
+    """Pieces of a tokenizer that is trained."""
     num_answers: int = 9500
     """The most frequent ones of the training questions, where no table is given."""
     ablations: Mapping[str, Callable[["Preset"], "Preset"]] = field(default_factory=dict)

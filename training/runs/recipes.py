@@ -42,7 +42,7 @@ class Recipe:
     encoder: EncoderShape
     sizes: Sizes
     objectives: Objectives
-    """Of pre-training; a task has a loss of its own."""
+    """Objectives of pre-training; a task has a loss of its own."""
     batches: BatchOptions
     optimization: Optimization
     sources: tuple[str, ...]

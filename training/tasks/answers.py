@@ -40,9 +40,9 @@ class AnswerMetric:
     """(sentences, predictions) -> a dataclass of figures."""
     write_submission: Callable[[Path, Iterable[Sentence], Mapping[str, str]], None]
     suffix: str = "json"
-    """Of the submission's file."""
+    """Suffix of the submission's file."""
     num_images: int = 1
-    """Of each sentence."""
+    """Images of each sentence."""
 
     def __call__(self, subject: Subject, *, allowed: AnswerVocabulary | None = None, **options: Any) -> dict[str, Any]:
         """Write the answers and the official submission; return the scores.

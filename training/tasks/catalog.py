@@ -35,9 +35,9 @@ class Task:
     """What batches have, but for `max_pieces`."""
     maker: Callable[..., Maker] = BatchMaker
     num_segments: int = 2
-    """Of a single stream at least: of captions, and the last of regions."""
+    """Segments of a single stream at least: those of captions, and the last of regions."""
     max_pieces: int | None = None
-    """Of a sentence; None: as the run that is started from."""
+    """Pieces of a sentence at most; None: as the run that is started from."""
     num_images: int = 1
     answered: bool = True
     """Only sentences with an answer are learnt from."""

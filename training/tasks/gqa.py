@@ -53,7 +53,7 @@ class Choices:
 
 
 _IN_COMMON = Choices(valid=("color", "material", "shape"), plausible=("color", "material", "shape"))
-"""Of a question about what two things have in common, whatever the file says: as officially."""
+"""Choices of a question about what two things have in common, whatever the file has: as officially."""
 
 
 class _Asked(NamedTuple):

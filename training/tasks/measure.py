@@ -21,7 +21,7 @@ class Subject:
     """In evaluation mode, on `device`."""
     shards: JoinedShards
     numbers: NDArray[np.int64]
-    """Of the sentences."""
+    """Numbers of the sentences."""
     task_name: str
     split: str
     out: Path

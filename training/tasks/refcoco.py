@@ -28,7 +28,7 @@ RIGHT_IOU = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class ReferringScores:
-    """Of one data set's part, such as `refcoco+ testA`; from 0 to 1, higher is better."""
+    """Scores of one data set's part, such as `refcoco+ testA`; from 0 to 1, higher is better."""
 
     accuracy: Figure
     """Over expressions; those that no region overlaps by half are missed."""
@@ -63,11 +63,11 @@ class _Choice:
     box_xyxy: list[float]
     """Pixels of the image that the regions are of."""
     iou: float
-    """Of the chosen region with the object."""
+    """IoU of the chosen region with the object."""
     best_iou: float
-    """Of any region."""
+    """Largest IoU of any region with the object."""
     share_right: float
-    """Of the image's regions, those that overlap the object by half."""
+    """Share of the image's regions that overlap the object by half."""
 
 
 def _choices(subject: Subject) -> Iterator[_Choice]:

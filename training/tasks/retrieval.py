@@ -42,7 +42,7 @@ class Recall:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalScores:
-    """Of one data set."""
+    """Scores of one data set."""
 
     image_retrieval: Recall
     """Over captions: the image that a caption is of."""

@@ -33,7 +33,7 @@ class VgpScores:
     caption_match: Figure
     """Accuracy over pairs of captions, of which half are exchanged."""
     per_label: dict[str, Figure]
-    """Of those whose captions both belong, the first alone, the second alone."""
+    """Figures of pairs whose captions both belong, of the first alone, and of the second alone."""
     relations: Figure
     """Accuracy over pairs of phrases whose relation is known."""
     per_relation: dict[str, Figure]

@@ -34,7 +34,7 @@ BERT_LAYER: Renaming = (
     (".feed_forward.output.", ".output."),
     (".norm.", ".LayerNorm."),
 )
-"""Of the parts of a layer, which all have from BERT."""
+"""Parts of a layer, which all have from BERT."""
 
 _FUSED, _SPLIT = "query+key+value", ("query", "key", "value")
 

@@ -32,7 +32,7 @@ class Group:
     corners: tuple[tuple[int, int], ...]
     """x, y of each thing's upper left corner; pixels, the smallest of each is 0."""
     arranged: tuple[int, str, int] | None = None
-    """Of two things: which one is `on` or `in` which."""
+    """Two things and which one is `on` or `in` which."""
 
     @property
     def width(self) -> int:

@@ -16,7 +16,7 @@ from annotations.toyworld.questions.votes import ANSWERS, NUMBERS, Poll
 from annotations.toyworld.scene import Scene
 
 SOFT_SCORES = (0.0, 0.3, 0.6, 0.9)
-"""Of an answer that so many of ten people gave; 1 if more did."""
+"""Score of an answer that this many of ten people gave; 1 if more did."""
 
 _SPLITS = {"train": ("train", "train", "train"), "val": ("minival", "minival", "valid")}
 """What the files of a split are called: for pre-training, VQA, GQA."""
