@@ -2,49 +2,37 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import torch
-import tyro.extras
-
-from annotations.guards.drops import DataError
-from detectors.images import ImageError
-from pipeline.cluster.crew import CrewError
-from pipeline.commands.align import AlignCommand
-from pipeline.commands.bench import BenchCommand
-from pipeline.commands.boxes import BoxesCommand
-from pipeline.commands.convert import ConvertCommand
-from pipeline.commands.demo import DemoCommand
-from pipeline.commands.doctor import DoctorCommand
-from pipeline.commands.extract import ExtractCommand
-from pipeline.commands.inspect import InspectCommand
-from pipeline.commands.parity import ParityCommand
-from pipeline.commands.repair import RepairCommand
-from pipeline.commands.toyworld import ToyworldCommand
-from pipeline.commands.verify import VerifyCommand
+from pipeline.cluster.notices import CrewError
 from stores.errors import StoreError
-from stores.programs.command_line import print_error, require_command, whole_numbers
+from stores.programs.command_line import print_error
+from stores.programs.commands import Program
 from stores.programs.stopping import Stopped, stoppable
 from stores.programs.terminal import printable
 
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "demo": DemoCommand,
-    "toyworld": ToyworldCommand,
-    "extract": ExtractCommand,
-    "align": AlignCommand,
-    "convert": ConvertCommand,
-    "verify": VerifyCommand,
-    "repair": RepairCommand,
-    "inspect": InspectCommand,
-    "doctor": DoctorCommand,
-    "boxes": BoxesCommand,
-    "parity": ParityCommand,
-    "bench": BenchCommand,
+COMMANDS = {
+    "demo": "pipeline.commands.demo:DemoCommand",
+    "toyworld": "pipeline.commands.toyworld:ToyworldCommand",
+    "extract": "pipeline.commands.extract:ExtractCommand",
+    "align": "pipeline.commands.align:AlignCommand",
+    "convert": "pipeline.commands.convert:ConvertCommand",
+    "verify": "pipeline.commands.verify:VerifyCommand",
+    "repair": "pipeline.commands.repair:RepairCommand",
+    "inspect": "pipeline.commands.inspect:InspectCommand",
+    "doctor": "pipeline.commands.doctor:DoctorCommand",
+    "boxes": "pipeline.commands.boxes:BoxesCommand",
+    "parity": "pipeline.commands.parity:ParityCommand",
+    "bench": "pipeline.commands.bench:BenchCommand",
 }
+"""The class of each command; it is imported when the command is named."""
+
+PROGRAM = Program(
+    name="vinculum", description="Turn images and public annotations into training shards.", commands=COMMANDS
+)
 
 DONE, ERROR, WRONG_USAGE, IN_QUARANTINE = 0, 1, 2, 3
-ERRORS = (StoreError, CrewError, DataError, ImageError, OSError, ValueError, ImportError, torch.OutOfMemoryError)
+ERRORS = (StoreError, CrewError, OSError, ValueError, ImportError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,19 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 an error, 2 wrong usage, 3 done but for quarantine, 4 a store that is verified is
     unfinished, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    require_command(arguments, COMMANDS, "vinculum")
-    command = tyro.extras.subcommand_cli_from_dict(
-        COMMANDS,
-        prog="vinculum",
-        description="Turn images and public annotations into training shards.",
-        args=arguments,
-        registry=whole_numbers(),
-    )
+    command = PROGRAM.parse(arguments)
     try:
         with stoppable():
             result = command.run()
     except ERRORS as error:
-        print_error("vinculum", error, as_json=command.json)
+        print_error(PROGRAM.name, error, as_json=command.json)
         return ERROR
     except Stopped as stopped:
         print("vinculum: stopped; run the same command again to go on", file=sys.stderr)

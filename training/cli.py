@@ -2,54 +2,33 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import tyro.extras
-
-from annotations.guards.drops import DataError
-from detectors.images import ImageError
-from detectors.vocabulary import VocabularyError
-from detectors.weights.files import WeightsError
 from stores.errors import StoreError
-from stores.programs.command_line import print_error, require_command, whole_numbers
+from stores.programs.command_line import print_error
+from stores.programs.commands import Program
 from stores.programs.stopping import Stopped, stoppable
 from stores.programs.terminal import printable
-from training.commands.detector import DetectorCommand
-from training.commands.evaluate import EvaluateCommand
-from training.commands.experiment import ExperimentCommand
-from training.commands.export_weights import ExportCommand
-from training.commands.finetune import FinetuneCommand
-from training.commands.import_weights import ImportCommand
-from training.commands.pretrain import PretrainCommand
-from training.commands.probe import ProbeCommand
-from training.commands.report import ReportCommand
-from training.data.order import OrderError
-from training.execution.loop import LoopError
+from training.execution.errors import LoopError
 from training.execution.telling import tell
 
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "detector": DetectorCommand,
-    "pretrain": PretrainCommand,
-    "finetune": FinetuneCommand,
-    "evaluate": EvaluateCommand,
-    "probe": ProbeCommand,
-    "experiment": ExperimentCommand,
-    "import": ImportCommand,
-    "export": ExportCommand,
-    "report": ReportCommand,
+COMMANDS = {
+    "detector": "training.commands.detector:DetectorCommand",
+    "pretrain": "training.commands.pretrain:PretrainCommand",
+    "finetune": "training.commands.finetune:FinetuneCommand",
+    "evaluate": "training.commands.evaluate:EvaluateCommand",
+    "probe": "training.commands.probe:ProbeCommand",
+    "experiment": "training.commands.experiment:ExperimentCommand",
+    "import": "training.commands.import_weights:ImportCommand",
+    "export": "training.commands.export_weights:ExportCommand",
+    "report": "training.commands.report:ReportCommand",
 }
-ERRORS = (
-    DataError,
-    StoreError,
-    VocabularyError,
-    WeightsError,
-    ImageError,
-    LoopError,
-    OrderError,
-    OSError,
-    ValueError,
-)
+"""The class of each command; it is imported when the command is named."""
+
+PROGRAM = Program(name="vinculum-train", description="Train on what vinculum prepares.", commands=COMMANDS)
+
+ERRORS = (StoreError, LoopError, OSError, ValueError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,20 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Exit status 0 done, 1 an error, 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    require_command(arguments, COMMANDS, "vinculum-train")
     command: Any = None
     try:
-        command = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="vinculum-train",
-            description="Train on what vinculum prepares.",
-            args=arguments,
-            registry=whole_numbers(),
-        )
+        command = PROGRAM.parse(arguments)
         with stoppable():
             summary = command.run()
     except ERRORS as error:
-        print_error("vinculum-train", error, as_json=command is not None and command.json)
+        print_error(PROGRAM.name, error, as_json=command is not None and command.json)
         return 1
     except Stopped as stopped:
         print("vinculum-train: stopped; run the same command again to go on", file=sys.stderr)

@@ -8,6 +8,7 @@ import torch
 import tyro
 
 from detectors.catalog import DetectorName, DetectorRequest
+from detectors.device_memory import within_device_memory
 from detectors.precision import Precision
 from pipeline.commands.arguments import name_and_value
 from pipeline.commands.result import Result
@@ -59,24 +60,24 @@ class BenchCommand:
         device = self.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        bench = measure(
-            BenchJob(
-                images=self.images,
-                detector=DetectorRequest(
-                    name=self.detector,
-                    weights=self.weights,
-                    device=device,
-                    precision=self.precision,
-                    overrides=dict(map(name_and_value, self.convention)),
-                    vocabulary=self.vocabulary,
-                    image_size=self.image_size,
-                    config=self.config,
-                ),
-                num_images=self.num_images,
-                batch_size=self.batch_size,
-                repeats=self.repeats,
-                image_id=self.image_id,
-            )
+        job = BenchJob(
+            images=self.images,
+            detector=DetectorRequest(
+                name=self.detector,
+                weights=self.weights,
+                device=device,
+                precision=self.precision,
+                overrides=dict(map(name_and_value, self.convention)),
+                vocabulary=self.vocabulary,
+                image_size=self.image_size,
+                config=self.config,
+            ),
+            num_images=self.num_images,
+            batch_size=self.batch_size,
+            repeats=self.repeats,
+            image_id=self.image_id,
         )
+        with within_device_memory(f"--batch-size is {self.batch_size}; take a smaller one, or --device cpu"):
+            bench = measure(job)
         summary = asdict(bench) | {"share_of_roofline": bench.share_of_roofline}
         return Result(summary=summary, lines=tuple(lines_of(bench)))

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from detectors.catalog import DetectorName, DetectorRequest
+from detectors.device_memory import within_device_memory
 from detectors.precision import Precision
 from pipeline.commands.arguments import name_and_value
 from pipeline.commands.result import Result
@@ -52,20 +53,20 @@ class ParityCommand:
     def run(self) -> Result:
         if self.weights is None:
             raise ValueError(f"--weights: {WHERE_WEIGHTS_ARE}")
-        parity = compare(
-            ParityJob(
-                gold=self.gold,
-                images=self.images,
-                detector=DetectorRequest(
-                    name=self.detector,
-                    weights=self.weights,
-                    device=self.device,
-                    precision=self.precision,
-                    overrides=dict(map(name_and_value, self.convention)),
-                    vocabulary=self.vocabulary,
-                    config=self.config,
-                ),
-                image_id=self.image_id,
-            )
+        job = ParityJob(
+            gold=self.gold,
+            images=self.images,
+            detector=DetectorRequest(
+                name=self.detector,
+                weights=self.weights,
+                device=self.device,
+                precision=self.precision,
+                overrides=dict(map(name_and_value, self.convention)),
+                vocabulary=self.vocabulary,
+                config=self.config,
+            ),
+            image_id=self.image_id,
         )
+        with within_device_memory("take --device cpu"):
+            parity = compare(job)
         return Result(summary=summary_of(parity), lines=tuple(lines_of(parity)), status=0 if parity.passes else 1)

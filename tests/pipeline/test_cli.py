@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
-import tyro.extras
 
 from annotations.datasets.catalog import DATA_SETS
-from pipeline.cli import COMMANDS, main
+from pipeline.cli import COMMANDS, PROGRAM, main
+from stores.programs.commands import command_class
 from tests.help_texts import WIDE, printed_help, require_plain_texts
 from tests.stores.builders import make_regions, make_store
 
@@ -41,8 +41,8 @@ def test_help_says_what_a_command_does_and_shows_an_example_that_parses(command,
     lines = printed_help(main, [command], WIDE, capsys, monkeypatch)
     assert [line for line in lines if re.fullmatch(r"[A-Z].*\.", line)]
     (example,) = [line for line in lines if line.startswith("vinculum ")]
-    parsed = tyro.extras.subcommand_cli_from_dict(COMMANDS, args=example.split()[1:])
-    assert type(parsed) is COMMANDS[command]
+    parsed = PROGRAM.parse(example.split()[1:])
+    assert type(parsed) is command_class(COMMANDS[command])
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))

@@ -4,11 +4,11 @@ import json
 import re
 
 import pytest
-import tyro.extras
 
+from stores.programs.commands import command_class
 from tests.help_texts import WIDE, printed_help, require_plain_texts
 from tests.training.task_stores import make_task_run, task_stores
-from training.cli import COMMANDS, main
+from training.cli import COMMANDS, PROGRAM, main
 from training.runs.presets import PRESETS
 
 
@@ -26,8 +26,8 @@ def test_help_says_what_a_command_does_and_shows_an_example_that_parses(command,
     (example,) = [line for line in lines if line.startswith("vinculum-train ")]
     _, name, *arguments = example.split()
     assert name == command
-    parsed = tyro.extras.subcommand_cli_from_dict(COMMANDS, args=[name, *arguments])
-    assert type(parsed) is COMMANDS[command]
+    parsed = PROGRAM.parse([name, *arguments])
+    assert type(parsed) is command_class(COMMANDS[command])
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
@@ -62,7 +62,7 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
 def test_options_of_the_linear_probe_are_options_of_the_command():
     given = ["--run", "a", "--regions", "b", "--sentences", "c"]
     arguments = ["probe", *given, "--num-steps", "7", "--learning-rate", "0.5", "--seed", "3"]
-    parsed = tyro.extras.subcommand_cli_from_dict(COMMANDS, args=arguments)
+    parsed = PROGRAM.parse(arguments)
     assert (parsed.probe.num_steps, parsed.probe.learning_rate, parsed.probe.seed) == (7, 0.5, 3)
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from stores.atomic import replacing, write_json
 from stores.programs.ray_connection import joined
 from stores.programs.terminal import printable_lines
-from training.execution.loop import LoopError
+from training.execution.errors import LoopError
 from training.execution.settings import from_root
 from training.experiments.catalog import EXPERIMENTS, ExperimentName, run_alone, train_base_alone
 from training.experiments.comparison import compare, table

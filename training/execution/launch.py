@@ -24,7 +24,7 @@ from stores.programs.ray_connection import joined
 from stores.programs.stopping import ending_on_request
 from stores.programs.terminal import printable
 from training.data.order import OrderError
-from training.execution.loop import LoopError
+from training.execution.errors import LoopError
 from training.execution.progress import showing
 from training.execution.stop_request import request_stop, stop_is_requested, withdraw_stop
 from training.execution.worker import Place

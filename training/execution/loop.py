@@ -21,12 +21,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from training.execution.errors import LoopError
 from training.runs.optimizers import Optimization, set_learning_rate
 from training.runs.recipes import Precision
-
-
-class LoopError(RuntimeError):
-    """Training can not go on; the message says at which step and on which sentences or images."""
 
 
 class Part(Protocol):

@@ -18,7 +18,7 @@ from training.data.order import parts_of_rank
 from training.detector.batches import DetectorBatchMaker, image_order
 from training.detector.gold_images import collect_gold, image_files, read_split
 from training.detector.worker import first_network, state_sha256, train_detector
-from training.execution.loop import LoopError
+from training.execution.errors import LoopError
 from training.execution.progress import read_metrics
 from training.execution.stop_request import request_stop, withdraw_stop
 from training.execution.worker import Place

@@ -13,8 +13,8 @@ from ray import cloudpickle
 from ray.exceptions import ActorDiedError
 from ray.train import WorkerGroupError
 
+from training.execution.errors import LoopError
 from training.execution.launch import _causes, is_of_a_lost_process, launch
-from training.execution.loop import LoopError
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from tests.training.builders import SHAPE, SIZES, make_batch
-from training.execution.loop import Loop, LoopError, make_average, seed_part
+from training.execution.errors import LoopError
+from training.execution.loop import Loop, make_average, seed_part
 from training.model import build_new
 from training.objectives.catalog import Objectives
 from training.objectives.word_object_alignment import AlignmentOptions

@@ -15,7 +15,7 @@ from tests.training.learnable_runs import begin, curve, learnable_stores, tiny_p
 from training.data.batches import BatchOptions
 from training.data.order import OrderError
 from training.data.tokenizer import train_tokenizer
-from training.execution.loop import LoopError
+from training.execution.errors import LoopError
 from training.execution.stop_request import request_stop, withdraw_stop
 from training.execution.worker import Place, TrainTask, train_run
 from training.objectives.question_answering import QuestionAnsweringObjective
