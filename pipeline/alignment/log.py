@@ -19,7 +19,9 @@ VERSIONED = ("vinculum", "numpy", "ray", "pyarrow", "lmdb", "ijson")
 class AlignLog:
     """A counter with sentences/s on a terminal, a line a shard elsewhere; every event a line of `run.jsonl`."""
 
-    def __init__(self, out: Path, *, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, out: Path, *, stream: TextIO | None = None) -> None:
+        """Without a stream it shows what it shows on the standard error."""
+        stream = stream or sys.stderr
         self.num_shards = 0
         self.num_sentences = 0
         self._num_seen = 0

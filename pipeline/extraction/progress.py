@@ -22,9 +22,10 @@ class RunLog:
     """A bar with images/s and time left on a terminal, a line a shard elsewhere; every event a line of `run.jsonl`."""
 
     def __init__(
-        self, out: Path, *, num_shards: int, num_images: int, num_ignored: int, stream: TextIO = sys.stderr
+        self, out: Path, *, num_shards: int, num_images: int, num_ignored: int, stream: TextIO | None = None
     ) -> None:
-        """`num_shards` and `num_images` are still to do."""
+        """`num_shards` and `num_images` are still to do; without a stream, lines go to the standard error."""
+        stream = stream or sys.stderr
         self.num_shards = 0
         self.num_images = 0
         self._num_seen = 0
