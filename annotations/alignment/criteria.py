@@ -19,7 +19,7 @@ from annotations.alignment.words import Words, find_words
 from annotations.boxes import iou, scale_box
 from annotations.records import Box, Pointer, Sentence, SentenceImage
 
-Real = TypeVar("Real", np.float16, np.float32, np.bool_)
+Real = TypeVar("Real", np.float32, np.bool_)
 
 SemanticUnit = Literal["word", "span", "best"]
 """What is compared with a region's names: the word alone, the whole phrase that points, or whichever of the phrase's
@@ -74,7 +74,7 @@ def measure_criteria(
     boxes, class_ids, attribute_ids, num_boxes = _stacked([regions[image_id] for image_id in images])
     compare = _Compared(unit, function_words)
     rows_of_images = {image_id: row for row, image_id in enumerate(images)}
-    pointer_position = _best_iou(*_boxed_pointers(sentences, rows_of_images), boxes).astype(np.float16)
+    pointer_position = _best_iou(*_boxed_pointers(sentences, rows_of_images), boxes)
     phrases, phrase_offsets = _find_phrases(sentences, rows_of_images, compare)
     num_words = np.array([len(phrase.words.starts) for phrase in phrases], np.int64)
     phrase_of = np.repeat(np.arange(len(phrases)), num_words)  # [W]
@@ -103,11 +103,11 @@ def measure_criteria(
             images=np.array([phrase.image for phrase in phrases], np.int32)[phrase_of],
             in_answer=np.array([phrase.in_answer for phrase in phrases], np.bool_)[phrase_of],
             oov=oov,
-            position=position,
+            position=position.astype(np.float16),
             semantic=semantic.astype(np.float16),
         ),
         word_offsets=np.cumsum(np.concatenate([[0], num_words]))[phrase_offsets],
-        pointer_position=pointer_position,
+        pointer_position=_rounded_down(pointer_position),
     )
 
 
@@ -229,6 +229,12 @@ def _best_iou(
     lengths = [len(each) for each in gold]
     gold_boxes = np.array(list(chain.from_iterable(gold)), np.float32).reshape(-1, 1, 4)
     return _highest_of_each(iou(gold_boxes, boxes[np.repeat(image_rows, lengths)]), lengths)
+
+
+def _rounded_down(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Return the largest float16 that is no larger: it reaches a half where the value does, as a metric asks."""
+    nearest = values.astype(np.float16)
+    return np.where(nearest > values, np.nextafter(nearest, np.float16(0)), nearest)
 
 
 def _joined(groups: Sequence[Sequence[int]], dtype: type) -> NDArray[Any]:

@@ -89,7 +89,7 @@ class AlignedSentence:
     words: PointedWords
     pointer_position: NDArray[np.float16] | None = None
     """float16 [F, R]; the largest IoU of a region with the boxes of each pointer that has some, the text's pointers
-    before the answer's; None: read from a store that does not hold it."""
+    before the answer's, rounded down; None: read from a store that does not hold it."""
 
     def gold_boxes(self, word: int) -> tuple[Box, ...]:
         """Return the boxes that one of the pointed words means, in its image."""

@@ -23,7 +23,8 @@ array flat and row-major:
 
 Criteria are 0 beyond the regions of the image that a word or pointer is about. A phrase is a pointer with boxes: its
 words are those between its start and end. `pointer_position` has rows for phrases alone, in their order, whatever words
-they share or lack; shards of schema versions 1 and 2 do not have it.
+they share or lack, and is rounded down, so that it is a half only where the IoU is; `position` is rounded to the
+nearest float16. Shards of schema versions 1 and 2 do not have `pointer_position`.
 """
 
 import json

@@ -37,12 +37,25 @@ class Word:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Marked:
+    """A phrase that annotators marked, and the overlap of its boxes."""
+
+    says: str
+    """As its text has it, where it first stands there."""
+    position: Sequence[float]
+    image: int = 0
+    gold: Sequence[Box] = ((0.0, 0.0, 9.0, 9.0),)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spoken:
     """A sentence as the tests write it."""
 
     text: str
     image_ids: Sequence[str]
     words: Sequence[Word] = ()
+    phrases: Sequence[Marked] | None = None
+    """What the pointers of the text are; None: each word that has gold boxes is one."""
     answers: Mapping[str, float] = field(default_factory=dict)
     """Best first."""
     source: str = "captions"
@@ -112,6 +125,7 @@ def _align(batch: Sequence[tuple[str, Spoken]], known: Mapping[str, RegionFeatur
     width = max(map(max, of_images))
     words = [(each, word) for _, each in batch for word in each.words]
     starts = [_where(each, word) for each, word in words]
+    overlaps = [each.position for _, spoken in batch for each in _marked(spoken) if each.gold]
     return AlignedSentences(
         sentences=[_sentence(sentence_id, each, known) for sentence_id, each in batch],
         num_boxes=of_images,
@@ -125,6 +139,7 @@ def _align(batch: Sequence[tuple[str, Spoken]], known: Mapping[str, RegionFeatur
             semantic=_rows([word.semantic for _, word in words], width),
         ),
         word_offsets=np.cumsum([0, *(len(each.words) for _, each in batch)]),
+        pointer_position=_rows(overlaps, width),
     )
 
 
@@ -135,9 +150,9 @@ def _sentence(sentence_id: str, spoken: Spoken, known: Mapping[str, RegionFeatur
         text=spoken.text,
         source=spoken.source,
         split=spoken.split,  # type: ignore[arg-type]
-        pointers=tuple(_pointer(spoken, word) for word in spoken.words if word.gold and not word.in_answer),
+        pointers=tuple(_pointer(spoken, each) for each in _marked(spoken) if not _is_in_answer(each)),
         answers=tuple(Answer(text=text, weight=weight) for text, weight in spoken.answers.items()),
-        answer_pointers=tuple(_pointer(spoken, word) for word in spoken.words if word.gold and word.in_answer),
+        answer_pointers=tuple(_pointer(spoken, each) for each in _marked(spoken) if _is_in_answer(each)),
         details=spoken.details,
     )
 
@@ -148,13 +163,24 @@ def _image(image_id: str, regions: RegionFeatures | None) -> SentenceImage:
     return SentenceImage(image_id=image_id, width=regions.image_width, height=regions.image_height)
 
 
-def _pointer(spoken: Spoken, word: Word) -> Pointer:
-    start = _where(spoken, word)
-    return Pointer(start=start, end=start + len(word.says), boxes_xyxy=tuple(word.gold), image=word.image)
+def _marked(spoken: Spoken) -> list[Word | Marked]:
+    """Return what the pointers are made from, those of the text before those of the answer."""
+    pointing = [word for word in spoken.words if word.gold]
+    in_text = [word for word in pointing if not word.in_answer] if spoken.phrases is None else spoken.phrases
+    return [*in_text, *(word for word in pointing if word.in_answer)]
 
 
-def _where(spoken: Spoken, word: Word) -> int:
-    return (next(iter(spoken.answers)) if word.in_answer else spoken.text).index(word.says)
+def _is_in_answer(marked: Word | Marked) -> bool:
+    return isinstance(marked, Word) and marked.in_answer
+
+
+def _pointer(spoken: Spoken, marked: Word | Marked) -> Pointer:
+    start = _where(spoken, marked)
+    return Pointer(start=start, end=start + len(marked.says), boxes_xyxy=tuple(marked.gold), image=marked.image)
+
+
+def _where(spoken: Spoken, marked: Word | Marked) -> int:
+    return (next(iter(spoken.answers)) if _is_in_answer(marked) else spoken.text).index(marked.says)
 
 
 def _rows(rows: Sequence[Sequence[float]], width: int) -> NDArray[np.float16]:

@@ -1,7 +1,5 @@
 """Which regions show what a phrase means, when a batch is made.
 
-A phrase is a run of neighbouring words that the annotators gave the same boxes.
-
 Axes: W pointed words, P phrases, R regions.
 """
 
@@ -13,17 +11,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stores.formats.training_rows import TrainingSentence
+from stores.formats.training_rows import StoredPhrases, TrainingSentence
 from training.batch import Grounding
 from training.data.targets import COVERING_IOU, AlignedRow, permutation
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroundingOptions:
-    """Which regions count, and controls."""
+    """What a phrase is, which regions count, and controls."""
 
     min_iou: float = COVERING_IOU
     """With one of the gold boxes; a phrase that no region overlaps so much is not grounded."""
+    stored_phrases: bool = False
+    """A phrase is what the annotators marked, where the sentence store holds it; else, and of older stores, a run of
+    neighbouring words with equal boxes. False is what recipes without this field were trained with."""
     keep_unshown: bool = False
     """Also phrases that no region overlaps so much, and those beyond the limit of pieces, at [CLS]: for measurements,
     which count them as missed."""
@@ -59,7 +60,7 @@ def make_grounding(
         is_region: bool [B, R].
         seed: of the permutations, where they are asked for.
     """
-    found = [find_phrases(each) for each in rows]
+    found = [find_phrases(each, stored=options.stored_phrases) for each in rows]
     if options.keep_unshown:
         found = [_with_lost(each) for each in found]
     gold_PR = np.zeros((sum(len(each.starts) for each in found), is_region.shape[1]), bool)
@@ -80,22 +81,46 @@ def make_grounding(
     )
 
 
-def find_phrases(row: AlignedRow) -> Phrases:
-    """Return the phrases of a sentence; those beyond the limit of pieces are lost, or end there."""
-    sentence, pieces = row.sentence, row.pieces
-    words = np.flatnonzero((sentence.word_images == row.image) & ~sentence.word_in_answer)
-    runs = _runs(sentence, words)
-    first = np.array([sentence.word_starts[run[0]] for run in runs], np.int64)
-    last = np.array([sentence.word_ends[run[-1]] for run in runs], np.int64)
-    starts = np.searchsorted(pieces.ends, first, side="right")
-    ends = np.searchsorted(pieces.starts, last, side="left")
+def find_phrases(row: AlignedRow, *, stored: bool) -> Phrases:
+    """Return the phrases of a sentence, as they begin; those beyond the limit of pieces are lost, or end there.
+
+    Args:
+        stored: whether they are those that the store holds, where it does; see `GroundingOptions.stored_phrases`.
+    """
+    pieces, marked = row.pieces, row.sentence.phrases if stored else None
+    phrases = _guessed(row) if marked is None else _about_image(marked, row.image)
+    starts = np.searchsorted(pieces.ends, phrases.starts, side="right")
+    ends = np.searchsorted(pieces.starts, phrases.ends, side="left")
     there = starts < ends
-    heads = np.array([run[0] for run in runs], np.int64)
     return Phrases(
         starts=starts[there] + 1,
         ends=ends[there] + 1,
-        position=sentence.position[heads[there]],
+        position=phrases.position[there],
         num_lost=int((~there).sum()),
+    )
+
+
+def _about_image(phrases: StoredPhrases, image: int) -> StoredPhrases:
+    """Return the phrases of the text that are about one of its images, in the order in which they begin."""
+    here = np.flatnonzero((phrases.images == image) & ~phrases.in_answer)
+    return phrases[here[np.argsort(phrases.starts[here], kind="stable")]]
+
+
+def _guessed(row: AlignedRow) -> StoredPhrases:
+    """Return the phrases that the words about an image make, where nothing else is known: runs with equal boxes.
+
+    Punctuation cuts one, neighbours with equal boxes become one, and nested ones are pieces with the boxes of all.
+    """
+    sentence = row.sentence
+    words = np.flatnonzero((sentence.word_images == row.image) & ~sentence.word_in_answer)
+    runs = _runs(sentence, words)
+    first, last = (np.array([run[end] for run in runs], np.int64) for end in (0, -1))
+    return StoredPhrases(
+        starts=sentence.word_starts[first],
+        ends=sentence.word_ends[last],
+        images=sentence.word_images[first],
+        in_answer=sentence.word_in_answer[first],
+        position=sentence.position[first],
     )
 
 

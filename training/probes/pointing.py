@@ -44,7 +44,7 @@ def measure_pointing(model: Model, batches: Iterable[Batch], device: str = "cpu"
     region drawn at random, `first_region` the detector's most confident one, and `best` the most that regions allow.
 
     Args:
-        batches: with all phrases that have a gold box: `GroundingOptions(keep_unshown=True)`.
+        batches: with all phrases that have a gold box: `GroundingOptions(stored_phrases=True, keep_unshown=True)`.
 
     Raises:
         StoreError: there is no phrase.

@@ -96,7 +96,7 @@ def _with_alignment(preset: Preset) -> Preset:
 def _with_supervision(mode: SupervisionMode) -> Callable[[Preset], Preset]:
     def changed(preset: Preset) -> Preset:
         supervised = change_objectives(attention_supervision=AttentionSupervisionOptions(mode=mode))(preset)
-        return change_batches(grounding=GroundingOptions())(supervised)
+        return change_batches(grounding=GroundingOptions(stored_phrases=True))(supervised)
 
     return changed
 
@@ -363,7 +363,7 @@ TOY_RELATIONS = replace(
     expected="5 minutes on one core; two of four heads point at regions, and some seeds learn relations by its end",
     encoder=replace(TOY_GROUNDED.encoder, dropout=0.0, attention_dropout=0.0),
     objectives=replace(TOY_GROUNDED.objectives, attention_supervision=AttentionSupervisionOptions(heads=(0, 1))),
-    batches=replace(TOY_GROUNDED.batches, mask_words=0.35, grounding=GroundingOptions()),
+    batches=replace(TOY_GROUNDED.batches, mask_words=0.35, grounding=GroundingOptions(stored_phrases=True)),
     num_steps=3500,
 )
 """What the experiment about congruence begins with. The other heads' attention is left to itself."""

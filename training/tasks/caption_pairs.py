@@ -8,7 +8,7 @@ Axes: B pairs, L word pieces, P pointed words, R regions, I images, D feature_di
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from annotations.answers import AnswerVocabulary
 from annotations.datasets.vgp import REVERSED, TYPES
 from annotations.records import Pointer, Sentence, Split
-from stores.formats.training_rows import TrainingSentence
+from stores.formats.training_rows import StoredPhrases, TrainingSentence
 from training.batch import Batch, PhrasePairs
 from training.data.batches import BatchOptions, image_fields, random_stream
 from training.data.grounding import make_grounding
@@ -40,6 +40,8 @@ class Caption:
     sentence: TrainingSentence
     words: NDArray[np.int64]
     """int64 [P]; which of the sentence's words are this caption's."""
+    phrases: StoredPhrases | None
+    """Those of the sentence that are this caption's; None: the store does not hold them."""
     begin: int
     """Where it begins in the sentence."""
     is_own: bool = True
@@ -166,15 +168,27 @@ class _Row:
 def split_captions(sentence: TrainingSentence) -> tuple[Caption, Caption]:
     """Return the two captions of a sentence, which its text has one a line."""
     begin = sentence.text.index("\n") + 1
-    is_second = sentence.word_starts >= begin
+    is_second, phrases = sentence.word_starts >= begin, sentence.phrases
     return (
-        Caption(text=sentence.text[: begin - 1], sentence=sentence, words=np.flatnonzero(~is_second), begin=0),
-        Caption(text=sentence.text[begin:], sentence=sentence, words=np.flatnonzero(is_second), begin=begin),
+        Caption(
+            text=sentence.text[: begin - 1],
+            sentence=sentence,
+            words=np.flatnonzero(~is_second),
+            phrases=None if phrases is None else phrases[phrases.starts < begin],
+            begin=0,
+        ),
+        Caption(
+            text=sentence.text[begin:],
+            sentence=sentence,
+            words=np.flatnonzero(is_second),
+            phrases=None if phrases is None else phrases[phrases.starts >= begin],
+            begin=begin,
+        ),
     )
 
 
 def join_captions(first: Caption, second: Caption) -> TrainingSentence:
-    """Return one sentence of both, one a line, with the pointed words of those that belong to the image."""
+    """Return one sentence of both, one a line, with the pointed words and phrases of those that belong to the image."""
     begin = len(first.text) + 1
     parts = [(first, -first.begin), (second, begin - second.begin)]
     own = first if first.is_own else second
@@ -200,6 +214,21 @@ def join_captions(first: Caption, second: Caption) -> TrainingSentence:
         word_in_answer=joined("word_in_answer").astype(bool),
         position=joined("position"),
         semantic=joined("semantic"),
+        phrases=_join_phrases([(caption.phrases, shift) for caption, shift in parts if caption.is_own]),
+    )
+
+
+def _join_phrases(parts: Sequence[tuple[StoredPhrases | None, int]]) -> StoredPhrases | None:
+    """Return the phrases of all parts, moved by so many characters; None where those of one part are not known."""
+    moved = [
+        replace(phrases, starts=phrases.starts + shift, ends=phrases.ends + shift)
+        for phrases, shift in parts
+        if phrases is not None
+    ]
+    if len(moved) < len(parts):
+        return None
+    return StoredPhrases(
+        **{each.name: np.concatenate([getattr(phrases, each.name) for phrases in moved]) for each in fields(moved[0])}
     )
 
 
@@ -233,8 +262,11 @@ def _sentences_by_image(shards: JoinedShards) -> dict[Split, dict[int, NDArray[n
 
 
 def _without_pointers(caption: Caption) -> Caption:
-    return Caption(
-        text=caption.text, sentence=caption.sentence, words=caption.words[:0], begin=caption.begin, is_own=False
+    return replace(
+        caption,
+        words=caption.words[:0],
+        phrases=None if caption.phrases is None else caption.phrases[:0],
+        is_own=False,
     )
 
 

@@ -56,12 +56,15 @@ class Task:
     """The task with one thing changed, by name."""
 
 
+_GROUNDING = GroundingOptions(stored_phrases=True)
+
+
 def _answering(loss: Literal["soft", "single"], num_images: int = 1) -> Objectives:
     return replace(NO_OBJECTIVES, question_answering=QuestionAnsweringOptions(loss=loss, num_images=num_images))
 
 
 def _with_swapped_captions(task: Task) -> Task:
-    return replace(task, batches=replace(task.batches, swap_phrases=True))
+    return replace(task, batches=replace(task.batches, swap_phrases=True, grounding=_GROUNDING))
 
 
 def _supervised(**options: Any) -> Callable[[Task], Task]:
@@ -81,7 +84,7 @@ def _with_random_negatives(task: Task) -> Task:
 
 
 def _with_permuted_regions(task: Task) -> Task:
-    grounding = replace(task.batches.grounding or GroundingOptions(), permuted=True)
+    grounding = replace(task.batches.grounding or _GROUNDING, permuted=True)
     return replace(task, batches=replace(task.batches, grounding=grounding))
 
 
@@ -171,14 +174,14 @@ TASKS: dict[str, Task] = {
         sources=("refcoco",),
         measure=refcoco.measure,
         objectives=replace(NO_OBJECTIVES, referring=ReferringOptions()),
-        batches=BatchOptions(grounding=GroundingOptions()),
+        batches=BatchOptions(grounding=_GROUNDING),
         answered=False,
     ),
     "flickr30k-entities": Task(
         sources=("flickr30k-entities",),
         measure=grounding.measure,
         objectives=replace(NO_OBJECTIVES, attention_supervision=AttentionSupervisionOptions(mode="indirect")),
-        batches=BatchOptions(grounding=GroundingOptions()),
+        batches=BatchOptions(grounding=_GROUNDING),
         answered=False,
         variants=_SUPERVISIONS,
     ),
@@ -188,7 +191,7 @@ TASKS: dict[str, Task] = {
         objectives=replace(
             NO_OBJECTIVES, caption_match=CaptionMatchOptions(), phrase_relations=PhraseRelationsOptions()
         ),
-        batches=BatchOptions(mismatch=0.5, grounding=GroundingOptions()),
+        batches=BatchOptions(mismatch=0.5, grounding=_GROUNDING),
         maker=CaptionPairMaker,
         num_segments=3,
         max_pieces=60,

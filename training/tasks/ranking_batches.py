@@ -15,7 +15,7 @@ from annotations.answers import AnswerVocabulary
 from stores.errors import StoreError
 from training.batch import Batch
 from training.data.batches import BatchOptions, random_stream
-from training.data.grounding import find_phrases
+from training.data.grounding import GroundingOptions, find_phrases
 from training.data.shards import JoinedShards
 from training.data.targets import AlignedRow
 from training.data.tokenizer import TextTokenizer
@@ -82,7 +82,10 @@ class RankingMaker:
         """The pair after `row` has its text with the first two phrases exchanged, where that says something else."""
         sentence, most = self.shards.read(number), self.options.max_pieces - 2
         (pieces,) = self.tokenizer.encode([sentence.text], max_pieces=most)
-        phrases = find_phrases(AlignedRow(row=row, number=number, image=0, sentence=sentence, pieces=pieces))
+        phrases = find_phrases(
+            AlignedRow(row=row, number=number, image=0, sentence=sentence, pieces=pieces),
+            stored=(self.options.grounding or GroundingOptions()).stored_phrases,
+        )
         if len(phrases.starts) < 2:
             return
         starts, ends = pieces.starts[phrases.starts[:2] - 1].tolist(), pieces.ends[phrases.ends[:2] - 2].tolist()

@@ -21,6 +21,7 @@ from training.objectives.caption_match import LABELS, CaptionMatchObjective
 from training.objectives.phrase_relations import PhraseRelationsObjective
 from training.probes.pointing import Pointing, measure_pointing
 from training.tasks.caption_pairs import CaptionPairMaker
+from training.tasks.guessed_phrases import tell_guessed_phrases
 from training.tasks.measure import Subject
 
 BATCH_SIZE = 32
@@ -51,6 +52,7 @@ def measure(subject: Subject, **options: Any) -> dict[str, Any]:
     related: list[tuple[str, bool]] = []
     names = tuple(TYPES)
     match_head, relation_head = _heads(subject)
+    tell_guessed_phrases(subject)
     for batch in _batches(subject):
         on_device = batch.to(torch.device(subject.device))
         with torch.inference_mode():
@@ -76,7 +78,9 @@ def _batches(subject: Subject) -> Iterator[Batch]:
     """Yield all pairs of captions of the split; an exchange depends on the pair's place alone."""
     recipe = subject.run.recipe
     options = BatchOptions(
-        max_pieces=recipe.batches.max_pieces, mismatch=0.5, grounding=GroundingOptions(keep_unshown=True)
+        max_pieces=recipe.batches.max_pieces,
+        mismatch=0.5,
+        grounding=GroundingOptions(stored_phrases=True, keep_unshown=True),
     )
     maker = CaptionPairMaker(subject.shards, subject.run.tokenizer, options)
     for start in range(0, len(subject.numbers), BATCH_SIZE):

@@ -3,13 +3,15 @@
 Axes: P phrases, R regions.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stores.formats.training_rows import TrainingSentence
+from stores.formats.training_rows import StoredPhrases, TrainingSentence
 from tests.training.joined_stores import Spoken, Word, join_stores, make_image
 from training.data.batches import BatchMaker, BatchOptions
 from training.data.grounding import GroundingOptions, find_phrases, make_grounding
@@ -30,8 +32,10 @@ def tokenizer(tmp_path_factory):
     return load_tokenizer(str(path))
 
 
-def make_row(tokenizer, text, words, *, row=0, number=0, image=0, images=None, in_answer=(), max_pieces=18):
-    """Return a pair whose sentence's words (its own text, and the IoU of each region) point."""
+def make_row(
+    tokenizer, text, words, *, row=0, number=0, image=0, images=None, in_answer=(), phrases=None, max_pieces=18
+):
+    """Return a pair whose sentence's words (its own text, and the IoU of each region) point, as do stored phrases."""
     starts, position = [], 0
     for says, _ in words:
         position = text.index(says, position)
@@ -49,14 +53,27 @@ def make_row(tokenizer, text, words, *, row=0, number=0, image=0, images=None, i
         word_in_answer=np.isin(np.arange(len(words)), in_answer),
         position=np.array([ious for _, ious in words] or np.empty((0, 3)), np.float16),
         semantic=np.zeros((len(words), 3), np.float16),
+        phrases=None if phrases is None else store(text, phrases),
     )
     (pieces,) = tokenizer.encode([text], max_pieces=max_pieces)
     return AlignedRow(row=row, number=number, image=image, sentence=sentence, pieces=pieces)
 
 
-def shown(row):
-    """Return what each phrase says, by its pieces, and its criteria."""
-    found = find_phrases(row)
+def store(text, phrases):
+    """Return phrases as a store holds them: of each its words, its IoU and, unless it is 0, its image."""
+    starts = [text.index(says) for says, *_ in phrases]
+    return StoredPhrases(
+        starts=np.array(starts, np.int32),
+        ends=np.array([start + len(says) for start, (says, *_) in zip(starts, phrases, strict=True)], np.int32),
+        images=np.array([dict(enumerate(more)).get(0, 0) for _, _, *more in phrases], np.int32),
+        in_answer=np.zeros(len(phrases), bool),
+        position=np.array([ious for _, ious, *_ in phrases] or np.empty((0, 3)), np.float16),
+    )
+
+
+def shown(row, *, stored=False):
+    """Return what each phrase says, by its pieces."""
+    found = find_phrases(row, stored=stored)
     text, pieces = row.sentence.text, row.pieces
     spans = zip(found.starts - 1, found.ends - 2, strict=True)
     return [text[pieces.starts[first] : pieces.ends[last]] for first, last in spans]
@@ -90,8 +107,57 @@ def test_a_phrase_is_a_run_of_words_with_the_same_boxes(tokenizer, text, words, 
     assert shown(make_row(tokenizer, text, words)) == expected
 
 
+PARTED = ("the red , red hat", [("the", A), ("red", A), ("red", A), ("hat", A)], [("the red , red hat", A)])
+TOUCHING = ("the man the dog", [("the", A), ("man", A), ("the", A), ("dog", A)], [("the man", A), ("the dog", A)])
+NESTED = ("the man in a hat", [("the", A), ("man", A), ("in", A), ("a", B), ("hat", B)], [("the man in a hat", A),
+          ("a hat", B)])  # fmt: skip
+WORDLESS = ("the man - hats", [("the", A), ("man", A), ("hats", B)], [("the man", A), ("-", B), ("hats", B)])
+
+
+@pytest.mark.parametrize(
+    ("example", "guessed"),
+    [
+        (PARTED, ["the red", "red hat"]),
+        (TOUCHING, ["the man the dog"]),
+        (NESTED, ["the man in", "a hat"]),
+        (WORDLESS, ["the man", "hats"]),
+    ],
+    ids=["parted by a comma", "touching, of equal boxes", "nested", "without a word"],
+)
+def test_stored_phrases_are_those_that_were_marked(example, guessed, tokenizer):
+    text, words, marked = example
+    row = make_row(tokenizer, text, words, phrases=marked)
+    assert shown(row, stored=True) == [says for says, _ in marked]
+    found = find_phrases(row, stored=True)
+    assert found.position.tolist() == np.array([ious for _, ious in marked], np.float16).tolist()
+    assert shown(row) == shown(make_row(tokenizer, text, words), stored=True) == guessed
+
+
+def test_stored_phrases_come_as_they_begin_and_each_is_of_its_image(tokenizer):
+    phrases = [("a hat", B), ("the man", A), ("man", B, 1), ("in", A)]
+    for image, expected in ((0, ["the man", "in", "a hat"]), (1, ["man"])):
+        assert shown(make_row(tokenizer, "the man in a hat", [], image=image, phrases=phrases), stored=True) == expected
+    row = make_row(tokenizer, "the man in a hat", [("man", A)], phrases=[])
+    assert shown(row, stored=True) == []
+
+
+def test_stored_phrases_in_the_answer_are_no_phrases(tokenizer):
+    row = make_row(tokenizer, "the man", [], phrases=[("the man", A)])
+    answered = replace(row.sentence.phrases, in_answer=np.array([True]))
+    assert shown(replace(row, sentence=replace(row.sentence, phrases=answered)), stored=True) == []
+
+
+def test_a_measurement_counts_every_stored_phrase(tokenizer):
+    phrases = [("the man", A), ("-", [0, 0, 0]), ("hats", B)]
+    row = make_row(tokenizer, "the man - hats", [], phrases=phrases, max_pieces=3)
+    found = ground([row], GroundingOptions(stored_phrases=True, keep_unshown=True))
+    assert (found.starts.tolist(), found.ends.tolist()) == ([1, 3, 0], [3, 4, 1])
+    assert found.gold.tolist() == [[True, False, False], [False] * 3, [False] * 3]
+    assert ground([row], GroundingOptions(stored_phrases=True)).gold.tolist() == [[True, False, False]]
+
+
 def test_spans_count_from_the_classifier_piece_and_end_after_the_last(tokenizer):
-    found = find_phrases(make_row(tokenizer, "the man in hats", [("the", A), ("man", A), ("hats", B)]))
+    found = find_phrases(make_row(tokenizer, "the man in hats", [("the", A), ("man", A), ("hats", B)]), stored=False)
     assert (found.starts.tolist(), found.ends.tolist()) == ([1, 4], [3, 6])
     assert found.position.tolist() == np.array([A, B], np.float16).tolist()
 
@@ -100,7 +166,7 @@ def test_a_phrase_beyond_the_limit_is_lost_or_ends_there(tokenizer):
     words = [("the", A), ("man", A), ("a", B), ("red", B), ("hats", B)]
     spans = {}
     for limit in (8, 6, 5, 4, 3, 2, 1):
-        found = find_phrases(make_row(tokenizer, "the man in a red hats", words, max_pieces=limit))
+        found = find_phrases(make_row(tokenizer, "the man in a red hats", words, max_pieces=limit), stored=False)
         spans[limit] = list(zip(found.starts.tolist(), found.ends.tolist(), strict=True))
     assert spans == {
         8: [(1, 3), (4, 8)],

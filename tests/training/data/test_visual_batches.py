@@ -177,7 +177,9 @@ def test_cells_of_a_grid_are_regions_with_their_attention(grids, tokenizer, stor
 def test_words_do_not_point_at_what_they_were_not_aligned_with(shards, grids, stores):
     for opened in (shards, grids):
         assert not opened.is_aligned
-        assert len(opened.read(0).word_starts) == len(opened.read(0).position) == 0
+        assert (
+            len(opened.read(0).word_starts) == len(opened.read(0).position) == len(opened.read(0).phrases.starts) == 0
+        )
     with JoinedShards(stores.regions, stores.sentences) as aligned:
         assert aligned.is_aligned
         assert len(aligned.read(0).word_starts) == 1

@@ -105,6 +105,7 @@ AS_BEFORE = {
     },
     "word-object-alignment-0.1.0": {"batches.targets.at_most_k": False},
     "visual-parsing-0.1.0": {"objectives.masked_tokens.matched_only": False},
+    "uniter-direct-0.1.0": {"batches.grounding.stored_phrases": False},
     "detector-0.1.0": {},
 }
 """Recipes as older versions wrote them, and what their runs did where a field is younger than they are."""

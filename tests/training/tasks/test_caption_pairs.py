@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
-from tests.training.joined_stores import Spoken, Word, join_stores, make_image
+from tests.stores.version_two import make_sentences_old
+from tests.training.joined_stores import Marked, Spoken, Word, join_stores, make_image
 from training.data.batches import BatchOptions
 from training.data.grounding import GroundingOptions
 from training.data.order import parts_of_rank
@@ -144,6 +146,58 @@ def test_phrases_of_the_images_own_captions_alone_are_grounded(shards, tokenizer
             own = texts if label == BOTH else texts[label - 1 : label]
             expected = [word for text in own for word in (["man"] if text.startswith("aman") else ["guy", "red"])]
             assert found.get(row, []) == expected
+
+
+def test_stored_phrases_move_with_the_captions_that_belong_to_the_image(tmp_path):
+    images = [make_image("aa"), make_image("bb", first=5)]
+    pairs = [
+        Spoken(
+            text="a big , red man\nthe hat of a guy",
+            image_ids=[image.image_id],
+            phrases=[
+                Marked(says="a big , red man", position=MAN),
+                Marked(says="the hat of a guy", position=HAT),
+                Marked(says="a guy", position=MAN),
+            ],
+            source="vgp-entities",
+            details={"second": 16, "phrase_pairs": []},
+        )
+        for image in images
+    ]
+    first, second = [("abig,redman", 0)], [("thehatofaguy", 3), ("aguy", 0)]
+    seen = set()
+    with JoinedShards(*join_stores(tmp_path / "joined", [images], [pairs])) as shards:
+        words = train_tokenizer([pairs[0].text], vocab_size=80)
+        for step in range(20):
+            batch = make(shards, words, [0, 1], step=step, grounding=GroundingOptions(stored_phrases=True))
+            found, spans = batch.grounding, [[], []]
+            for row, start, end, gold in zip(found.rows, found.starts, found.ends, found.gold, strict=True):
+                (region,) = gold.nonzero()[:, 0].tolist()
+                says = "".join(words_of(words, batch, row, start, end)).replace("##", "")
+                spans[row].append((says, region))
+            for row, label in enumerate(batch.caption_labels.tolist()):
+                texts = captions_of(words, batch, row)
+                own = texts if label == BOTH else texts[label - 1 : label]
+                assert spans[row] == [each for text in own for each in (first if text.startswith("abig") else second)]
+                seen.add((label, texts))
+    assert {label for label, _ in seen} == {BOTH, FIRST, SECOND}
+    assert len(seen) > 4
+
+
+def test_phrases_of_an_older_store_are_found_in_either_caption(tmp_path):
+    images = [make_image(name) for name in ("aa", "bb")]
+    stores = join_stores(tmp_path / "joined", [images], [[caption_pair("aa"), caption_pair("bb")]])
+    batches = []
+    for is_old in (False, True):
+        if is_old:
+            make_sentences_old(stores[1])
+        with JoinedShards(*stores) as shards:
+            words = train_tokenizer([shards.read(0).text], vocab_size=80)
+            grounding = GroundingOptions(stored_phrases=True)
+            batches.append([make(shards, words, [0, 1], step=step, grounding=grounding) for step in range(5)])
+    for new, old in zip(*batches, strict=True):
+        assert torch.equal(new.grounding.starts, old.grounding.starts)
+        assert torch.equal(new.grounding.gold, old.grounding.gold)
 
 
 def test_phrases_of_one_thing_are_paired_in_the_order_in_which_they_are_read(shards, tokenizer):

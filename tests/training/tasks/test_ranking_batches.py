@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from stores.errors import StoreError
 from tests.training.caption_stores import caption_stores
-from tests.training.joined_stores import Spoken, Word, join_stores, make_image
+from tests.training.joined_stores import Marked, Spoken, Word, join_stores, make_image
 from training.data.batches import BatchMaker, BatchOptions
+from training.data.grounding import GroundingOptions
 from training.data.order import parts_of_rank
 from training.data.shards import JoinedShards
 from training.data.tokenizer import train_tokenizer
@@ -172,6 +173,32 @@ def test_the_first_caption_among_the_others_says_the_same_words_of_other_things(
     length = int(of_texts.text_mask[1].sum())
     assert of_texts.input_ids[1, 1 : length - 1].tolist() == said.ids.tolist()
     assert of_texts.is_matched.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("grounding", "says"),
+    [
+        (None, "a red , big cube above the ball"),  # `a red` and `big cube`, with nothing to tell them apart
+        (GroundingOptions(), "a red , big cube above the ball"),
+        (GroundingOptions(stored_phrases=True), "the ball above a red , big cube"),
+    ],
+)
+def test_the_phrases_that_change_places_are_those_that_were_marked_where_a_run_asks_for_it(grounding, says, tmp_path):
+    text, box, other = "a red , big cube above the ball", [0.9, 0.0, 0.0], [0.0, 0.0, 0.9]
+    words = [Word(says=each, position=box, semantic=[0.1] * 3) for each in ("a red", "big cube")]
+    words.append(Word(says="the ball", position=other, semantic=[0.1] * 3))
+    marked = [Marked(says="a red , big cube", position=box), Marked(says="the ball", position=other)]
+    spoken = [
+        Spoken(text=text, image_ids=["a"], source="flickr30k-entities", words=words, phrases=marked),
+        Spoken(text="a stool", image_ids=["b"], source="flickr30k-entities"),
+    ]
+    tokenizer = train_tokenizer([text, "a stool"], vocab_size=90)
+    stores = join_stores(tmp_path / "stores", [[make_image(each, num_boxes=3) for each in "ab"]], [spoken])
+    with JoinedShards(*stores) as shards:
+        options = BatchOptions(max_pieces=24, candidates=1, swap_phrases=True, grounding=grounding)
+        batch = RankingMaker(shards, tokenizer, options).make(np.array([0]), step=1)
+    (expected,) = tokenizer.encode([says if says != text else "a stool"], max_pieces=22)
+    assert batch.input_ids[1, 1 : int(batch.text_mask[1].sum()) - 1].tolist() == expected.ids.tolist()
 
 
 @pytest.mark.parametrize(
