@@ -7,6 +7,9 @@ import pytest
 WIDE = 500
 """Columns in which no text has to be wrapped: a line break that is left is one of the source."""
 
+WITHOUT = "(?:required|repeatable|default: .*)"
+"""What the end of a text says of a command line without the option."""
+
 
 def printed_help(main, arguments, columns, capsys, monkeypatch):
     """Return the lines of --help without its frame."""
@@ -21,7 +24,7 @@ def options_of(lines):
     """Return each option's name and the lines of its text, with what is taken without it at the end."""
     _, *options = re.split(r"^(?=--[a-z]|DIR  )", "\n".join(lines), flags=re.MULTILINE)
     for option in options:
-        found = re.search(r"(?:\s{2,}|\n)(\S.*\. \((?:required|default: .*)\))$", option, re.MULTILINE | re.DOTALL)
+        found = re.search(rf"(?:\s{(2,)}|\n)(\S.*\. \({WITHOUT}\))$", option, re.MULTILINE | re.DOTALL)
         name = option.split()[0].strip(",")
         assert found, f"{name} has no help text that ends with a sentence"
         yield name, found[1].splitlines()
@@ -32,7 +35,7 @@ def require_plain_texts(main, command, capsys, monkeypatch):
     options = dict(options_of(printed_help(main, [command], WIDE, capsys, monkeypatch)))
     assert len(options) >= 2
     for name, lines in options.items():
-        text = re.sub(r" \((required|default: .*)\)$", "", "\n".join(lines))
+        text = re.sub(rf" \({WITHOUT}\)$", "", "\n".join(lines))
         assert re.match(r"[A-Z]", text), f"{name} begins without a capital: {text}"
         assert not text.startswith("Of ") and "\nOf " not in text, f"{name} begins with Of: {text}"
         assert len(text.split()) >= 3, f"{name} says too little: {text}"

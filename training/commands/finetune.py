@@ -57,6 +57,8 @@ class FinetuneCommand:
     """Number format of the computation; by default that of the starting run."""
     seed: int = 0
     """Seed of the new weights, the order of questions and every random draw."""
+    set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="FIELD=VALUE")] = ()
+    """Field of the recipe, such as objectives.matching.weight=2; give the option once for each field."""
     execution: Annotated[Execution, tyro.conf.arg(name="")] = field(default_factory=Execution)
     json: bool = False
     """Print one machine-readable summary as the last line."""
@@ -84,6 +86,7 @@ class FinetuneCommand:
                 warmup=self.warmup,
                 precision=self.precision,
                 seed=self.seed,
+                fields=self.set,
             ),
         )
         return self.execution.finish(

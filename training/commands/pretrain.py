@@ -57,6 +57,8 @@ class PretrainCommand:
     Give its Hugging Face name or folder, such as microsoft/swin-base-patch4-window12-384."""
     seed: int = 0
     """Seed of the initial weights, the order of sentences and every random draw."""
+    set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="FIELD=VALUE")] = ()
+    """Field of the recipe, such as objectives.matching.weight=2; give the option once for each field."""
     execution: Annotated[Execution, tyro.conf.arg(name="")] = field(default_factory=Execution)
     json: bool = False
     """Print one machine-readable summary as the last line."""
@@ -84,6 +86,7 @@ class PretrainCommand:
                 init=self.init,
                 trunk=self.trunk,
                 seed=self.seed,
+                fields=self.set,
             ),
         )
         return self.execution.finish(

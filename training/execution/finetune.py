@@ -17,6 +17,7 @@ from training.objectives.catalog import NO_OBJECTIVES
 from training.runs.checkpoints import latest_checkpoint, require_whole
 from training.runs.folder import Run, begin_run, is_begun, open_run
 from training.runs.recipes import Precision, Recipe
+from training.runs.set_fields import with_fields
 from training.tasks.catalog import Task, find_task
 from training.tasks.ranking_batches import require_candidates
 from training.weights.ours import load_run, start_of
@@ -51,6 +52,8 @@ class FinetuneOptions:
     """Share of the steps in which the learning rate rises; None: as the task has it."""
     precision: Precision | None = None
     seed: int = 0
+    fields: tuple[str, ...] = ()
+    """Other fields of the recipe, each `FIELD=VALUE`; see `training.runs.set_fields`."""
 
 
 def prepare_finetuning(
@@ -114,6 +117,7 @@ def prepare_finetuning(
             seed=options.seed,
             data=data_as_begun(shards, begun, out) | {"start": start_of(pretrained, first)},
         )
+        recipe = with_fields(recipe, options.fields)
         require_known(recipe, shards)
     return begin_run(out, recipe, pretrained.tokenizer, answers)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from annotations.answers import AnswerVocabulary, normalize_answer, read_answer_vocabulary
 from stores.errors import StoreError
 from stores.programs.terminal import printable
+from training.data.batches import BatchOptions
 from training.data.identity import data_as_begun
 from training.data.order import TrainingOrder
 from training.data.shards import NUM_COMPARED, JoinedShards, open_shards
@@ -21,10 +22,12 @@ from training.model import Model
 from training.models.catalog import EncoderShape
 from training.models.trunk import TrunkShape, read_swin
 from training.models.visual_parser import VisualParserShape
+from training.objectives.catalog import Objectives
 from training.objectives.sizes import Sizes
 from training.runs.folder import Run, begin_run, is_begun, open_run
 from training.runs.presets import Preset
 from training.runs.recipes import PRETRAINING, Precision, Recipe
+from training.runs.set_fields import require_kept, with_fields
 from training.weights.bert import bert_state
 from training.weights.published import read_published
 
@@ -46,6 +49,8 @@ class Overrides:
     trunk: str | None = None
     """A published Swin, whose sizes and weights are the trunk's; None: a new one of the preset's sizes."""
     seed: int = 0
+    fields: tuple[str, ...] = ()
+    """Other fields of the recipe, each `FIELD=VALUE`; see `training.runs.set_fields`."""
 
 
 def prepare(
@@ -228,41 +233,46 @@ def _recipe(
     data: dict[str, str],
 ) -> Recipe:
     sizes = sizes_of(shards, tokenizer, answers, preset.encoder.hidden_size)
-    objectives, batches = preset.objectives, preset.batches
+    objectives, optimization = preset.objectives, preset.optimization
     if not answers.answers:
         objectives = replace(objectives, question_answering=None)
+    if overrides.learning_rate is not None:
+        optimization = replace(optimization, learning_rate=overrides.learning_rate)
+    recipe = Recipe(
+        task=PRETRAINING,
+        encoder=replace(preset.encoder, vocab_size=sizes.vocab_size, feature_dim=sizes.feature_dim),
+        sizes=sizes,
+        objectives=objectives,
+        batches=_without_idle(objectives, preset.batches),
+        optimization=optimization,
+        sources=sources,
+        batch_size=preset.batch_size if overrides.batch_size is None else overrides.batch_size,
+        num_steps=1,  # until it is known how many sentences there are
+        precision=overrides.precision or preset.precision,
+        seed=overrides.seed,
+        data=data,
+    )
+    recipe = with_fields(recipe, overrides.fields)
+    recipe = replace(recipe, batches=_without_idle(recipe.objectives, recipe.batches))
+    require_kept(recipe, overrides.fields)
+    numbers = shards.select(splits=("train",), sources=sources)
+    if recipe.batches.in_groups:
+        numbers = shards.one_of_each(numbers)
+    order = TrainingOrder(
+        sentences=numbers, lengths=shards.lengths[numbers], batch_size=recipe.batch_size, seed=recipe.seed
+    )
+    return replace(recipe, num_steps=_num_steps(preset, overrides, order.batches_per_epoch))
+
+
+def _without_idle(objectives: Objectives, batches: BatchOptions) -> BatchOptions:
+    """Return the options of batches without what no objective learns from."""
     if objectives.word_object_alignment is None:
         batches = replace(batches, targets=None)
     if objectives.masked_regions is None:
         batches = replace(batches, mask_regions=0.0)
     if objectives.masked_tokens is None:
         batches = replace(batches, mask_tokens=None)
-    numbers = shards.select(splits=("train",), sources=sources)
-    if batches.in_groups:
-        numbers = shards.one_of_each(numbers)
-    order = TrainingOrder(
-        sentences=numbers,
-        lengths=shards.lengths[numbers],
-        batch_size=preset.batch_size if overrides.batch_size is None else overrides.batch_size,
-        seed=overrides.seed,
-    )
-    optimization = preset.optimization
-    if overrides.learning_rate is not None:
-        optimization = replace(optimization, learning_rate=overrides.learning_rate)
-    return Recipe(
-        task=PRETRAINING,
-        encoder=replace(preset.encoder, vocab_size=sizes.vocab_size, feature_dim=sizes.feature_dim),
-        sizes=sizes,
-        objectives=objectives,
-        batches=batches,
-        optimization=optimization,
-        sources=sources,
-        batch_size=order.batch_size,
-        num_steps=_num_steps(preset, overrides, order.batches_per_epoch),
-        precision=overrides.precision or preset.precision,
-        seed=overrides.seed,
-        data=data,
-    )
+    return batches
 
 
 def _fitting_bert(source: str, recipe: Recipe, tokenizer: TextTokenizer) -> str:

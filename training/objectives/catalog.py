@@ -1,5 +1,6 @@
 """The objectives of pre-training. A new one is a file like `matching.py`, a field of `Objectives` and a line here."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -40,6 +41,11 @@ class Objectives:
     phrase_relations: PhraseRelationsOptions | None = None
     referring: ReferringOptions | None = None
     masked_tokens: MaskedTokensOptions | None = None
+
+    def __post_init__(self) -> None:
+        for name, options in self.asked().items():
+            if not 0 <= options.weight < math.inf:
+                raise ValueError(f"{name}: weight is {options.weight}, expected 0 or more")
 
     def asked(self) -> dict[str, ObjectiveOptions]:
         """Return the options of those that are asked for, by name."""

@@ -74,17 +74,17 @@ class Recipe:
 
 
 R = TypeVar("R")
-_RECIPES = TypeAdapter(Recipe)
+RECIPES = TypeAdapter(Recipe)
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
     """`folder` holds the recipe."""
-    write_recipe_of(_RECIPES, folder, recipe)
+    write_recipe_of(RECIPES, folder, recipe)
 
 
 def begin_recipe(folder: Path, recipe: Recipe, beside: Collection[str]) -> None:
     """See `write_last`."""
-    write_last(_RECIPES, folder, recipe, beside)
+    write_last(RECIPES, folder, recipe, beside)
 
 
 def read_recipe(folder: Path) -> Recipe:
@@ -93,12 +93,12 @@ def read_recipe(folder: Path) -> Recipe:
     Raises:
         DataError: there is none, it has a field that this version does not know, or a value that it does not take.
     """
-    return read_recipe_of(_RECIPES, folder)
+    return read_recipe_of(RECIPES, folder)
 
 
 def as_json(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe as JSON values, as `write_recipe` writes them; a share of 0 is 0.0, whoever wrote it."""
-    return as_json_of(_RECIPES, recipe)
+    return as_json_of(RECIPES, recipe)
 
 
 def write_recipe_of(kind: TypeAdapter[R], folder: Path, recipe: R) -> None:
@@ -129,7 +129,7 @@ def read_recipe_of(kind: TypeAdapter[R], folder: Path) -> R:
         raise DataError(f"{path}: {where}: {first['msg']}; expected a recipe of this version") from error
     # What was guessed, or read past, would come out otherwise; of what is absent the default is as it was before.
     written, read = parse_json(content), as_json_of(kind, recipe)
-    if unknown := list(_unknown("", written, read)):
+    if unknown := list(unknown_fields("", written, read)):
         raise DataError(
             f"{path}: has {', '.join(unknown[:3])}, which this version does not know; expected a recipe of this "
             "version or an older one. Open it with the version that wrote it, or a newer one"
@@ -139,12 +139,12 @@ def read_recipe_of(kind: TypeAdapter[R], folder: Path) -> R:
     return recipe
 
 
-def _unknown(path: str, written: Any, read: Any) -> Iterator[str]:
+def unknown_fields(path: str, written: Any, read: Any) -> Iterator[str]:
     """Yield the fields that the file has and the recipe has not, by where they stand."""
     if isinstance(written, dict) and isinstance(read, dict):
         for name, value in written.items():
             below = f"{path}.{name}" if path else name
-            yield from _unknown(below, value, read[name]) if name in read else (below,)
+            yield from unknown_fields(below, value, read[name]) if name in read else (below,)
 
 
 def _as_far_as(written: Any, read: Any) -> Any:

@@ -143,7 +143,7 @@ def test_a_preset_without_steps_has_its_epochs(stores, tmp_path):
     ("overrides", "error", "says"),
     [
         ({"batch_size": 17}, OrderError, "batch size 17 of 16 sentences"),
-        ({"batch_size": 0}, OrderError, "batch size 0 of 16 sentences"),
+        ({"batch_size": 0}, ValueError, "batch_size is 0, expected 1 or more"),
         ({"num_steps": 0}, ValueError, "num_steps is 0, expected 1 or more"),
         ({"epochs": 0}, ValueError, "num_steps is 0, expected 1 or more"),
         ({"seed": -1}, ValueError, "seed is -1, expected 0 or more"),
