@@ -24,7 +24,7 @@ def options_of(lines):
     """Return each option's name and the lines of its text, with what is taken without it at the end."""
     _, *options = re.split(r"^(?=--[a-z]|DIR  )", "\n".join(lines), flags=re.MULTILINE)
     for option in options:
-        found = re.search(rf"(?:\s{(2,)}|\n)(\S.*\. \({WITHOUT}\))$", option, re.MULTILINE | re.DOTALL)
+        found = re.search(rf"(?:\s{{2,}}|\n)(\S.*\. \({WITHOUT}\))$", option, re.MULTILINE | re.DOTALL)
         name = option.split()[0].strip(",")
         assert found, f"{name} has no help text that ends with a sentence"
         yield name, found[1].splitlines()
