@@ -78,10 +78,14 @@ class ImageIndex(Sequence[str]):
         while place < len(self._crc32) and self._crc32[place] == crc32:
             position = int(self._positions[place])
             if self._ids[position].as_py() == image_id:
-                shard = bisect_right(self._starts, position) - 1
-                return shard, position - self._starts[shard]
+                return self.place(position)
             place += 1
         return None
+
+    def place(self, position: int) -> tuple[int, int]:
+        """Return the shard, by its number in the manifest, and row of the image at this position."""
+        shard = bisect_right(self._starts, position) - 1
+        return shard, position - self._starts[shard]
 
     def is_of(self, plan: Plan, manifest: Manifest) -> bool:
         """Return whether these are the ids that the plan tells of the manifest's shards, if it tells them."""

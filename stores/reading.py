@@ -87,6 +87,11 @@ class FeatureStore:
         shard, row = place
         return self._read(shard, row, image_id)
 
+    def at(self, position: int) -> Features:
+        """Return the features of the image at this position of `image_ids`; errors are those of `get`."""
+        shard, row = self._index.place(position)
+        return self._read(shard, row, self._index[position])
+
     def close(self) -> None:
         """No shard is open any more."""
         self._shards.close()

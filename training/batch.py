@@ -106,6 +106,45 @@ class PhrasePairs(OnDevice):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class SideFields(OnDevice):
+    """What pairs have of their images, B of them; also of any I images, to be paired."""
+
+    features: Tensor
+    """float16 or float32 [B, R, D]; D is 0 where an encoder is to make them."""
+    boxes: Tensor
+    """float32 [B, R, 4]; x1, y1, x2, y2 over the image's width and height."""
+    region_mask: Tensor
+    """bool [B, R]; False for padding."""
+    class_ids: Tensor
+    """int64 [B, R]; the detector's; -1 where there is none."""
+    class_scores: Tensor
+    """float32 [B, R]."""
+    attribute_ids: Tensor
+    """int64 [B, R]; the detector's; -1 where there is none."""
+    attribute_scores: Tensor
+    """float32 [B, R]."""
+    pixels: Tensor | None = None
+    """uint8 [I, 3, H, W]; of images whose regions are cells that an encoder is to make."""
+    image_rows: Tensor | None = None
+    """int64 [B]; which of the I images each pair has."""
+    visual_attention: Tensor | None = None
+    """float [B, R, R]; of cells, how much each attended to each in the last layer of what saw them, mean over heads."""
+
+    def take(self, rows: slice | Tensor) -> "SideFields":
+        """Return the fields of these pairs, int64 [rows]; of pixels, those images that they have."""
+        taken = {name: values[rows] for name, values in self.tensors().items() if name != "pixels"}
+        if self.pixels is not None:
+            images, taken["image_rows"] = taken["image_rows"].unique(return_inverse=True)
+            taken["pixels"] = self.pixels[images]
+        return SideFields(**taken)
+
+    def tensors(self) -> dict[str, Any]:
+        """Return the fields that there are, by name."""
+        named = ((each.name, getattr(self, each.name)) for each in fields(self))
+        return {name: values for name, values in named if values is not None}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Batch(OnDevice):
     """Pairs of a sentence and an image, as an encoder takes them and objectives score them."""
 

@@ -161,7 +161,7 @@ from annotations.answers import AnswerVocabulary
 from training.data.batches import BatchMaker, BatchOptions
 from training.data.loader import Feed, StepBatches
 from training.data.order import TrainingOrder, parts_of_rank
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.data.targets import TargetOptions
 from training.data.tokenizer import load_tokenizer
 imports = time.perf_counter() - began
@@ -190,17 +190,17 @@ torch.set_num_threads(1)
 _THROUGHPUT = (
     _COMMON
     + """
-shards = JoinedShards(folder / "regions", folder / "sentences")
-for image in range(len(shards.regions)):
-    shards.read_regions(image).features.sum()
+shards = join(folder / "regions", folder / "sentences")
+for image in range(len(shards.side.image_ids)):
+    shards.side.regions(image).features.sum()
 made = iter(feed(shards, num_steps, workers))
 for _ in range(8):
     next(made)
 started, used = time.perf_counter(), time.process_time()
 num_samples = sum(len(batch) for (batch,) in made)
 seconds, used, at_most = time.perf_counter() - started, time.process_time() - used, peak()
-images = np.random.default_rng(0).integers(len(shards.regions), size=(min(20, num_steps), batch_size))
-pool = np.random.default_rng(0).random((len(shards.regions), 36, 2048), np.float32).astype(np.float16)
+images = np.random.default_rng(0).integers(len(shards.side.image_ids), size=(min(20, num_steps), batch_size))
+pool = np.random.default_rng(0).random((len(shards.side.image_ids), 36, 2048), np.float32).astype(np.float16)
 started = time.process_time()
 for rows in images:
     copied = np.empty((batch_size, 36, 2048), np.float16)
@@ -218,7 +218,7 @@ _FIRST_BATCH = (
     _COMMON
     + """
 before, started, used = peak(), time.perf_counter(), time.process_time()
-shards = JoinedShards(folder / "regions", folder / "sentences")
+shards = join(folder / "regions", folder / "sentences")
 opened = time.perf_counter() - started
 made = iter(feed(shards, num_first, workers))
 next(made)

@@ -28,7 +28,7 @@ from stores.manifest import Manifest, describe_shard, read_manifest, write_manif
 from stores.sentence_reading import open_sentences
 from tests.stores.builders import make_grid, make_store
 from training.data.pictures import Pictures
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.models.trunk import TrunkShape
 
 ROOT = Path(__file__).parents[2]
@@ -298,11 +298,11 @@ def test_sentences_of_files_are_those_of_any_number_of_workers_and_of_any_store(
 def test_sentences_of_files_join_files_and_no_regions(of_files, place, capsys):
     folder, _ = of_files
     trunk = TrunkShape(image_size=8, patch_size=2, embed_dim=8, depths=(1, 1), num_heads=(1, 1), window_size=2)
-    with JoinedShards(Pictures([str(place / "photos")], trunk), folder) as shards:
+    with join(Pictures([str(place / "photos")], trunk), folder) as shards:
         assert (len(shards), shards.num_left_out) == (30, 0)
         assert len(shards.read(0).word_starts) == 0
     with pytest.raises(StoreError, match=r"of-files is about images without regions, .*give --images instead"):
-        JoinedShards(place / "regions", folder)
+        join(place / "regions", folder)
     assert main(["doctor", "--regions", str(place / "regions"), "--sentences", str(folder)]) == 1
     assert "is about files of images, expected sentences that were aligned with regions" in capsys.readouterr().err
     assert main(["inspect", str(folder), "--out", str(place / "page.html")]) == 0

@@ -150,7 +150,7 @@ class ProbeCommand:
         if not maker.shards.is_aligned:
             raise NothingPointedError(
                 f"{maker.shards.sentences.folder}: its words point at what it was aligned with, not at these "
-                f"{maker.shards.content}; expected those regions, or --measure modalities"
+                f"{maker.shards.side.noun}; expected those regions, or --measure modalities"
             )
         return measure_alignment(
             model,

@@ -6,7 +6,7 @@ else: a run on four ranks sees what a run on one sees.
 Axes: B pairs, L word pieces, R regions, D feature_dim.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from annotations.answers import AnswerVocabulary, normalize_answer
-from detectors.records import RegionFeatures
-from stores.errors import StoreError
 from stores.formats.training_rows import TrainingSentence
-from training.batch import Batch, MaskedRegions, MaskedWords, TokenMask
+from training.batch import Batch, MaskedRegions, MaskedWords, SideFields, TokenMask
 from training.data.grounding import GroundingOptions, make_grounding
 from training.data.masking import MaskName, choose_regions, mask_pieces, nearest_cells
-from training.data.pictures import Augmentation, Pictures
+from training.data.pictures import Augmentation
 from training.data.shards import JoinedShards
+from training.data.sides.pixels import PixelSide
 from training.data.targets import AlignedRow, TargetOptions, make_alignment
 from training.data.tokenizer import Pieces, TextTokenizer
 
@@ -149,20 +148,20 @@ class BatchMaker:
         """
         pairs = self._pairs(numbers, step, np.arange(len(numbers)) if positions is None else positions)
         input_ids_BL, text_mask_BL, masked_words = self._text(pairs)
-        regions, masked_regions = self._regions(pairs, numbers)
+        side, masked_regions = self._side(pairs, numbers)
         return Batch(
             sentence_ids=tuple(each.sentence.sentence_id for each in pairs),
-            image_ids=tuple(self.shards.image_id(each.image_number) for each in pairs),
+            image_ids=tuple(self.shards.side.image_ids[each.image_number] for each in pairs),
             input_ids=input_ids_BL,
             text_mask=text_mask_BL,
-            **regions,
+            **side.tensors(),
             is_matched=torch.tensor([each.is_matched for each in pairs]),
             answer_ids=torch.tensor([self._one_answer(each) for each in pairs]),
             answer_scores=self._all_answers(pairs) if self.options.soft_answers else None,
             masked_words=masked_words,
             masked_regions=masked_regions,
-            token_mask=self._token_mask(pairs, regions) if self.options.mask_tokens else None,
-            **self._pointed(pairs, input_ids_BL.shape[1], regions["region_mask"].numpy()),
+            token_mask=self._token_mask(pairs, side) if self.options.mask_tokens else None,
+            **self._pointed(pairs, input_ids_BL.shape[1], side.region_mask.numpy()),
             images_per_sentence=len(self.shards.images_of(int(numbers[0]))),
         )
 
@@ -255,14 +254,12 @@ class BatchMaker:
         text_mask_BL = np.arange(ids_BL.shape[1]) < lengths[:, None]
         return torch.from_numpy(ids_BL), torch.from_numpy(text_mask_BL), masked
 
-    def _regions(
-        self, pairs: Sequence["_Pair"], numbers: NDArray[np.int64]
-    ) -> tuple[dict[str, Any], MaskedRegions | None]:
-        """Return the batch's fields that regions give, and what is to be guessed."""
-        regions = self._seen(pairs)
+    def _side(self, pairs: Sequence["_Pair"], numbers: NDArray[np.int64]) -> tuple[SideFields, MaskedRegions | None]:
+        """Return the batch's fields that images give, and what is to be guessed."""
+        side = self._seen(pairs)
         if not self.options.mask_regions:
-            return regions, None
-        features_BRD = regions["features"].numpy()
+            return side, None
+        features_BRD = side.features.numpy()
         asked, hidden, zeroed = [], [], []
         for row, each in enumerate(pairs):
             share = self.options.mask_regions * each.hides_regions
@@ -275,38 +272,35 @@ class BatchMaker:
             features_BRD[row, blanked] = 0
             for region in exchanged:
                 features_BRD[row, region] = self._random_feature(numbers, each.draw)
-        return regions, MaskedRegions(
+        return side, MaskedRegions(
             positions=torch.from_numpy(np.concatenate(asked)),
             features=torch.from_numpy(np.concatenate(hidden)),
             is_blanked=torch.from_numpy(np.concatenate(zeroed)),
         )
 
-    def _seen(self, pairs: Sequence["_Pair"]) -> dict[str, Any]:
-        """Return the fields of a batch that images give; files are read anew for each place, if they may differ."""
+    def _seen(self, pairs: Sequence["_Pair"]) -> SideFields:
+        """Return the fields that images give; files are read anew for each place, if they may look otherwise."""
         images, num_regions = [each.image_number for each in pairs], [each.num_regions for each in pairs]
-        augmentation = self.options.augmentation
-        if self.shards.pictures is None or augmentation is None:
-            return image_fields(self.shards, images, num_regions)
-        views: dict[tuple[int, int], Tensor] = {}
-        rows = []
-        for each in pairs:
-            key = each.position, each.image
-            if key not in views:
-                draw = random_stream(self._seed, each.step, each.position, purpose=1 + each.image)
-                views[key] = self.shards.pictures.read(self.shards.image_id(each.image_number), augmentation, draw)
-            rows.append(list(views).index(key))
-        return pixel_fields(self.shards.pictures, torch.stack(list(views.values())), rows)
+        side, augmentation = self.shards.side, self.options.augmentation
+        if augmentation is None or not isinstance(side, PixelSide):
+            return side.fields(images, num_regions)
 
-    def _token_mask(self, pairs: Sequence["_Pair"], regions: dict[str, Any]) -> TokenMask:
+        def draw(row: int) -> np.random.Generator:
+            each = pairs[row]
+            return random_stream(self._seed, each.step, each.position, purpose=1 + each.image)
+
+        return side.views(images, [(each.position, each.image) for each in pairs], augmentation, draw)
+
+    def _token_mask(self, pairs: Sequence["_Pair"], side: SideFields) -> TokenMask:
         """Return what is to be guessed of visual tokens, as far as it is drawn here."""
         counts = [round(self.options.token_share * each.num_regions) * each.hides_regions for each in pairs]
         seeds = [int(each.draw.integers(each.num_regions)) for each in pairs]
         chosen_BR = None
         if self.options.mask_tokens != "attention":
-            chosen_BR = torch.zeros_like(regions["region_mask"])
+            chosen_BR = torch.zeros_like(side.region_mask)
             for row, (each, seed, count) in enumerate(zip(pairs, seeds, counts, strict=True)):
                 if self.options.mask_tokens == "block":
-                    boxes_R4 = regions["boxes"][row, : each.num_regions].numpy()
+                    boxes_R4 = side.boxes[row, : each.num_regions].numpy()
                     cells = nearest_cells(boxes_R4, seed, count, each.draw)
                 else:
                     cells = each.draw.choice(each.num_regions, count, replace=False)
@@ -336,7 +330,7 @@ class BatchMaker:
 
     def _random_feature(self, numbers: NDArray[np.int64], draw: np.random.Generator) -> NDArray[np.float16]:
         """Return the feature of any region of any image of the step; zeros where that has none."""
-        other = self.shards.read_regions(int(self.shards.images_of(int(numbers[draw.integers(len(numbers))]))[0]))
+        other = self.shards.side.regions(int(self.shards.images_of(int(numbers[draw.integers(len(numbers))]))[0]))
         if not other.num_boxes:
             return np.zeros(other.feature_dim, np.float16)
         return other.features[draw.integers(other.num_boxes)]
@@ -382,79 +376,12 @@ class _Pair:
     image: int
     """Which of the sentence's images."""
     image_number: int
-    """In the region store."""
+    """The image's position on its side."""
     num_regions: int
     is_matched: bool
     hides_words: bool
     hides_regions: bool
     draw: np.random.Generator
-
-
-def image_fields(shards: JoinedShards, images: Sequence[int], num_regions: Sequence[int]) -> dict[str, Any]:
-    """Return the fields of a batch that these images give, one a pair; each file is read once.
-
-    Raises:
-        StoreError: an image has another number of regions than is said, or is a file that gives no picture.
-    """
-    if shards.pictures is not None:
-        shown, rows = np.unique(images, return_inverse=True)
-        pixels = [shards.pictures.read(shards.image_id(image)) for image in shown.tolist()]
-        return pixel_fields(shards.pictures, torch.stack(pixels), rows.tolist())
-    fields = stack_regions((shards.read_regions(image) for image in images), num_regions)
-    if shards.content == "grid":
-        attention = [shards.read_attention(image) for image in images]
-        kept = [torch.from_numpy(each) for each in attention if each is not None]
-        fields |= {"visual_attention": torch.stack(kept)} if len(kept) == len(images) else {}
-    return fields
-
-
-def pixel_fields(pictures: Pictures, pixels_I3HW: Tensor, rows: Sequence[int]) -> dict[str, Any]:
-    """Return the fields of a batch whose pairs have these images: cells that nothing is known of but where they are."""
-    size, num_cells = len(rows), len(pictures.cells)
-    return {
-        "pixels": pixels_I3HW,
-        "image_rows": torch.tensor(rows),
-        "features": torch.empty(size, num_cells, 0, dtype=torch.float16),
-        "boxes": torch.from_numpy(pictures.cells).repeat(size, 1, 1),
-        "region_mask": torch.ones(size, num_cells, dtype=torch.bool),
-        **{name: torch.full((size, num_cells), -1) for name in ("class_ids", "attribute_ids")},
-        **{name: torch.zeros(size, num_cells) for name in ("class_scores", "attribute_scores")},
-    }
-
-
-def stack_regions(records: Iterable[RegionFeatures], num_regions: Sequence[int]) -> dict[str, Any]:
-    """Return the fields of a batch that regions give, padded to the most regions; boxes over their image's size.
-
-    Records are copied one by one as they come, so that of a mapped file no more is in memory than the batch.
-
-    Raises:
-        StoreError: a record has another number of regions than is said.
-    """
-    shape = len(num_regions), max(num_regions)
-    boxes_BR4 = np.zeros((*shape, 4), np.float32)
-    names = {name: np.full(shape, -1, np.int64) for name in ("class_ids", "attribute_ids")}
-    names |= {name: np.zeros(shape, np.float32) for name in ("class_scores", "attribute_scores")}
-    features_BRD = np.empty((*shape, 0), np.float16)
-    for row, (each, expected) in enumerate(zip(records, num_regions, strict=True)):
-        if each.num_boxes != expected:
-            raise StoreError(
-                f"image {each.image_id!r} has {each.num_boxes} regions, but its sentence was aligned with {expected}; "
-                "align again"
-            )
-        if not row:
-            features_BRD = np.empty((*shape, each.feature_dim), np.float16)
-        features_BRD[row, :expected] = each.features
-        features_BRD[row, expected:] = 0
-        size = (each.image_width, each.image_height) * 2
-        boxes_BR4[row, :expected] = each.boxes_xyxy / np.array(size, np.float32)
-        for name, array in names.items():
-            array[row, :expected] = getattr(each, name)
-    return {
-        "features": torch.from_numpy(features_BRD),
-        "boxes": torch.from_numpy(boxes_BR4),
-        "region_mask": torch.from_numpy(np.arange(shape[1]) < np.array(num_regions)[:, None]),
-        **{name: torch.from_numpy(array) for name, array in names.items()},
-    }
 
 
 def _hidden(draw: np.random.Generator) -> tuple[bool, bool]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from stores.errors import StoreError
 from stores.manifest import differences, fingerprint
 from stores.programs.terminal import printable
-from stores.store_content import content_sha256, shards_since
 from training.data.shards import JoinedShards
 
 CONTENT = "content"
@@ -18,10 +17,10 @@ SENTENCES = "sentences"
 
 def data_of(shards: JoinedShards) -> dict[str, str]:
     """Return what a recipe records of its data; with more sentences, the order of all is another one."""
-    left_out = {LEFT_OUT: str(shards.num_left_out)} if shards.content == "grid" else {}
+    left_out = {LEFT_OUT: str(shards.num_left_out)} if shards.side.noun == "grids" else {}
     return {
-        _settings(shards): shards.fingerprint,
-        CONTENT: content_sha256(shards.regions.manifest) if shards.pictures is None else shards.pictures.content,
+        shards.side.recorded_as: shards.side.fingerprint,
+        CONTENT: shards.side.content,
         SENTENCES: _sentences(shards),
         **left_out,
     }
@@ -40,10 +39,10 @@ def data_as_begun(shards: JoinedShards, begun: Mapping[str, str] | None, subject
     if begun is None:
         return data
     if CONTENT not in begun:
-        if shards.content != "regions" or shards.aligned_content is None:  # else the sentences compare them
+        if shards.side.joins_freely or shards.aligned_content is None:  # else the sentences compare them
             told = (
-                f"{subject}: an older version began it and recorded no content of its {_noun(shards)}; whether "
-                f"{shards.images_place} has the same cannot be checked beyond settings and ids"
+                f"{subject}: an older version began it and recorded no content of its {shards.side.noun}; whether "
+                f"{shards.side.location} has the same cannot be checked beyond settings and ids"
             )
             print(printable(told), file=sys.stderr)
         return {name: value for name, value in data.items() if name not in (CONTENT, LEFT_OUT)}
@@ -62,7 +61,7 @@ def require_learnt_data(shards: JoinedShards, begun: Mapping[str, str], subject:
         found = data_as_begun(shards, begun, subject)
     known = {name: begun[name] for name in found if name in begun}
     if wrong := list(differences("data", known, {name: found[name] for name in known})):
-        raise StoreError(f"{shards.images_place}: {'; '.join(wrong)}; expected the data that {subject} began with")
+        raise StoreError(f"{shards.side.location}: {'; '.join(wrong)}; expected the data that {subject} began with")
 
 
 def compare_with_learnt(shards: JoinedShards, learnt: Mapping[str, str], subject: object) -> None:
@@ -71,11 +70,11 @@ def compare_with_learnt(shards: JoinedShards, learnt: Mapping[str, str], subject
     Raises:
         StoreError: images of the run's own sentences are others than those that it has learnt from.
     """
-    expected = learnt.get(_settings(shards))
-    if shards.pictures is None and expected not in (None, shards.fingerprint):
+    expected = learnt.get(shards.side.recorded_as)
+    if shards.side.recorded_as == "regions" and expected not in (None, shards.side.fingerprint):
         told = (
-            f"{subject} learnt from {_noun(shards)} of fingerprint {expected}, {shards.images_place} has "
-            f"{shards.fingerprint}: made with other settings; figures are of these"
+            f"{subject} learnt from {shards.side.noun} of fingerprint {expected}, {shards.side.location} has "
+            f"{shards.side.fingerprint}: made with other settings; figures are of these"
         )
         print(printable(told), file=sys.stderr)
     if CONTENT in learnt:
@@ -83,34 +82,19 @@ def compare_with_learnt(shards: JoinedShards, learnt: Mapping[str, str], subject
 
 
 def _require_same_content(shards: JoinedShards, learnt: Mapping[str, str], subject: object) -> None:
-    if not _is_comparable(shards, learnt) or _holds(shards, learnt[CONTENT]):
+    if not _is_comparable(shards, learnt) or shards.side.holds(learnt[CONTENT]):
         return
     raise StoreError(
-        f"{subject} learnt from {_noun(shards)} of content {learnt[CONTENT]}, {shards.images_place} has "
-        f"{data_of(shards)[CONTENT]}: other {_noun(shards)} of the same names and settings; expected those that it "
+        f"{subject} learnt from {shards.side.noun} of content {learnt[CONTENT]}, {shards.side.location} has "
+        f"{data_of(shards)[CONTENT]}: other {shards.side.noun} of the same names and settings; expected those that it "
         "learnt from. Use these, or begin a new run"
     )
 
 
 def _is_comparable(shards: JoinedShards, learnt: Mapping[str, str]) -> bool:
     """Return whether content is to be the same: of the same files' ids, or of the same sentences and settings."""
-    is_same = learnt.get(_settings(shards)) == shards.fingerprint
-    return is_same and (shards.pictures is not None or learnt.get(SENTENCES) == _sentences(shards))
-
-
-def _holds(shards: JoinedShards, content: str) -> bool:
-    if shards.pictures is not None:
-        return shards.pictures.content == content
-    return shards_since(shards.regions.manifest, content) is not None
-
-
-def _noun(shards: JoinedShards) -> str:
-    return "grids" if shards.content == "grid" else shards.content
-
-
-def _settings(shards: JoinedShards) -> str:
-    """Return under which name a recipe has the fingerprint of these regions, grids or files."""
-    return "images" if shards.content == "images" else "regions"
+    is_same = learnt.get(shards.side.recorded_as) == shards.side.fingerprint
+    return is_same and (shards.side.recorded_as == "images" or learnt.get(SENTENCES) == _sentences(shards))
 
 
 def _sentences(shards: JoinedShards) -> str:

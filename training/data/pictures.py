@@ -25,6 +25,7 @@ from stores.images.sources import ImageSource
 from stores.locations import shown
 from stores.manifest import fingerprint
 from stores.numbering import ids_in_range
+from training.data.sides.cells import cell_boxes
 from training.models.trunk import TrunkShape
 
 
@@ -150,10 +151,3 @@ def augmented(
     if augmentation.brightness:
         image = ImageEnhance.Brightness(image).enhance(1 + augmentation.brightness * (2 * brightness - 1))
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-
-def cell_boxes(num_rows: int, num_columns: int) -> NDArray[np.float32]:
-    """Return the boxes of a grid's cells over the image's size, float32 [R, 4], row by row."""
-    y, x = np.meshgrid(np.arange(num_rows), np.arange(num_columns), indexing="ij")
-    corners_R4 = np.stack([x, y, x + 1, y + 1], -1).reshape(-1, 4)
-    return (corners_R4 / [num_columns, num_rows, num_columns, num_rows]).astype(np.float32)

@@ -98,19 +98,19 @@ def tell_left_out(shards: JoinedShards) -> None:
         (shards.num_left_out, "sentences left out, whose images are not there", shards.lost_images),
         (len(shards.silent_images), "images never seen, of which no sentence speaks", shards.silent_images),
     ):
-        if count and shards.content != "regions":
+        if count and shards.side.joins_freely:
             print(printable(f"{what}: {count} (such as {', '.join(map(repr, names[:3]))})"), file=sys.stderr)
     if shards.doubtful_images:
         told = (
-            f"numbers alone join images of {shards.images_place} with sentences, and nothing tells whose they are; of "
+            f"numbers alone join images of {shards.side.location} with sentences, and nothing tells whose they are; of "
             f"{NUM_COMPARED} sentences looked at, these images have another shape than theirs: "
             f"{', '.join(map(repr, shards.doubtful_images[:3]))}. Are they the same? See --ids of extract and align"
         )
         print(printable(told), file=sys.stderr)
-    if shards.content == "regions" and shards.aligned_content is None:
+    if not shards.side.joins_freely and shards.aligned_content is None:
         told = (
             f"{shards.sentences.folder}: no content of the regions that it was aligned with was recorded; whether "
-            f"{shards.images_place} has the same cannot be checked beyond settings and ids"
+            f"{shards.side.location} has the same cannot be checked beyond settings and ids"
         )
         print(printable(told), file=sys.stderr)
 
@@ -141,12 +141,12 @@ def require_known(recipe: Recipe, shards: JoinedShards) -> None:
     batches = recipe.batches
     if (batches.targets is not None or batches.grounding is not None) and not shards.is_aligned:
         raise StoreError(
-            f"{shards.sentences.folder}: its words do not point at these {shards.content}, which was not what it was "
+            f"{shards.sentences.folder}: its words do not point at these {shards.side.noun}, which was not what it was "
             "aligned with; expected those regions, or a preset without alignment and grounding"
         )
-    if batches.mask_tokens == "attention" and shards.content == "grid" and not shards.has_attention:
+    if batches.mask_tokens == "attention" and not shards.side.has_attention:
         raise StoreError(
-            f"{shards.regions.folder}: stored without attention, which is to choose what is hidden; expected vinculum "
+            f"{shards.side.location}: stored without attention, which is to choose what is hidden; expected vinculum "
             "extract --keep-attention, or --ablation random"
         )
 
@@ -212,11 +212,11 @@ def _most_frequent(counts: Counter[str]) -> str:
 
 def sizes_of(shards: JoinedShards, tokenizer: TextTokenizer, answers: AnswerVocabulary, hidden_size: int) -> Sizes:
     """Return the sizes that the data gives; a store without names is taken for one of Visual Genome's 1600 and 400."""
-    vocabulary = shards.configuration.get("detector", {}).get("vocabulary") or {}
+    vocabulary = shards.side.configuration.get("detector", {}).get("vocabulary") or {}
     return Sizes(
         hidden_size=hidden_size,
         vocab_size=tokenizer.vocab_size,
-        feature_dim=shards.feature_dim,
+        feature_dim=shards.side.feature_dim,
         num_classes=len(vocabulary.get("classes", ())) or 1600,
         num_attributes=len(vocabulary.get("attributes", ())) or 400,
         num_answers=max(len(answers.answers), 1),

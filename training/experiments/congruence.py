@@ -116,7 +116,7 @@ def _pointing_of(subject: Subject, captions: Sequence[Sentence]) -> dict[str, li
     out.
     """
     shards, model = subject.shards, subject.model
-    classes = shards.regions.manifest.configuration["detector"]["vocabulary"]["classes"]
+    classes = shards.side.configuration["detector"]["vocabulary"]["classes"]
     layer = model.encoder.meeting_layers[-1]
     maker = BatchMaker(shards, subject.run.tokenizer, BatchOptions(max_pieces=subject.run.recipe.batches.max_pieces))
     about = {each.sentence_id: (needed_detail(each, "id"), CAPTIONS[gold_answer(each)]) for each in captions}

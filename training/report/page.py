@@ -10,9 +10,8 @@ from annotations.guards.drops import DataError
 from annotations.records import Split
 from stores.atomic import replacing
 from stores.locations import path_of, shown
-from stores.manifest import fingerprint
 from stores.pages.page import as_script, page_environment
-from stores.pages.pictures import Picture, load_picture, planned_sources
+from stores.pages.pictures import Picture, load_picture
 from training.data.identity import compare_with_learnt
 from training.data.shards import JoinedShards, open_shards
 from training.data.targets import COVERING_IOU
@@ -207,11 +206,11 @@ def _seen(loaded: LoadedRun) -> str:
 
 def _show(runs: Sequence[LoadedRun], shards: JoinedShards, options: ReportOptions) -> Shown:
     for each in runs:
-        if shards.pictures is None:
+        if shards.side.recorded_as == "regions":
             _require_same_regions(each, shards)
         compare_with_learnt(shards, each.run.recipe.data, each.run.folder)
     numbers = _numbers(shards, options)
-    return Shown(sentences=_exhibits(runs, shards, numbers), pictures=_pictures(shards, numbers), grid=shards.grid)
+    return Shown(sentences=_exhibits(runs, shards, numbers), pictures=_pictures(shards, numbers), grid=shards.side.grid)
 
 
 def _places(sentences: Path | None, regions: Path | None, images: Sequence[str]) -> dict[str, str]:
@@ -222,17 +221,17 @@ def _places(sentences: Path | None, regions: Path | None, images: Sequence[str])
 
 
 def _require_same_regions(loaded: LoadedRun, shards: JoinedShards) -> None:
-    found, expected = loaded.run.recipe.data.get("regions"), fingerprint(shards.regions.manifest.configuration)
+    found, expected = loaded.run.recipe.data.get("regions"), shards.side.fingerprint
     if found not in (None, expected):
         raise DataError(
-            f"{loaded.run.folder} learnt on regions of fingerprint {found}, {shards.regions.folder} has {expected}; "
+            f"{loaded.run.folder} learnt on regions of fingerprint {found}, {shards.side.location} has {expected}; "
             "use the regions that it learnt on"
         )
-    feature_dim = shards.read_regions(0).feature_dim
+    feature_dim = shards.side.feature_dim
     if loaded.run.recipe.encoder.feature_dim != feature_dim:
         raise DataError(
             f"{loaded.run.folder} takes features of {loaded.run.recipe.encoder.feature_dim} numbers, but "
-            f"{shards.regions.folder} has {feature_dim}; use the regions that it learnt on"
+            f"{shards.side.location} has {feature_dim}; use the regions that it learnt on"
         )
 
 
@@ -247,10 +246,10 @@ def _exhibits(runs: Sequence[LoadedRun], shards: JoinedShards, numbers: Sequence
     return [
         make_exhibit(
             shards.sentences.read(*shards.place(number)),
-            shards.read_regions(int(shards.images_of(number)[0])),
-            shards.configuration,
+            shards.side.regions(int(shards.images_of(number)[0])),
+            shards.side.configuration,
             of_runs,
-            grid=shards.grid,
+            grid=shards.side.grid,
         )
         for number, *of_runs in zip(numbers, *maps, strict=True)
     ]
@@ -258,11 +257,10 @@ def _exhibits(runs: Sequence[LoadedRun], shards: JoinedShards, numbers: Sequence
 
 def _pictures(shards: JoinedShards, numbers: Sequence[int]) -> dict[str, dict[str, str]]:
     """Return every picture shown, once, or why there is none."""
-    find = planned_sources(shards.regions.folder).find if shards.pictures is None else shards.pictures.source
     pictures = {}
     for image in dict.fromkeys(int(shards.images_of(number)[0]) for number in numbers):
-        record = shards.read_regions(image)
-        source = find(record.image_id)
+        record = shards.side.regions(image)
+        source = shards.side.source(record.image_id)
         picture = Picture(missing="the region store's plan does not tell where the picture is")
         if source is not None:
             size = {"width": record.image_width, "height": record.image_height}

@@ -42,7 +42,7 @@ def choose_sentences(shards: JoinedShards, split: Split, count: int) -> list[int
     of_split = shards.select(splits=(split,))
     found = [_best_first(shards, split, source) for source in shards.sources]
     by_source = [pointing for pointing, _ in found if pointing]
-    if not by_source and shards.grid is not None:
+    if not by_source and shards.side.grid is not None:
         by_source = [others for _, others in found if others]
     if not by_source:
         raise StoreError(
@@ -144,7 +144,7 @@ def _best_first(shards: JoinedShards, split: Split, source: str) -> tuple[list[i
 
 def _meant(shards: JoinedShards, number: int) -> list[Hashable]:
     """Return what each word means that points: how regions cover it, or where there are cells, its gold boxes."""
-    if shards.grid is None:
+    if shards.side.grid is None:
         position_WR = shards.read(number).position
         return [row.tobytes() for row in position_WR if row.max(initial=0) >= COVERING_IOU]
     aligned = shards.sentences.read(*shards.place(number))

@@ -20,7 +20,7 @@ from annotations.datasets.vgp import REVERSED, TYPES
 from annotations.records import Pointer, Sentence, Split
 from stores.formats.training_rows import StoredPhrases, TrainingSentence
 from training.batch import Batch, PhrasePairs
-from training.data.batches import BatchOptions, image_fields, random_stream
+from training.data.batches import BatchOptions, random_stream
 from training.data.grounding import make_grounding
 from training.data.shards import JoinedShards
 from training.data.targets import AlignedRow, make_alignment
@@ -85,19 +85,19 @@ class CaptionPairMaker:
             ids_BL[row, 0], ids_BL[row, lengths[row] - 1] = self.tokenizer.classify_id, self.tokenizer.separate_id
             ids_BL[row, 1 : lengths[row] - 1] = pieces.ids
             segments_BL[row, num_first + 2 : lengths[row]] = 1
-        regions = image_fields(self.shards, [row.image_number for row in rows], [row.num_regions for row in rows])
+        side = self.shards.side.fields([row.image_number for row in rows], [row.num_regions for row in rows])
         aligned = [
             AlignedRow(row=i, number=row.number, image=0, sentence=join_captions(*row.captions), pieces=pieces)
             for i, (row, (pieces, _)) in enumerate(zip(rows, encoded, strict=True))
         ]
-        is_region_BR, options = regions["region_mask"].numpy(), self.options
+        is_region_BR, options = side.region_mask.numpy(), self.options
         return Batch(
             sentence_ids=tuple(each.sentence.sentence_id for each in aligned),
-            image_ids=tuple(self.shards.image_id(row.image_number) for row in rows),
+            image_ids=tuple(self.shards.side.image_ids[row.image_number] for row in rows),
             input_ids=torch.from_numpy(ids_BL),
             text_mask=torch.from_numpy(np.arange(shape[1]) < lengths[:, None]),
             segment_ids=torch.from_numpy(segments_BL),
-            **regions,
+            **side.tensors(),
             is_matched=torch.tensor([row.label == BOTH for row in rows]),
             answer_ids=torch.full((len(rows),), -100),
             alignment=None
@@ -240,7 +240,7 @@ def nearest_images(shards: JoinedShards, images: Sequence[int]) -> dict[int, int
     """
     if len(images) < 2:
         return {}
-    sums = (shards.read_regions(each).features.sum(0, dtype=np.float32) for each in images)
+    sums = (shards.side.regions(each).features.sum(0, dtype=np.float32) for each in images)
     means_ID = torch.nn.functional.normalize(torch.from_numpy(np.stack(list(sums))), dim=1)  # the length is no matter
     nearest: list[int] = []
     for start in range(0, len(images), 1024):

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from annotations.guards.drops import DataError
-from training.batch import Batch
-from training.data.batches import image_fields
+from training.batch import Batch, SideFields
 from training.data.shards import JoinedShards
 from training.data.tokenizer import TextTokenizer
 from training.models.visual_parser import VisualParserEncoder
@@ -45,12 +44,12 @@ class Images:
 
     image_ids: tuple[str, ...]
     """[I]."""
-    regions: dict[str, Tensor]
-    """[I, R, ...]; the fields of a batch that regions, cells or pixels give."""
+    side: SideFields
+    """[I, R, ...]."""
 
     def to(self, device: str) -> "Images":
         """Return the same on `device`."""
-        return replace(self, regions={name: values.to(device) for name, values in self.regions.items()})
+        return replace(self, side=self.side.to(torch.device(device)))
 
 
 def read_texts(shards: JoinedShards, tokenizer: TextTokenizer, numbers: NDArray[np.int64], *, max_pieces: int) -> Texts:
@@ -73,20 +72,19 @@ def read_images(shards: JoinedShards, numbers: NDArray[np.int64]) -> Images:
     images = shards.images_of_each(numbers).tolist()
     num_regions = [int(shards.num_regions_of(int(number))[0]) for number in numbers]
     return Images(
-        image_ids=tuple(shards.image_id(image) for image in images),
-        regions=image_fields(shards, images, num_regions),
+        image_ids=tuple(shards.side.image_ids[image] for image in images),
+        side=shards.side.fields(images, num_regions),
     )
 
 
 def parsed(subject: Subject, images: Images) -> Images:
     """Return the images with the cells that the subject's encoder makes of their pixels; others stay as they are."""
-    encoder, regions = subject.model.encoder, dict(images.regions)
-    if "pixels" not in regions or not isinstance(encoder, VisualParserEncoder) or encoder.trunk is None:
+    encoder, side = subject.model.encoder, images.side
+    if side.pixels is None or not isinstance(encoder, VisualParserEncoder) or encoder.trunk is None:
         return images
     with torch.inference_mode():
-        features_IRD, _ = encoder.trunk(regions.pop("pixels"))
-        regions["features"] = features_IRD[regions.pop("image_rows")]
-    return replace(images, regions=regions)
+        features_IRD, _ = encoder.trunk(side.pixels)
+    return replace(images, side=replace(side, features=features_IRD[side.image_rows], pixels=None, image_rows=None))
 
 
 def pair_up(texts: Texts, images: Images, of_text_B: Tensor, of_image_B: Tensor, **more: Any) -> Batch:
@@ -99,7 +97,7 @@ def pair_up(texts: Texts, images: Images, of_text_B: Tensor, of_image_B: Tensor,
         "image_ids": _chosen(images.image_ids, of_image_B),
         "input_ids": texts.input_ids[of_text_B],
         "text_mask": texts.text_mask[of_text_B],
-        **{name: values if name == "pixels" else values[of_image_B] for name, values in images.regions.items()},
+        **images.side.take(of_image_B).tensors(),
         "is_matched": torch.ones(len(of_text_B), dtype=torch.bool),
         "answer_ids": torch.full((len(of_text_B),), -100),
     }

@@ -87,7 +87,7 @@ def _choices(subject: Subject) -> Iterator[_Choice]:
 def _choice(subject: Subject, number: int, region: int) -> _Choice:
     shards = subject.shards
     sentence = shards.sentences.read(*shards.place(number)).sentence
-    boxes: NDArray[np.float32] = shards.read_regions(int(shards.images_of(number)[0])).boxes_xyxy
+    boxes: NDArray[np.float32] = shards.side.regions(int(shards.images_of(number)[0])).boxes_xyxy
     gold = [box for pointer in sentence.pointers for box in pointer.boxes_xyxy]
     overlaps = pairwise_iou(boxes, np.array(gold, np.float64).reshape(-1, 4)).max(1, initial=0.0)
     there = len(boxes) > 0

@@ -171,4 +171,4 @@ def _sentence_ids(subject: Subject, gallery: Gallery) -> Sequence[str]:
 
 def _image_ids(subject: Subject, gallery: Gallery) -> Sequence[str]:
     images = subject.shards.images_of_each(gallery.first_captions).tolist()
-    return [subject.shards.image_id(image) for image in images]
+    return [subject.shards.side.image_ids[image] for image in images]

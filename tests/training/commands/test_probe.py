@@ -16,7 +16,7 @@ from tests.training.pixel_stores import of_other_tasks, pixel_stores
 from tests.training.probes.pointed_stores import KNOWN, load_pointed_run, plain_maker, pointed_stores
 from tests.training.small_runs import make_run
 from training.cli import main
-from training.data.shards import JoinedShards, open_shards
+from training.data.shards import join, open_shards
 from training.models.trunk import TrunkShape
 from training.models.visual_parser import VisualParserShape
 from training.probes import modalities
@@ -42,7 +42,7 @@ def last_line(capsys):
 def test_one_run_has_its_modalities_beside_its_recipe(stores, tmp_path, capsys):
     run, model = load_pointed_run(tmp_path / "run", shape=SINGLE_STREAM)
     assert probe(stores, "--run", str(run.folder), "--modality-sentences", "7", "--json") == 0
-    with JoinedShards(*stores) as shards:
+    with join(*stores) as shards:
         numbers = shards.select(splits=("val",), sources=("captions",))
         chosen = numbers[[round(place * (len(numbers) - 1) / 6) for place in range(7)]]
         batches = [plain_maker(shards, run).make(chosen)]

@@ -25,7 +25,7 @@ from tests.training.joined_stores import (
 )
 from training.data.batches import BatchMaker, BatchOptions
 from training.data.order import parts_of_rank
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.data.targets import TargetOptions
 from training.data.tokenizer import load_tokenizer
 
@@ -71,13 +71,13 @@ def large(tmp_path_factory):
     ]
     folder = tmp_path_factory.mktemp("large")
     stores = join_stores(folder, [images[:25], images[25:]], [sentences[:99], sentences[99:], questions])
-    with JoinedShards(*stores) as shards:
+    with join(*stores) as shards:
         yield shards
 
 
 def small_maker(folder, tokenizer, sentences, options, *, images=None, answers=ANSWERS, seed=0):
     stores = join_stores(folder, [images or [make_image("a"), make_image("b", num_boxes=2, first=50)]], [sentences])
-    return BatchMaker(JoinedShards(*stores), tokenizer, options, answers=answers, seed=seed)
+    return BatchMaker(join(*stores), tokenizer, options, answers=answers, seed=seed)
 
 
 def pairs_of(batch):
@@ -166,7 +166,7 @@ def test_images_of_10_to_100_regions_stand_side_by_side(large, tokenizer):
     batch = BatchMaker(large, tokenizer, BatchOptions()).make(numbers)
     assert batch.features.shape == (40, 100, 6)
     for row, number in enumerate(numbers):
-        regions = large.read_regions(int(large.images_of(int(number))[0]))
+        regions = large.side.regions(int(large.images_of(int(number))[0]))
         assert batch.region_mask[row].sum() == regions.num_boxes
         assert torch.equal(batch.features[row, : regions.num_boxes], torch.from_numpy(regions.features.copy()))
         assert not batch.features[row, regions.num_boxes :].any()
@@ -354,7 +354,7 @@ def test_regions_that_are_not_those_of_the_alignment_are_refused(tmp_path, token
     spoken = Spoken(text="a", image_ids=["a"])
     regions, sentences = join_stores(tmp_path, [[make_image("a")]], [[spoken]], records_content=False)
     make_store(regions, [[make_image("a", num_boxes=3)]], configuration=CONFIGURATION)
-    maker = BatchMaker(JoinedShards(regions, sentences), tokenizer, BatchOptions())
+    maker = BatchMaker(join(regions, sentences), tokenizer, BatchOptions())
     with pytest.raises(StoreError, match="image 'a' has 3 regions, but its sentence was aligned with 4; align again"):
         maker.make(np.array([0]))
 

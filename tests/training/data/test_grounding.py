@@ -15,7 +15,7 @@ from stores.formats.training_rows import StoredPhrases, TrainingSentence
 from tests.training.joined_stores import Spoken, Word, join_stores, make_image
 from training.data.batches import BatchMaker, BatchOptions
 from training.data.grounding import GroundingOptions, find_phrases, make_grounding
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.data.targets import AlignedRow
 from training.data.tokenizer import load_tokenizer
 
@@ -280,7 +280,7 @@ def test_a_batch_has_the_phrases_of_both_images_and_none_of_exchanged_sentences(
             Word(says="hats", position=[0, 0, 0, 0.7, 0.6], semantic=[0.0] * 5, image=1),
         ],
     )
-    shards = JoinedShards(*join_stores(tmp_path, [images], [[both, both]]))
+    shards = join(*join_stores(tmp_path, [images], [[both, both]]))
     options = BatchOptions(grounding=GroundingOptions())
     found = BatchMaker(shards, tokenizer, options).make(np.array([0, 1])).grounding
     assert found.rows.tolist() == [0, 1, 2, 3]
@@ -297,7 +297,7 @@ def test_an_exchanged_sentence_has_no_phrases(tokenizer, tmp_path):
     images = [make_image(str(i), num_boxes=2) for i in range(8)]
     words = [Word(says="man", position=[0.9, 0], semantic=[0.0] * 2)]
     captions = [Spoken(text="the man", image_ids=[image.image_id], words=words) for image in images]
-    shards = JoinedShards(*join_stores(tmp_path, [images], [captions]))
+    shards = join(*join_stores(tmp_path, [images], [captions]))
     options = BatchOptions(mismatch=0.5, grounding=GroundingOptions())
     batch = BatchMaker(shards, tokenizer, options).make(np.arange(8))
     assert 0 < batch.is_matched.sum() < 8

@@ -19,7 +19,7 @@ from tests.training.small_runs import make_run
 from training.commands.evaluate import EvaluateCommand
 from training.commands.probe import ProbeCommand
 from training.data.identity import compare_with_learnt, data_as_begun, data_of, require_learnt_data
-from training.data.shards import JoinedShards, open_shards
+from training.data.shards import join, open_shards
 from training.execution.pretrain import tell_left_out
 from training.execution.worker import Place, train_run
 from training.report.page import ReportOptions, write_report
@@ -47,26 +47,26 @@ def other_regions(folder):
 
 def run_on(stores, folder):
     """Return a run that records what it has learnt from."""
-    with JoinedShards(*stores) as shards:
+    with join(*stores) as shards:
         return make_run(folder, ["the a", "the b"], data=data_of(shards))
 
 
 def test_regions_of_other_pictures_do_not_go_with_sentences(stores, tmp_path):
     other = other_regions(tmp_path / "other")
     with pytest.raises(StoreError) as refused:
-        JoinedShards(other, stores[1])
+        join(other, stores[1])
     for content in (content_sha256(read_manifest(each)) for each in (other, stores[0])):
         assert content in str(refused.value)
     assert "Use those regions, or align again" in str(refused.value)
-    JoinedShards(*stores).close()  # the advice
+    join(*stores).close()  # the advice
 
 
 def test_regions_that_grew_go_with_sentences_that_were_aligned_before(stores):
     shutil.rmtree(stores[0])
     make_store(stores[0], images(0, [make_image("c")]), configuration=CONFIGURATION)
-    with JoinedShards(*stores) as shards:
+    with join(*stores) as shards:
         assert shards.is_aligned
-        assert [float(shards.read_regions(int(shards.images_of(n)[0])).features[0, 0]) for n in range(2)] == [0, 0]
+        assert [float(shards.side.regions(int(shards.images_of(n)[0])).features[0, 0]) for n in range(2)] == [0, 0]
 
 
 def test_a_store_that_lost_changed_or_exchanged_a_shard_is_another_one(tmp_path):
@@ -82,7 +82,7 @@ def test_a_store_that_lost_changed_or_exchanged_a_shard_is_another_one(tmp_path)
 
 def test_sentences_that_record_no_content_are_taken_and_that_is_said(tmp_path, capsys):
     stores = join_stores(tmp_path / "old", images(0), SENTENCES, records_content=False)
-    with JoinedShards(*stores) as shards:
+    with join(*stores) as shards:
         tell_left_out(shards)
     assert "no content of the regions that it was aligned with was recorded" in capsys.readouterr().err
 
@@ -102,12 +102,12 @@ def pixels(tmp_path_factory):
 
 
 def open_grids(pixels, grids):
-    return JoinedShards(grids, pixels.sentences)
+    return join(grids, pixels.sentences)
 
 
 def test_a_run_does_not_go_on_with_grids_of_other_pictures_but_with_more(pixels, tmp_path):
     with open_grids(pixels, pixels.grids) as shards:
-        records, begun = list(shards.regions), data_of(shards)
+        records, begun = list(shards.side.store), data_of(shards)
     make_store(tmp_path / "more", [records, [replace(records[0], image_id="new")]], configuration=GRID, content="grid")
     darker = [replace(each, features=each.features / 2) for each in records]
     make_store(tmp_path / "other", [darker], configuration=GRID, content="grid")
@@ -123,7 +123,7 @@ def test_a_run_does_not_go_on_with_grids_of_other_pictures_but_with_more(pixels,
 
 def test_grids_that_bring_back_sentences_change_the_order_and_are_refused(pixels, tmp_path):
     with open_grids(pixels, pixels.grids) as shards:
-        records = list(shards.regions)
+        records = list(shards.side.store)
     make_store(tmp_path / "few", [records[:6]], configuration=GRID, content="grid")
     with open_grids(pixels, tmp_path / "few") as shards:
         begun = data_of(shards)
@@ -192,7 +192,7 @@ def test_measurements_and_reports_are_not_made_on_regions_of_other_pictures(stor
 def test_a_measurement_says_that_regions_are_of_other_settings_than_those_learnt_from(stores, tmp_path, capsys):
     run = run_on(stores, tmp_path / "run")
     other = join_stores(tmp_path / "two", images(5), SENTENCES, configuration=CONFIGURATION | {"weights": "random:1"})
-    with JoinedShards(*other) as shards:
+    with join(*other) as shards:
         compare_with_learnt(shards, open_run(run).recipe.data, run)
     assert "made with other settings; figures are of these" in capsys.readouterr().err
 

@@ -15,7 +15,7 @@ from training.batch import Batch
 from training.data.batches import BatchMaker, BatchOptions
 from training.data.loader import Feed, StepBatches
 from training.data.order import TrainingOrder, parts_of_rank
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.data.targets import TargetOptions
 from training.data.tokenizer import load_tokenizer
 
@@ -45,7 +45,7 @@ def folder(request, tmp_path_factory):
 
 
 def feed_of(folder, steps, *, num_workers=0, num_ranks=1, rank=0, accumulation=1):
-    shards = JoinedShards(folder / "regions", folder / "sentences")
+    shards = join(folder / "regions", folder / "sentences")
     options = BatchOptions(mask_words=0.3, mask_regions=0.3, mismatch=0.5, targets=TargetOptions(), soft_answers=True)
     numbers = shards.select()
     order = TrainingOrder(sentences=numbers, lengths=shards.lengths[numbers], batch_size=16, seed=5)

@@ -7,7 +7,8 @@ from PIL import Image
 
 from stores.images.listing import SourceError
 from tests.training.builders import TRUNK
-from training.data.pictures import Augmentation, BrokenImageError, Pictures, augmented, cell_boxes
+from training.data.pictures import Augmentation, BrokenImageError, Pictures, augmented
+from training.data.sides.cells import cell_boxes
 
 COUNTING = np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3) // 64 % 256
 

@@ -9,7 +9,7 @@ from stores.manifest import read_manifest, write_manifest
 from tests.stores.builders import make_grid, make_store
 from tests.training.joined_stores import CONFIGURATION, Spoken, Word, join_stores, make_image
 from tests.training.pixel_stores import GRID
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.execution.pretrain import tell_left_out
 
 IMAGES = [
@@ -35,22 +35,22 @@ def stores(request, tmp_path):
 
 
 def test_sentences_find_the_regions_of_their_images_over_several_shards(stores):
-    with JoinedShards(*stores) as shards:
+    with join(*stores) as shards:
         assert len(shards) == 5
         assert [shards.read(number).text for number in range(5)] == ["A man.", "two images", "What?", "é", "who"]
-        joined = [[shards.read_regions(image) for image in shards.images_of(number)] for number in range(5)]
+        joined = [[shards.side.regions(image) for image in shards.images_of(number)] for number in range(5)]
         assert [[each.image_id for each in images] for images in joined] == [["c"], ["a", "b"], ["b"], ["a"], ["c"]]
         assert [[float(each.features[0, 0]) for each in images] for images in joined] == [
             [300], [100, 200], [200], [100], [300]
         ]  # fmt: skip
-        assert [shards.image_id(image) for image in shards.images_of(1)] == ["a", "b"]
+        assert [shards.side.image_ids[image] for image in shards.images_of(1)] == ["a", "b"]
         assert shards.read(0).position.tolist() == [[0, 1, 0, 0]]
         assert shards.lengths.tolist() == [6, 10, 5, 2, 3]
         assert [shards.place(number) for number in range(5)] == [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]
 
 
 def test_sentences_are_chosen_by_split_source_images_and_answers(stores):
-    with JoinedShards(*stores) as shards:
+    with join(*stores) as shards:
         assert shards.sources == ("captions", "nlvr2", "vqa-v2")
         assert shards.select().tolist() == [0, 2, 3, 4]
         assert shards.select(num_images=2).tolist() == [1]
@@ -74,7 +74,7 @@ def test_sentences_are_chosen_by_split_source_images_and_answers(stores):
     ],
 )
 def test_a_choice_of_nothing_is_refused(stores, asked, message):
-    with JoinedShards(*stores) as shards, pytest.raises(StoreError, match=message):
+    with join(*stores) as shards, pytest.raises(StoreError, match=message):
         shards.select(**asked)
 
 
@@ -82,7 +82,7 @@ def test_sentences_of_other_regions_are_refused(tmp_path):
     _, sentences = join_stores(tmp_path / "one", IMAGES, SENTENCES)
     other, _ = join_stores(tmp_path / "two", IMAGES, SENTENCES, configuration=CONFIGURATION | {"weights": "random:1"})
     with pytest.raises(StoreError) as refused:
-        JoinedShards(other, sentences)
+        join(other, sentences)
     expected = read_manifest(sentences).configuration["regions"]["fingerprint"]
     assert str(other) in str(refused.value)
     assert f"was aligned with regions of fingerprint {expected}" in str(refused.value)
@@ -92,21 +92,21 @@ def test_sentences_of_other_regions_are_refused(tmp_path):
 def test_images_without_regions_are_counted_and_named(tmp_path):
     regions, sentences = join_stores(tmp_path, IMAGES[:1], SENTENCES)
     with pytest.raises(StoreError, match=r"1 images of its sentences have no regions in .*\(such as 'c'\)"):
-        JoinedShards(regions, sentences)
+        join(regions, sentences)
 
 
 @pytest.mark.parametrize("sentences", [[], [[]]], ids=["no shard", "an empty shard"])
 def test_a_store_without_sentences_is_refused(sentences, tmp_path):
     with pytest.raises(StoreError, match="sentences holds no sentence, expected at least one; see vinculum align"):
-        JoinedShards(*join_stores(tmp_path, IMAGES, sentences))
+        join(*join_stores(tmp_path, IMAGES, sentences))
 
 
 def test_stores_in_each_other_s_place_are_refused(stores):
     regions, sentences = stores
     with pytest.raises(StoreError, match="is a store of regions, expected one of sentences"):
-        JoinedShards(regions, regions)
+        join(regions, regions)
     with pytest.raises(StoreError, match="is a store of sentences, expected one of regions"):
-        JoinedShards(sentences, sentences)
+        join(sentences, sentences)
 
 
 NUMBERED = ["9", "42", "150367"]
@@ -127,7 +127,7 @@ def numbered(tmp_path):
         make_store(tmp_path / "grids", [grids], configuration=GRID, content="grid", notes=notes)
         told = {"ids": {"numbers_of": [sentences_whose], "told_by": "said"}} if sentences_whose else {}
         write_manifest(sentences, replace(read_manifest(sentences), notes=told))
-        return JoinedShards(tmp_path / "grids", sentences)
+        return join(tmp_path / "grids", sentences)
 
     return numbered
 

@@ -15,8 +15,9 @@ from training.data.batches import BatchMaker, BatchOptions
 from training.data.loader import Feed, PictureBatches
 from training.data.masking import nearest_cells
 from training.data.order import TrainingOrder, parts_of_rank
-from training.data.pictures import Augmentation, BrokenImageError, Pictures, cell_boxes
-from training.data.shards import JoinedShards, open_shards
+from training.data.pictures import Augmentation, BrokenImageError, Pictures
+from training.data.shards import join, open_shards
+from training.data.sides.cells import cell_boxes
 from training.data.tokenizer import train_tokenizer
 
 TEXTS = ["there is a red green blue gray picture very very very very here", "what color is the picture?"]
@@ -35,13 +36,13 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def shards(stores):
-    with JoinedShards(Pictures([str(stores.images)], TRUNK), stores.sentences) as opened:
+    with join(Pictures([str(stores.images)], TRUNK), stores.sentences) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def grids(stores):
-    with JoinedShards(stores.grids, stores.sentences) as opened:
+    with join(stores.grids, stores.sentences) as opened:
         yield opened
 
 
@@ -105,7 +106,7 @@ def test_words_are_hidden_of_all_pairs_and_asked_of_those_that_match(shards, tok
 def test_as_many_tokens_are_hidden_as_the_share_says(stores, tokenizer, share, side, count):
     trunk = replace(TRUNK, image_size=8 * side, window_size=side)
     options = BatchOptions(mask_tokens="random", token_share=share)
-    with JoinedShards(Pictures([str(stores.images)], trunk), stores.sentences) as shards:
+    with join(Pictures([str(stores.images)], trunk), stores.sentences) as shards:
         mask = make(shards, tokenizer, options).token_mask
     assert mask.counts.tolist() == [count] * 12
     assert mask.chosen.sum(1).tolist() == [count] * 12
@@ -157,7 +158,7 @@ def test_measurements_see_images_as_they_are(shards, tokenizer):
     options = replace(GROUPS, augmentation=Augmentation(mirror=1.0))
     batch = BatchMaker(shards, tokenizer, options).for_evaluation().make(captions(shards))
     assert len(batch) == 12
-    assert (batch.pixels[batch.image_rows[0]] == shards.pictures.read(batch.image_ids[0])).all()
+    assert (batch.pixels[batch.image_rows[0]] == shards.side.pictures.read(batch.image_ids[0])).all()
     assert batch.token_mask is None
     assert batch.is_matched.all()
 
@@ -180,7 +181,7 @@ def test_words_do_not_point_at_what_they_were_not_aligned_with(shards, grids, st
         assert (
             len(opened.read(0).word_starts) == len(opened.read(0).position) == len(opened.read(0).phrases.starts) == 0
         )
-    with JoinedShards(stores.regions, stores.sentences) as aligned:
+    with join(stores.regions, stores.sentences) as aligned:
         assert aligned.is_aligned
         assert len(aligned.read(0).word_starts) == 1
 
@@ -189,7 +190,7 @@ def test_words_do_not_point_at_what_they_were_not_aligned_with(shards, grids, st
 def test_what_has_no_partner_is_counted_named_and_left_out(tmp_path, kind):
     stores = pixel_stores(tmp_path / "stores", missing=(2, 5))
     images = Pictures([str(stores.images)], TRUNK) if kind == "images" else stores.grids
-    with JoinedShards(images, stores.sentences) as shards:
+    with join(images, stores.sentences) as shards:
         assert shards.num_left_out == 12
         assert shards.lost_images == ("02", "05")
         assert shards.silent_images == ("silent",)
@@ -198,7 +199,7 @@ def test_what_has_no_partner_is_counted_named_and_left_out(tmp_path, kind):
 
 
 def feed(stores, tokenizer, *, num_workers, options=GROUPS, rank=0, num_ranks=1):
-    shards = JoinedShards(Pictures([str(stores.images)], TRUNK), stores.sentences)
+    shards = join(Pictures([str(stores.images)], TRUNK), stores.sentences)
     numbers = captions(shards)
     order = TrainingOrder(sentences=numbers, lengths=shards.lengths[numbers], batch_size=6, seed=1)
     parts = parts_of_rank(6, rank=rank, num_ranks=num_ranks, accumulation=1)
@@ -221,7 +222,7 @@ def test_a_broken_image_is_skipped_and_named_whoever_reads_it(tmp_path, tokenize
 
 def test_a_statement_about_two_images_is_skipped_whichever_of_them_is_broken(tmp_path, tokenizer):
     stores = pixel_stores(tmp_path / "stores", broken=(4,), more=of_other_tasks())
-    with JoinedShards(Pictures([str(stores.images)], TRUNK), stores.sentences) as shards:
+    with join(Pictures([str(stores.images)], TRUNK), stores.sentences) as shards:
         numbers = shards.select(sources=["nlvr2"], num_images=2)
         order = TrainingOrder(sentences=numbers, lengths=shards.lengths[numbers], batch_size=24, seed=0)
         (batch,) = PictureBatches(BatchMaker(shards, tokenizer, BatchOptions()), order, [np.arange(24)])[0]
@@ -239,7 +240,7 @@ def test_a_step_of_broken_images_alone_is_refused(tmp_path, tokenizer):
 def test_a_measurement_does_not_skip_what_it_is_asked_about(tmp_path, tokenizer):
     stores = pixel_stores(tmp_path / "stores", broken=(4,))
     with (
-        JoinedShards(Pictures([str(stores.images)], TRUNK), stores.sentences) as shards,
+        join(Pictures([str(stores.images)], TRUNK), stores.sentences) as shards,
         pytest.raises(BrokenImageError, match="image '04'"),
     ):
         make(shards, tokenizer, BatchOptions())
@@ -248,11 +249,11 @@ def test_a_measurement_does_not_skip_what_it_is_asked_about(tmp_path, tokenizer)
 def test_an_encoder_is_given_what_it_takes(stores):
     files, cells = {"images": [str(stores.images)]}, {"regions": stores.grids}
     with open_shards(VISUAL_PARSER, sentences=stores.sentences, regions=None, **files) as shards:
-        assert shards.content == "images"
-        assert shards.feature_dim == 16
+        assert shards.side.noun == "images"
+        assert shards.side.feature_dim == 16
     with open_shards(replace(VISUAL_PARSER, trunk=None), sentences=stores.sentences, **cells) as shards:
-        assert shards.content == "grid"
-        assert shards.feature_dim == 6
+        assert shards.side.noun == "grids"
+        assert shards.side.feature_dim == 6
     for shape, given, message in (
         (VISUAL_PARSER, cells, "the encoder takes pixels, expected --images"),
         (SHAPE, {"regions": None, **files}, "the encoder takes what is stored, expected --regions"),

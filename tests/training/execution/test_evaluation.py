@@ -15,7 +15,7 @@ from tests.training.joined_stores import join_stores
 from tests.training.task_stores import COLORS, IMAGES, SENTENCES, make_task_run, task_stores
 from training.commands.evaluate import EvaluateCommand
 from training.data.batches import BatchMaker, BatchOptions
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.execution.evaluation import evaluate
 from training.objectives.catalog import Objectives
 from training.objectives.question_answering import QuestionAnsweringObjective
@@ -35,7 +35,7 @@ def stores(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shards(stores):
-    with JoinedShards(*stores) as opened:
+    with join(*stores) as opened:
         yield opened
 
 
@@ -106,7 +106,7 @@ def test_questions_beside_others_without_answers_are_scored_and_these_are_counte
         for number, spoken in enumerate(shard)
     ]
     run, model = asked(task)
-    with JoinedShards(*join_stores(tmp_path / "stores", IMAGES, [secret])) as shards:
+    with join(*join_stores(tmp_path / "stores", IMAGES, [secret])) as shards:
         found = evaluate(run, model, shards, task_name=task, split="val", out=tmp_path)
         answered = [number for number in select(shards, task).tolist() if shards.read(number).answers]
         predictions = json.loads((tmp_path / f"predictions-{task}-val.json").read_text())

@@ -13,7 +13,7 @@ from training.commands.evaluate import EvaluateCommand
 from training.commands.finetune import FinetuneCommand
 from training.data.batches import BatchOptions
 from training.data.order import OrderError
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.execution.finetune import FinetuneOptions, prepare_finetuning
 from training.execution.settings import Execution
 from training.execution.worker import Place, TrainTask, train_run
@@ -211,7 +211,7 @@ def test_a_fine_tuned_run_is_evaluated_on_its_own_task(task, start, stores, tmp_
     assert 0 <= summary["accuracy"]["value"] <= 1
     predictions = json.loads((run.folder / f"predictions-{task}-val.json").read_text())
     assert set(predictions.values()) <= set(run.answers.answers)
-    with JoinedShards(*stores) as shards:
+    with join(*stores) as shards:
         numbers = shards.select(splits=("val",), sources=(task,), num_images=TASKS[task].num_images)
     assert len(predictions) == len(numbers) == 12
 

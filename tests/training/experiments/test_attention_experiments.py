@@ -11,7 +11,7 @@ from stores.errors import StoreError
 from tests.training.experiments.experiment_stores import EXAMPLES, experiment_stores
 from tests.training.joined_stores import Spoken, join_stores, make_image
 from training.commands.experiment import ExperimentCommand
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.execution.evaluation import evaluate
 from training.experiments import attention_supervision, congruence, pretrained
 from training.experiments.catalog import EXPERIMENTS
@@ -93,7 +93,7 @@ def test_a_trial_of_congruence_measures_swaps_by_relation_retrieval_and_attentio
 def test_groups_of_all_relations_are_those_of_the_official_metric(ranked, stores, tmp_path):
     trial, figures = ranked["none"]
     run, model = load_model(trial.folder)
-    with JoinedShards(*stores) as shards:
+    with join(*stores) as shards:
         official = evaluate(run, model, shards, task_name="winoground", split="test", out=tmp_path)
     for score in ("text", "image", "group"):
         assert figures[f"swaps {score}"] == official[score]["value"]

@@ -11,7 +11,7 @@ from transformers.models.detr.modeling_detr import DetrSinePositionEmbedding
 from detectors.weights.files import WeightsError
 from tests.training.builders import SIZES, TRUNK, VISUAL_PARSER, make_batch, pad_batch, take_pair
 from training.batch import TokenMask
-from training.data.pictures import cell_boxes
+from training.data.sides.cells import cell_boxes
 from training.model import Model, build_new
 from training.models.catalog import build_encoder
 from training.models.recomputation import recompute_activations

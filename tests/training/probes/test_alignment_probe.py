@@ -13,7 +13,7 @@ from tests.training.probes.pointed_stores import covered_words, load_pointed_run
 from tests.training.task_stores import make_task_run
 from training.commands.probe import ProbeCommand
 from training.data.batches import BatchMaker, BatchOptions
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.data.targets import TargetOptions
 from training.objectives.word_object_alignment import WordObjectAlignment
 from training.probes import alignment
@@ -31,7 +31,7 @@ def stores(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shards(stores):
-    with JoinedShards(*stores) as opened:
+    with join(*stores) as opened:
         yield opened
 
 
@@ -160,7 +160,7 @@ def test_a_model_without_a_decoder_has_none_and_one_of_a_task_neither(shards, tm
 def test_sentences_without_a_covered_word_are_refused(known, shards, tmp_path):
     run, model = known
     empty = join_stores(tmp_path / "stores", [[make_image("a")]], [[Spoken(text="a cat", image_ids=["a"])] * 3])
-    with JoinedShards(*empty) as without, pytest.raises(StoreError, match=r"no word of 3 .*sentences has a region"):
+    with join(*empty) as without, pytest.raises(StoreError, match=r"no word of 3 .*sentences has a region"):
         maker = plain_maker(without, run)
         measure_alignment(model, maker, train=without.select(), test=without.select(), options=QUICK)
 

@@ -8,7 +8,7 @@ from tests.training.builders import SINGLE_STREAM
 from tests.training.joined_stores import Spoken, Word, join_stores, make_image
 from tests.training.small_runs import make_run
 from training.data.batches import BatchMaker
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.probes.attention_maps import AttentionMaps, BothWays, read_attention_maps
 from training.probes.pointed_words import read_pointed
 from training.weights.ours import load_model
@@ -45,7 +45,7 @@ def stores(tmp_path):
 
 def test_maps_are_what_a_direct_forward_taps(stores, tmp_path):
     run, model = load_model(make_run(tmp_path / "run", TEXTS))
-    with JoinedShards(*stores) as shards:
+    with join(*stores) as shards:
         (maps,) = read_attention_maps(run, model, shards, [0])
         batch = BatchMaker(shards, run.tokenizer, run.recipe.batches).make(np.array([0]))
     with torch.inference_mode():
@@ -66,7 +66,7 @@ def test_maps_are_what_a_direct_forward_taps(stores, tmp_path):
 
 def test_one_stream_is_cut_into_both_ways_and_rolled_out(stores, tmp_path):
     run, model = load_model(make_run(tmp_path / "run", TEXTS, shape=SINGLE_STREAM))
-    with JoinedShards(*stores) as shards:
+    with join(*stores) as shards:
         (maps,) = read_attention_maps(run, model, shards, [0])
         batch = BatchMaker(shards, run.tokenizer, run.recipe.batches).make(np.array([0]))
     with torch.inference_mode():
@@ -84,7 +84,7 @@ def test_one_stream_is_cut_into_both_ways_and_rolled_out(stores, tmp_path):
 
 def test_rows_sum_to_one_also_where_images_of_a_sentence_have_different_numbers_of_regions(stores, tmp_path):
     run, model = load_model(make_run(tmp_path / "run", TEXTS))
-    with JoinedShards(*stores) as shards:
+    with join(*stores) as shards:
         found = list(read_attention_maps(run, model, shards, range(3)))
     of_images = [(each.image_id, each.attention.text_to_regions.shape[3]) for each in found]
     assert of_images == [("a", 4), ("a", 4), ("b", 3), ("b", 3)]
@@ -96,7 +96,7 @@ def test_rows_sum_to_one_also_where_images_of_a_sentence_have_different_numbers_
 
 def test_rows_of_words_are_those_that_the_probe_measures(stores, tmp_path):
     run, model = load_model(make_run(tmp_path / "run", TEXTS))
-    with JoinedShards(*stores) as shards:
+    with join(*stores) as shards:
         (maps,) = read_attention_maps(run, model, shards, [0])
         pointed = read_pointed(BatchMaker(shards, run.tokenizer, run.recipe.batches), np.array([0]))
     map_LR = maps.attention.text_to_regions[1].mean(0)
@@ -107,7 +107,7 @@ def test_rows_of_words_are_those_that_the_probe_measures(stores, tmp_path):
 
 def test_words_beyond_the_limit_of_pieces_have_none(stores, tmp_path):
     run, model = load_model(make_run(tmp_path / "run", TEXTS))
-    with JoinedShards(*stores) as shards:
+    with join(*stores) as shards:
         (maps,) = read_attention_maps(run, model, shards, [2])
     assert len(maps.pieces) == 16
     assert maps.pieces_of(0, 1).tolist() == [1]
@@ -116,7 +116,7 @@ def test_words_beyond_the_limit_of_pieces_have_none(stores, tmp_path):
 
 def test_a_model_without_an_alignment_decoder_has_attention_alone(stores, tmp_path):
     run, model = load_model(make_run(tmp_path / "run", TEXTS, alignment=False))
-    with JoinedShards(*stores) as shards:
+    with join(*stores) as shards:
         (maps,) = read_attention_maps(run, model, shards, [0])
     assert maps.alignment is None
     assert len(maps.attention.text_to_regions) == 2

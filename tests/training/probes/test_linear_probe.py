@@ -14,7 +14,7 @@ from tests.training.probes.pointed_stores import load_pointed_run, plain_maker, 
 from tests.training.small_runs import make_run
 from training.batch import EncoderOutputs
 from training.data.batches import BatchMaker, BatchOptions
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.probes.alignment import measure_alignment
 from training.probes.linear_probe import LinearProbe, ProbeOptions, train_linear_probe
 from training.probes.pointed_words import read_pointed
@@ -65,7 +65,7 @@ def things(tmp_path_factory):
         split = "val" if number % 2 else "train"
         sentences.append(Spoken(text=f"there is a {says}", image_ids=[f"image-{number}"], words=[word], split=split))
     run = load_run(make_run(folder / "run", ["there is a", *THINGS]))
-    with JoinedShards(*join_stores(folder / "stores", [images], [sentences])) as shards:
+    with join(*join_stores(folder / "stores", [images], [sentences])) as shards:
         yield BatchMaker(shards, run.tokenizer, BatchOptions(max_pieces=16))
 
 
@@ -108,7 +108,7 @@ def test_the_same_seed_gives_the_same_map_and_another_gives_another(things):
 def test_the_model_stays_as_it_is_and_gets_no_gradients(tmp_path):
     run, model = load_pointed_run(tmp_path / "run")
     before = {name: weights.clone() for name, weights in model.state_dict().items()}
-    with JoinedShards(*pointed_stores(tmp_path / "stores")) as shards:
+    with join(*pointed_stores(tmp_path / "stores")) as shards:
         probe = train_linear_probe(
             model, plain_maker(shards, run), shards.select(splits=("train",)), ProbeOptions(num_steps=3), CPU
         )
@@ -120,7 +120,7 @@ def test_the_model_stays_as_it_is_and_gets_no_gradients(tmp_path):
 
 def test_an_unlearnt_probe_holds_all_regions_for_equal_and_padding_for_none(tmp_path):
     run, model = load_pointed_run(tmp_path / "run")
-    with JoinedShards(*pointed_stores(tmp_path / "stores")) as shards:
+    with join(*pointed_stores(tmp_path / "stores")) as shards:
         pointed = read_pointed(plain_maker(shards, run), shards.select(splits=("train",)))
     scores = LinearProbe(8)(model.encode(pointed.batch), pointed)
     is_region = pointed.batch.region_mask[pointed.rows]
@@ -130,7 +130,7 @@ def test_an_unlearnt_probe_holds_all_regions_for_equal_and_padding_for_none(tmp_
 
 def test_scores_are_products_of_the_normed_region_with_the_map_of_the_normed_mean_of_pieces(tmp_path):
     run, model = load_pointed_run(tmp_path / "run")
-    with JoinedShards(*pointed_stores(tmp_path / "stores")) as shards:
+    with join(*pointed_stores(tmp_path / "stores")) as shards:
         pointed = read_pointed(plain_maker(shards, run), shards.select(splits=("train",)))
     probe, outputs = LinearProbe(8), model.encode(pointed.batch)
     nn.init.normal_(probe.map.weight)
@@ -163,7 +163,7 @@ def test_training_sentences_that_point_at_nothing_are_refused(tmp_path):
     run, model = load_pointed_run(tmp_path / "run")
     stores = join_stores(tmp_path / "stores", [[make_image("a")]], [[Spoken(text="a cat", image_ids=["a"])]])
     with (
-        JoinedShards(*stores) as shards,
+        join(*stores) as shards,
         pytest.raises(StoreError, match="no word of 1 training sentences has a region"),
     ):
         train_linear_probe(model, plain_maker(shards, run), shards.select(), ProbeOptions(num_steps=2), CPU)

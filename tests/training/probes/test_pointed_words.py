@@ -8,7 +8,7 @@ from tests.training.joined_stores import Spoken, Word, join_stores, make_image
 from tests.training.probes.pointed_stores import covered_words, load_pointed_run, plain_maker, pointed_stores
 from tests.training.small_runs import make_run
 from training.data.batches import BatchMaker, BatchOptions
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.probes.pointed_words import pointed_batches, read_pointed
 from training.weights.ours import load_run
 
@@ -17,7 +17,7 @@ from training.weights.ours import load_run
 def maker(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pointed")
     run, _ = load_pointed_run(folder / "run")
-    with JoinedShards(*pointed_stores(folder / "stores")) as shards:
+    with join(*pointed_stores(folder / "stores")) as shards:
         yield plain_maker(shards, run)
 
 
@@ -64,7 +64,7 @@ def one_sentence(tmp_path, words, *, max_pieces=16, **more):
     spoken = Spoken(text="a man's hat on a dog", image_ids=["a"], words=words, **more)
     stores = join_stores(tmp_path / "stores", [[make_image("a", num_boxes=3)]], [[spoken]])
     run = load_run(make_run(tmp_path / "run", [spoken.text]))
-    with JoinedShards(*stores) as shards:
+    with join(*stores) as shards:
         return read_pointed(BatchMaker(shards, run.tokenizer, BatchOptions(max_pieces=max_pieces)), np.array([0]))
 
 

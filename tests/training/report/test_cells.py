@@ -32,7 +32,7 @@ from tests.training.report.test_page import (
 from tests.training.small_runs import make_run
 from training.cli import main
 from training.data.pictures import Pictures
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.probes.attention_maps import read_attention_maps
 from training.report.sentences import choose_sentences, make_exhibit
 from training.weights.ours import load_model
@@ -117,7 +117,7 @@ def shown(page, browser):
 
 
 def open_pixels(place):
-    return JoinedShards(Pictures([str(place / "images")], TRUNK), place / "sentences")
+    return join(Pictures([str(place / "images")], TRUNK), place / "sentences")
 
 
 def maps_of(place, name, number):
@@ -242,7 +242,7 @@ def test_sentences_that_point_come_first_and_any_where_none_does(place):
 def test_gold_boxes_are_told_in_pixels_of_the_picture_that_is_shown(place):
     """The regions that sentences were aligned with may be of larger copies."""
     with open_pixels(place) as shards:
-        aligned, cells = shards.sentences.read(*shards.place(0)), shards.read_regions(0)
+        aligned, cells = shards.sentences.read(*shards.place(0)), shards.side.regions(0)
     larger = replace(aligned.sentence, images=(SentenceImage(image_id="a", width=400, height=200),))
     shown = make_exhibit(replace(aligned, sentence=larger), cells, {}, [], grid=(6, 6))
     assert shown["words"][1]["gold"] == [[50.0, 25.0, 100.0, 50.0]]

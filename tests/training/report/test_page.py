@@ -20,7 +20,7 @@ from tests.training.builders import SINGLE_STREAM
 from tests.training.joined_stores import Spoken, Word, join_stores, make_image
 from tests.training.small_runs import make_run
 from training.cli import main
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.probes.attention_maps import read_attention_maps
 from training.report.curves import HEIGHT, MODALITY_FIGURES, WIDTH, plot_layers, plot_terms
 from training.report.sentences import choose_sentences, find_sentences
@@ -169,7 +169,7 @@ def both(page_of_both_encoders, browser):
 
 def maps_of(place, name, number):
     run, model = load_model(place / name)
-    with JoinedShards(place / "regions", place / "sentences") as shards:
+    with join(place / "regions", place / "sentences") as shards:
         return next(read_attention_maps(run, model, shards, [number]))
 
 
@@ -507,7 +507,7 @@ def test_a_word_beyond_the_limit_of_pieces_is_told(place, browser):
 
 
 def test_sentences_are_chosen_always_the_same_from_all_sources_and_only_those_that_point(place):
-    with JoinedShards(place / "regions", place / "sentences") as shards:
+    with join(place / "regions", place / "sentences") as shards:
         assert choose_sentences(shards, "val", 9) == [0, 1, 2]
         assert choose_sentences(shards, "val", 2) == [0, 1]
         assert find_sentences(shards, ["0-00004", "0-00000"]) == [4, 0]
@@ -518,7 +518,7 @@ def test_of_a_source_those_that_mean_several_things_come_first_and_a_picture_twi
     spoken = [("a", one), ("a", two), ("b", two), ("b", two), ("c", one)]
     sentences = [Spoken(text="dog tree", image_ids=[image], words=words, split="val") for image, words in spoken]
     images = [[make_image("a"), make_image("b"), make_image("c")]]
-    with JoinedShards(*join_stores(tmp_path, images, [sentences])) as shards:
+    with join(*join_stores(tmp_path, images, [sentences])) as shards:
         assert choose_sentences(shards, "val", 5) == [1, 3, 4, 2, 0]
 
 

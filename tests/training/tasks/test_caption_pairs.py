@@ -9,7 +9,7 @@ from tests.training.joined_stores import Marked, Spoken, Word, join_stores, make
 from training.data.batches import BatchOptions
 from training.data.grounding import GroundingOptions
 from training.data.order import parts_of_rank
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.data.targets import TargetOptions
 from training.data.tokenizer import train_tokenizer
 from training.tasks.caption_pairs import BOTH, FIRST, SECOND, CaptionPairMaker, nearest_images
@@ -41,7 +41,7 @@ def shards(tmp_path_factory):
     ]
     sentences = [caption_pair(image.image_id) for image in images[:4] for _ in range(3)]
     sentences += [caption_pair("ee", split="val", label=None)]
-    with JoinedShards(*join_stores(tmp_path_factory.mktemp("stores") / "joined", [images], [sentences])) as opened:
+    with join(*join_stores(tmp_path_factory.mktemp("stores") / "joined", [images], [sentences])) as opened:
         yield opened
 
 
@@ -94,7 +94,7 @@ def test_the_exchanged_caption_is_on_the_side_that_the_label_says(tmp_path):
         Spoken(text=texts[name], image_ids=[name], source="vgp-entities", details={"second": 8, "phrase_pairs": []})
         for name in texts
     ]
-    with JoinedShards(*join_stores(tmp_path / "joined", [images], [pairs])) as shards:
+    with join(*join_stores(tmp_path / "joined", [images], [pairs])) as shards:
         words = train_tokenizer(texts.values(), vocab_size=80)
         seen = set()
         for step in range(60):
@@ -166,7 +166,7 @@ def test_stored_phrases_move_with_the_captions_that_belong_to_the_image(tmp_path
     ]
     first, second = [("abig,redman", 0)], [("thehatofaguy", 3), ("aguy", 0)]
     seen = set()
-    with JoinedShards(*join_stores(tmp_path / "joined", [images], [pairs])) as shards:
+    with join(*join_stores(tmp_path / "joined", [images], [pairs])) as shards:
         words = train_tokenizer([pairs[0].text], vocab_size=80)
         for step in range(20):
             batch = make(shards, words, [0, 1], step=step, grounding=GroundingOptions(stored_phrases=True))
@@ -191,7 +191,7 @@ def test_phrases_of_an_older_store_are_found_in_either_caption(tmp_path):
     for is_old in (False, True):
         if is_old:
             make_sentences_old(stores[1])
-        with JoinedShards(*stores) as shards:
+        with join(*stores) as shards:
             words = train_tokenizer([shards.read(0).text], vocab_size=80)
             grounding = GroundingOptions(stored_phrases=True)
             batches.append([make(shards, words, [0, 1], step=step, grounding=grounding) for step in range(5)])

@@ -13,7 +13,7 @@ from tests.training.builders import SINGLE_STREAM, SIZES
 from tests.training.grounded_stores import IMAGES, TEXTS, grounded_stores
 from tests.training.small_runs import make_run
 from training.data.batches import BatchMaker, BatchOptions
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.execution.evaluation import evaluate
 from training.execution.finetune import FinetuneOptions, prepare_finetuning
 from training.execution.worker import Place, TrainTask, train_run
@@ -29,7 +29,7 @@ def stores(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shards(stores):
-    with JoinedShards(*stores) as opened:
+    with join(*stores) as opened:
         yield opened
 
 
@@ -138,7 +138,7 @@ def test_phrases_of_an_older_store_are_counted_as_before_which_is_said(start, tm
             run, _ = tmp_path / "run", finetune("vgp", start, stores, tmp_path / "run", num_steps=1)
         scores = []
         for is_old in (False, True):
-            with JoinedShards(*stores) as shards:
+            with join(*stores) as shards:
                 scores.append(evaluate(*load_model(run), shards, task_name=task, split=split, out=tmp_path))
             said = capsys.readouterr().err
             assert (

@@ -26,7 +26,7 @@ from tests.training.joined_stores import CONFIGURATION
 from tests.training.small_runs import make_run
 from training.data.batches import BatchMaker, BatchOptions
 from training.data.grounding import GroundingOptions
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.data.tokenizer import train_tokenizer
 from training.execution.evaluation import evaluate
 from training.weights.ours import load_model
@@ -140,7 +140,7 @@ def measured(stores, split, folder):
     """Return the figures of the task, of a run that has learnt nothing."""
     options = BatchOptions(max_pieces=64)
     run = make_run(folder / "run", [CAPTIONS], alignment=False, shape=replace(SHAPE, max_positions=64), batches=options)
-    with JoinedShards(*stores) as shards:
+    with join(*stores) as shards:
         return evaluate(*load_model(run), shards, task_name="flickr30k-entities", split=split, out=folder)
 
 
@@ -194,7 +194,7 @@ def test_real_phrases_are_counted_and_found_as_officially_with_real_detections(t
         x, y, width, height = each["bbox"]
         regions.setdefault(each["image_id"], []).append([x, y, x + width, y + height])
     num_phrases, found = official_recall(ENTITIES, "train", regions)
-    with JoinedShards(*make_stores(tmp_path, ENTITIES, regions)) as shards:
+    with join(*make_stores(tmp_path, ENTITIES, regions)) as shards:
         numbers = shards.select(sources=("flickr30k-entities",))
         tokenizer = train_tokenizer([shards.read(number).text for number in numbers.tolist()], vocab_size=2000)
         options = BatchOptions(max_pieces=150, grounding=GroundingOptions(stored_phrases=True, keep_unshown=True))

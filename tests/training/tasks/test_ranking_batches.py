@@ -12,7 +12,7 @@ from tests.training.joined_stores import Marked, Spoken, Word, join_stores, make
 from training.data.batches import BatchMaker, BatchOptions
 from training.data.grounding import GroundingOptions
 from training.data.order import parts_of_rank
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.data.tokenizer import train_tokenizer
 from training.tasks.ranking_batches import RankingMaker, exchanged, find_captions, require_candidates
 
@@ -21,7 +21,7 @@ CANDIDATES = 11
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    with JoinedShards(*caption_stores(tmp_path_factory.mktemp("stores") / "joined")) as opened:
+    with join(*caption_stores(tmp_path_factory.mktemp("stores") / "joined")) as opened:
         yield opened
 
 
@@ -102,9 +102,8 @@ def test_a_group_is_a_function_of_seed_step_and_place_alone(shards, tokenizer, m
 
 def test_an_image_is_read_once_for_a_batch(shards, maker, captions, monkeypatch):
     read = []
-    monkeypatch.setattr(
-        shards, "read_regions", lambda image, real=shards.read_regions: (read.append(image), real(image))[1]
-    )
+    side, real = shards.side, shards.side.regions
+    monkeypatch.setattr(side, "regions", lambda image: (read.append(image), real(image))[1])
     batch = maker.make(captions[:6], step=1)
     assert len(read) == len(set(read)) == len(set(batch.image_ids))
 
@@ -117,7 +116,7 @@ def test_fewer_images_than_candidates_are_refused(shards, tmp_path):
         require_candidates(shards, 0)
     question = Spoken(text="what?", image_ids=["a"], source="gqa")
     with (
-        JoinedShards(*join_stores(tmp_path / "stores", [[make_image("a")]], [[question]])) as other,
+        join(*join_stores(tmp_path / "stores", [[make_image("a")]], [[question]])) as other,
         pytest.raises(StoreError, match="has no sentences of"),
     ):
         find_captions(other)
@@ -129,7 +128,7 @@ def test_captions_of_two_data_sets_are_candidates_for_each_other(tokenizer, tmp_
         for image, source in [("a", "flickr30k-entities"), ("b", "coco-captions"), ("c", "gqa")]
     ]
     images = [make_image(each, first=n) for n, each in enumerate("abc")]
-    with JoinedShards(*join_stores(tmp_path / "stores", [images], [spoken])) as shards:
+    with join(*join_stores(tmp_path / "stores", [images], [spoken])) as shards:
         maker = RankingMaker(shards, tokenizer, BatchOptions(max_pieces=16, candidates=1))
         batch = maker.make(np.array([0, 1]))
         assert batch.image_ids == ("a", "b", "b", "b")
@@ -159,7 +158,7 @@ def test_the_first_caption_among_the_others_says_the_same_words_of_other_things(
     ]
     images = [make_image(each, num_boxes=3) for each in "ab"]
     tokenizer = train_tokenizer([text, "a stool"], vocab_size=90)
-    with JoinedShards(*join_stores(tmp_path / "stores", [images], [spoken])) as shards:
+    with join(*join_stores(tmp_path / "stores", [images], [spoken])) as shards:
         options = BatchOptions(max_pieces=24, candidates=1, swap_phrases=True)
         maker = RankingMaker(shards, tokenizer, options)
         of_images = maker.make(np.array([0]), step=0)
@@ -194,7 +193,7 @@ def test_the_phrases_that_change_places_are_those_that_were_marked_where_a_run_a
     ]
     tokenizer = train_tokenizer([text, "a stool"], vocab_size=90)
     stores = join_stores(tmp_path / "stores", [[make_image(each, num_boxes=3) for each in "ab"]], [spoken])
-    with JoinedShards(*stores) as shards:
+    with join(*stores) as shards:
         options = BatchOptions(max_pieces=24, candidates=1, swap_phrases=True, grounding=grounding)
         batch = RankingMaker(shards, tokenizer, options).make(np.array([0]), step=1)
     (expected,) = tokenizer.encode([says if says != text else "a stool"], max_pieces=22)

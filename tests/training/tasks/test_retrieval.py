@@ -15,7 +15,7 @@ from tests.training.task_stores import make_task_run
 from training.commands.evaluate import EvaluateCommand
 from training.commands.finetune import FinetuneCommand
 from training.data.batches import BatchMaker, BatchOptions
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.execution.evaluation import evaluate
 from training.execution.finetune import FinetuneOptions, prepare_finetuning
 from training.execution.worker import Place, TrainTask, train_run
@@ -101,7 +101,7 @@ def stores(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shards(stores):
-    with JoinedShards(*stores) as opened:
+    with join(*stores) as opened:
         yield opened
 
 

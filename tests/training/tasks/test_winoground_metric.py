@@ -15,7 +15,7 @@ from tests.training.joined_stores import Spoken, join_stores, make_image
 from tests.training.task_stores import make_task_run
 from training.commands.evaluate import EvaluateCommand
 from training.data.batches import BatchMaker, BatchOptions
-from training.data.shards import JoinedShards
+from training.data.shards import join
 from training.execution.evaluation import evaluate
 from training.execution.finetune import FinetuneOptions, prepare_finetuning
 from training.objectives.matching import MatchingObjective
@@ -98,7 +98,7 @@ def test_a_run_is_measured_by_the_scores_of_each_caption_with_each_image(pretrai
     written = json.loads((tmp_path / "predictions-winoground-test.json").read_text())
     assert list(written) == ["0", "1", "2", "3", "4"]
     run, model = load_model(pretrained)
-    with JoinedShards(regions, sentences) as shards:
+    with join(regions, sentences) as shards:
         maker = BatchMaker(shards, run.tokenizer, BatchOptions(max_pieces=16))
         for number in shards.select(sources=("winoground",), num_images=2):
             batch = maker.make(np.array([number]))
@@ -119,7 +119,7 @@ def test_a_run_is_measured_by_the_scores_of_each_caption_with_each_image(pretrai
 def test_a_ranking_head_is_asked_before_matching(stores, tmp_path):
     regions, sentences = stores
     run, model = load_model(make_task_run(tmp_path / "run", task="retrieval").folder)
-    with JoinedShards(regions, sentences) as shards:
+    with join(regions, sentences) as shards:
         scores = evaluate(run, model, shards, task_name="winoground", split="test", out=tmp_path)
     assert scores["group"]["of"] == 5
 
@@ -150,7 +150,7 @@ def test_half_an_example_is_refused(pretrained, tmp_path):
     )
     stores = join_stores(tmp_path / "stores", [[make_image("a"), make_image("b")]], [[spoken]])
     with (
-        JoinedShards(*stores) as shards,
+        join(*stores) as shards,
         pytest.raises(DataError, match="example '7': has one caption, expected two"),
     ):
         evaluate(*load_model(pretrained), shards, task_name="winoground", split="test", out=tmp_path)
