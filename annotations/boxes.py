@@ -24,12 +24,6 @@ class BoxError(ValueError):
     """A box is none, or not in its image; the message has no image's name."""
 
 
-def xyxy_from_xywh(boxes_xywh: ArrayLike) -> NDArray[np.float64]:
-    """Return float64 [N, 4]; x, y, width, height turned into x1, y1, x2, y2."""
-    boxes = _boxes("boxes_xywh", boxes_xywh)
-    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-
-
 def pairwise_iou(boxes_xyxy: ArrayLike, other_boxes_xyxy: ArrayLike, *, plus_one: bool = False) -> NDArray[np.float64]:
     """Return float64 [N, M]; intersection over union of N boxes with M others, 0 where both are empty.
 

@@ -9,7 +9,6 @@ where their files are named so.
 """
 
 import re
-from array import array
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path, PurePosixPath
@@ -29,7 +28,7 @@ from annotations.datasets.json_records import (
 from annotations.datasets.text_files import SPLIT_WORDS, json_files, split_in_name
 from annotations.guards.drops import DataError, Drops
 from annotations.image_ids import coco_number
-from annotations.records import AnnotatedImage, AnnotatedObject, Box, Pointer, Sentence, SentenceImage, Split
+from annotations.records import Box, Pointer, Sentence, SentenceImage, Split
 
 CAPTIONS = "coco-captions"
 INSTANCES = "coco-instances"
@@ -104,36 +103,6 @@ def read_instance_records(path: Path, *, drops: Drops) -> Iterator[CocoRecord]:
     for file in json_files(path, *_INSTANCES_FILES):
         categories = dict(_named(read_records(file, "categories"), f"{file}: category", drops))
         yield from _joined(file, categories, drops)
-
-
-def read_instances(path: Path, *, drops: Drops) -> Iterator[AnnotatedImage]:
-    """Yield every image that has instances, with all of them, as detectors want it.
-
-    An image's instances lie anywhere in the file, so that those of all are in memory: 250 MB for train2017.
-
-    Raises:
-        DataError: no such file, or not the layout.
-    """
-    check_instances([path])
-    for file in json_files(path, *_INSTANCES_FILES):
-        found: dict[CocoImage, tuple[list[str], list[str], array[float]]] = {}  # ids, names, 4 numbers a box
-        for record in read_instance_records(file, drops=drops):
-            if (box := _box_of(record, drops)) is not None:
-                ids, names, numbers = found.setdefault(record["image"], ([], [], array("d")))
-                ids.append(str(record["annotation"]["id"]))
-                names.append(record["category"])
-                numbers.extend(box)
-        for image, (ids, names, numbers) in found.items():
-            boxes = zip(numbers[0::4], numbers[1::4], numbers[2::4], numbers[3::4], strict=True)
-            yield AnnotatedImage(
-                image_id=image.image_id,
-                image_width=image.width,
-                image_height=image.height,
-                objects=tuple(
-                    AnnotatedObject(object_id=object_id, box_xyxy=box, names=(name.lower(),))
-                    for object_id, name, box in zip(ids, names, boxes, strict=True)
-                ),
-            )
 
 
 def to_captions(record: CocoRecord, *, drops: Drops) -> Iterator[Sentence]:

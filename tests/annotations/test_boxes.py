@@ -11,7 +11,6 @@ from annotations.boxes import (
     has_other_proportions,
     pairwise_iou,
     pairwise_share,
-    xyxy_from_xywh,
 )
 
 GOLD = [[10, 10, 50, 50]]
@@ -56,11 +55,6 @@ def test_large_float32_boxes_are_compared_exactly():
 def test_a_list_of_triples_is_refused():
     with pytest.raises(ValueError, match=r"other_boxes_xyxy has shape \[1, 3\], expected \[number of boxes, 4\]"):
         pairwise_iou(REGIONS, [[1, 2, 3]])
-
-
-def test_width_and_height_become_a_far_corner():
-    assert xyxy_from_xywh([[421, 57, 82, 139]]).tolist() == [[421, 57, 503, 196]]
-    assert xyxy_from_xywh([]).shape == (0, 4)
 
 
 @given(first=boxes, second=boxes, plus_one=st.booleans())

@@ -28,7 +28,6 @@ from training.weights.published import (
     Published,
     has,
     in_our_names,
-    read_published,
     require_layers,
     some,
     split,
@@ -174,11 +173,6 @@ def export_huggingface(model: Model, folder: Path, tokenizer: TextTokenizer | No
     if tokenizer is not None:
         tokenizer.save(folder)
     write_weights(folder, state)
-
-
-def import_huggingface(source: str | Path) -> Model:
-    """Return the model of the LXMERT weights at `source`; see `read_published` and `lxmert_model`."""
-    return lxmert_model(read_published(source))
 
 
 def lxmert_model(published: Published) -> Model:

@@ -13,7 +13,6 @@ from annotations.datasets.coco import (
     read_caption_records,
     read_images,
     read_instance_records,
-    read_instances,
     to_captions,
     to_instances,
 )
@@ -50,17 +49,18 @@ def sentences_of(path, drops):
     return [each for record in read_instance_records(path, drops=drops) for each in to_instances(record, drops=drops)]
 
 
-def test_instances_of_an_image_come_together_however_they_lie_in_the_file(tmp_path):
+def test_every_instance_is_a_sentence_about_its_image_that_points_at_its_box(tmp_path):
     path = instances_file(
         tmp_path, instance(1), instance(2, image_id=25, category_id=44), instance(3, bbox=(0, 0, 9, 9))
     )
     drops = Drops()
-    first, second = read_instances(path, drops=drops)
+    first, bowl, last = sentences_of(path, drops)
     assert not drops.counts
-    assert (first.image_id, first.image_width, first.image_height) == ("000000000009", 640, 480)
-    assert [each.object_id for each in first.objects] == ["1", "3"]
-    assert [each.box_xyxy for each in first.objects] == [(10, 20, 40, 60), (0, 0, 9, 9)]
-    assert [each.names for each in second.objects] == [("bowl",)]
+    assert [each.image_ids for each in (first, bowl, last)] == [("000000000009",), ("000000000025",), ("000000000009",)]
+    assert (first.images[0].width, first.images[0].height) == (640, 480)
+    assert [each.pointers[0].object_id for each in (first, bowl, last)] == ["1", "2", "3"]
+    assert [each.pointers[0].boxes_xyxy for each in (first, last)] == [((10, 20, 40, 60),), ((0, 0, 9, 9),)]
+    assert bowl.text == "Bowl"
 
 
 def test_crowds_and_bad_boxes_are_no_objects(tmp_path):
@@ -74,8 +74,8 @@ def test_crowds_and_bad_boxes_are_no_objects(tmp_path):
         instance(6, bbox=(10, "20", 30, 40)),
     )
     drops = Drops()
-    (image,) = read_instances(path, drops=drops)
-    assert [each.box_xyxy for each in image.objects] == [(600, 20, 640, 60)]
+    (sentence,) = sentences_of(path, drops)
+    assert sentence.pointers[0].boxes_xyxy == ((600, 20, 640, 60),)
     assert drops.counts == {
         "annotation: a crowd": 1,
         "annotation: box has no area inside the image": 2,
@@ -151,9 +151,9 @@ def test_a_file_without_one_of_its_arrays_is_an_error_that_names_both(tmp_path, 
 @pytest.mark.skipif(not (DATA / "coco").is_dir(), reason=f"{DATA} holds no coco")
 def test_the_real_instances_are_those_of_their_readme():
     drops = Drops()
-    images = list(read_instances(DATA / "coco", drops=drops))
-    assert len(images) == 249
-    assert sum(len(each.objects) for each in images) + drops.counts["annotation: a crowd"] == 2105
+    sentences = sentences_of(DATA / "coco", drops)
+    assert len({each.image_ids for each in sentences}) == 249
+    assert len(sentences) + drops.counts["annotation: a crowd"] == 2105
     assert drops.counts == {"annotation: a crowd": 22}
 
 

@@ -10,11 +10,12 @@ from transformers import LxmertConfig, LxmertForPreTraining
 from transformers.models.lxmert.modeling_lxmert import LxmertAttention
 
 from tests.training.builders import make_batch
+from tests.training.weights_files import import_huggingface
 from training.model import Model, build_new
 from training.models.two_stream import TwoStreamShape
 from training.objectives.catalog import Objectives
 from training.objectives.sizes import Sizes
-from training.weights.huggingface import export_huggingface, import_huggingface, to_huggingface
+from training.weights.huggingface import export_huggingface, to_huggingface
 
 SIZES = Sizes(hidden_size=24, vocab_size=50, feature_dim=16, num_classes=11, num_attributes=7, num_answers=9)
 SHAPE = TwoStreamShape(

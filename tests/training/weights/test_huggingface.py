@@ -20,6 +20,7 @@ from transformers import (
 from annotations.guards.drops import DataError
 from tests.training.builders import SHAPE, SIZES, make_batch
 from tests.training.malice import Malice
+from tests.training.weights_files import import_huggingface
 from training.data.tokenizer import load_tokenizer, train_tokenizer
 from training.model import Model, build_new, num_parameters
 from training.models.two_stream import TwoStreamShape
@@ -29,7 +30,7 @@ from training.objectives.masked_words import MaskedWordsOptions
 from training.objectives.matching import MatchingOptions
 from training.objectives.question_answering import QuestionAnsweringOptions
 from training.objectives.word_object_alignment import AlignmentOptions
-from training.weights.huggingface import export_huggingface, import_huggingface, to_huggingface
+from training.weights.huggingface import export_huggingface, to_huggingface
 
 NONE = Objectives(masked_words=None, masked_regions=None, matching=None, question_answering=None)
 OBJECTIVES = {
