@@ -21,8 +21,8 @@ COPIED = ("annotations", "detectors", "stores", "pipeline", "training", "tests",
 class Addition:
     """A row, as somebody would do it."""
 
-    file: str
-    content: str
+    file: str = ""
+    content: str = ""
     table: str
     """The file that has the table, and after a colon the table's name."""
     line: str
@@ -32,6 +32,8 @@ class Addition:
     """In the table; those tests are chosen by it."""
     num_tests: int
     """At least so many of them have it."""
+    imported: str = ""
+    """The import that the line needs, where the table has classes."""
     offered: tuple[str, ...] = ()
     """A command whose help says the name."""
 
@@ -275,6 +277,69 @@ WEIGHT_NORM = LoggedFigure(measure=_norm, told=lambda value: f"weights {value:.1
         name="weight_norm",
         num_tests=2,
     ),
+    "an objective": Addition(
+        file="training/objectives/mean_state.py",
+        content='''
+"""States whose mean is no zero cost something."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from training.batch import Batch, EncoderOutputs
+from training.objectives.objective import Objective, ObjectiveOptions
+from training.objectives.sizes import Sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanStateOptions(ObjectiveOptions):
+    def build(self, sizes: Sizes) -> "MeanState":
+        return MeanState(self, terms=("mean_state",))
+
+
+class MeanState(Objective):
+    def forward(self, outputs: EncoderOutputs, batch: Batch) -> dict[str, Tensor]:
+        return {"mean_state": outputs.pooled.float().mean().square()}
+''',
+        table="training/objectives/catalog.py:Objectives",
+        line="mean_state: MeanStateOptions | None = None",
+        imported="from training.objectives.mean_state import MeanStateOptions",
+        tests=("tests/training/objectives/test_objective_contract.py",),
+        name="mean_state",
+        num_tests=6,
+    ),
+    "a preset": Addition(
+        file="training/runs/toy_words.py",
+        content='''
+"""Words alone: what a sentence tells of its own words, beside its image."""
+
+from dataclasses import replace
+
+from training.objectives.catalog import NO_OBJECTIVES
+from training.objectives.masked_words import MaskedWordsOptions
+from training.runs.presets import TOY
+
+PRESET = replace(
+    TOY,
+    command="vinculum-train pretrain --preset toy-words --regions regions --sentences sentences --out words",
+    objectives=replace(NO_OBJECTIVES, masked_words=MaskedWordsOptions()),
+    ablations={},
+)
+''',
+        table="training/runs/presets.py:PRESETS",
+        line='"toy-words": "training.runs.toy_words:PRESET",',
+        tests=("tests/training/runs/test_presets.py",),
+        name="toy-words",
+        num_tests=1,
+        offered=("vinculum-train", "pretrain"),
+    ),
+    "an ablation": Addition(
+        table="training/runs/presets.py:OBJECTIVE_ABLATIONS",
+        line='"no-hidden-words": change_objectives(masked_words=None),',
+        tests=("tests/training/runs/test_presets.py",),
+        name="no-hidden-words",
+        num_tests=3,
+    ),
 }
 
 
@@ -288,8 +353,9 @@ def scratch(tmp_path_factory):
         else:
             shutil.copy(ROOT / name, place / name)
     for addition in ADDITIONS.values():
-        assert not (place / addition.file).exists()
-        (place / addition.file).write_text(addition.content.lstrip("\n"), encoding="utf-8")
+        if addition.file:
+            assert not (place / addition.file).exists()
+            (place / addition.file).write_text(addition.content.lstrip("\n"), encoding="utf-8")
         add_line(place, addition)
     return place
 
@@ -298,10 +364,12 @@ def add_line(place, addition):
     """The table has one line more, and no other line of its file is another one."""
     file, _, table = addition.table.partition(":")
     lines = (place / file).read_text(encoding="utf-8").splitlines()
-    begin = next(number for number, line in enumerate(lines) if re.match(rf"{table}\b.*[({{]$", line))
-    first = next(number for number in range(begin + 1, len(lines)) if re.match(r' +"', lines[number]))
+    begin = next(number for number, line in enumerate(lines) if re.match(rf"(class )?{table}\b.*[({{:]$", line))
+    first = next(number for number in range(begin + 1, len(lines)) if re.match(r' +("[\w-]+"|\w+):', lines[number]))
     indent = len(lines[first]) - len(lines[first].lstrip())
     lines.insert(first, " " * indent + addition.line)
+    if addition.imported:
+        lines.insert(next(number for number, line in enumerate(lines) if line.startswith("from ")), addition.imported)
     (place / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -343,7 +411,7 @@ def test_the_command_line_offers_it(row, scratch):
     module = "pipeline.cli" if program == "vinculum" else "training.cli"
     ran = run_in(scratch, "-m", module, *command, "--help")
     assert ran.returncode == 0, ran.stderr
-    assert re.search(rf"[{{,]{re.escape(addition.name)}[,}}]", ran.stdout), ran.stdout
+    assert re.search(rf"[{{,. ]{re.escape(addition.name)}[,}}.]", ran.stdout), ran.stdout
 
 
 def test_annotations_of_a_new_data_set_are_asked_for_by_its_name(scratch):

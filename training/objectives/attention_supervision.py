@@ -79,6 +79,9 @@ class AttentionSupervisionOptions(ObjectiveOptions):
                 "expected direct or indirect"
             )
 
+    def build(self, sizes: Sizes) -> "AttentionSupervision":
+        return AttentionSupervision(self, sizes)
+
 
 class AttentionSupervision(Objective):
     """Supervises an encoder's attention, or a classifier on top of it."""

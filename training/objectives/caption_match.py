@@ -22,6 +22,9 @@ class CaptionMatchOptions(ObjectiveOptions):
     def needs(self) -> tuple[str, ...]:
         return ("caption_labels",)
 
+    def build(self, sizes: Sizes) -> "CaptionMatchObjective":
+        return CaptionMatchObjective(self, sizes)
+
 
 class CaptionMatchObjective(Objective):
     """Three scores from the pooled state: both do, the first alone, the second alone."""

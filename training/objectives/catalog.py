@@ -1,27 +1,25 @@
-"""The objectives of pre-training. A new one is a file like `matching.py`, a field of `Objectives` and a line here."""
+"""The objectives of pre-training. A new one is a file like `matching.py` and a field of `Objectives`."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any
 
 from torch import nn
 
-from training.objectives.attention_supervision import AttentionSupervision, AttentionSupervisionOptions
-from training.objectives.caption_match import CaptionMatchObjective, CaptionMatchOptions
-from training.objectives.congruence import Congruence, CongruenceOptions
-from training.objectives.masked_regions import MaskedRegionsObjective, MaskedRegionsOptions
-from training.objectives.masked_tokens import MaskedTokensObjective, MaskedTokensOptions
-from training.objectives.masked_words import MaskedWordsObjective, MaskedWordsOptions
-from training.objectives.matching import MatchingObjective, MatchingOptions
-from training.objectives.objective import Objective, ObjectiveOptions
-from training.objectives.optimal_transport import OptimalTransport, OptimalTransportOptions
-from training.objectives.phrase_relations import PhraseRelationsObjective, PhraseRelationsOptions
-from training.objectives.question_answering import QuestionAnsweringObjective, QuestionAnsweringOptions
-from training.objectives.ranking import RankingObjective, RankingOptions
-from training.objectives.referring import ReferringObjective, ReferringOptions
+from training.objectives.attention_supervision import AttentionSupervisionOptions
+from training.objectives.caption_match import CaptionMatchOptions
+from training.objectives.congruence import CongruenceOptions
+from training.objectives.masked_regions import MaskedRegionsOptions
+from training.objectives.masked_tokens import MaskedTokensOptions
+from training.objectives.masked_words import MaskedWordsOptions
+from training.objectives.matching import MatchingOptions
+from training.objectives.objective import ObjectiveOptions
+from training.objectives.optimal_transport import OptimalTransportOptions
+from training.objectives.phrase_relations import PhraseRelationsOptions
+from training.objectives.question_answering import QuestionAnsweringOptions
+from training.objectives.ranking import RankingOptions
+from training.objectives.referring import ReferringOptions
 from training.objectives.sizes import Sizes
-from training.objectives.word_object_alignment import AlignmentOptions, WordObjectAlignment
+from training.objectives.word_object_alignment import AlignmentOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,23 +53,7 @@ class Objectives:
 
 NO_OBJECTIVES = Objectives(masked_words=None, masked_regions=None, matching=None, question_answering=None)
 
-OBJECTIVES: dict[str, Callable[[Any, Sizes], Objective]] = {
-    "masked_words": MaskedWordsObjective,
-    "masked_regions": MaskedRegionsObjective,
-    "matching": MatchingObjective,
-    "question_answering": QuestionAnsweringObjective,
-    "word_object_alignment": WordObjectAlignment,
-    "attention_supervision": AttentionSupervision,
-    "optimal_transport": OptimalTransport,
-    "congruence": Congruence,
-    "ranking": RankingObjective,
-    "caption_match": CaptionMatchObjective,
-    "phrase_relations": PhraseRelationsObjective,
-    "referring": ReferringObjective,
-    "masked_tokens": MaskedTokensObjective,
-}
-
 
 def build_objectives(objectives: Objectives, sizes: Sizes) -> nn.ModuleDict:
     """Return the heads of those objectives that are asked for."""
-    return nn.ModuleDict({name: OBJECTIVES[name](options, sizes) for name, options in objectives.asked().items()})
+    return nn.ModuleDict({name: options.build(sizes) for name, options in objectives.asked().items()})

@@ -87,6 +87,9 @@ class CongruenceOptions(ObjectiveOptions):
     def weight_at(self, done: float, epoch: int) -> float:
         return self.weight * (math.exp(5 * (done - 1)) if self.schedule == "exponential" else 1.0)
 
+    def build(self, sizes: Sizes) -> "Congruence":
+        return Congruence(self, sizes)
+
 
 class Congruence(Objective):
     """Has no weights: attention itself is taught."""

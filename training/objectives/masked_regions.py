@@ -49,6 +49,9 @@ class MaskedRegionsOptions(ObjectiveOptions):
     def needs(self) -> tuple[str, ...]:
         return ("masked_regions",)
 
+    def build(self, sizes: Sizes) -> "MaskedRegionsObjective":
+        return MaskedRegionsObjective(self, sizes)
+
 
 class MaskedRegionsObjective(Objective):
     """A transform that three linear decoders share."""

@@ -30,6 +30,9 @@ class MaskedTokensOptions(ObjectiveOptions):
     def needs(self) -> tuple[str, ...]:
         return ("token_mask",)
 
+    def build(self, sizes: Sizes) -> "MaskedTokensObjective":
+        return MaskedTokensObjective(self, sizes)
+
 
 class MaskedTokensObjective(Objective):
     """A transform, and a projection to the width of visual tokens, which is that of the encoder's states."""

@@ -24,6 +24,9 @@ class MaskedWordsOptions(ObjectiveOptions):
     def needs(self) -> tuple[str, ...]:
         return ("masked_words",)
 
+    def build(self, sizes: Sizes) -> "MaskedWordsObjective":
+        return MaskedWordsObjective(self, sizes)
+
 
 class MaskedWordsObjective(Objective):
     """A transform and a decoder that is the table of word embeddings, with a bias of its own."""

@@ -17,6 +17,9 @@ class MatchingOptions(ObjectiveOptions):
     pooled: bool = True
     """The pooled state is asked; False: the state of [CLS] as it is, as SOHO has it."""
 
+    def build(self, sizes: Sizes) -> "MatchingObjective":
+        return MatchingObjective(self, sizes)
+
 
 class MatchingObjective(Objective):
     """Two scores from the pooled state, or that of [CLS]: it does not, it does."""

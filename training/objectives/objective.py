@@ -7,6 +7,7 @@ from torch import nn
 
 from training.batch import Batch, EncoderOutputs
 from training.models.catalog import Encoder, EncoderShape
+from training.objectives.sizes import Sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +16,10 @@ class ObjectiveOptions:
 
     weight: float = 1.0
     """Factor of the objective's terms in the loss."""
+
+    def build(self, sizes: Sizes) -> "Objective":
+        """Return a new head of this kind."""
+        raise NotImplementedError
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -40,6 +40,9 @@ class OptimalTransportOptions(ObjectiveOptions):
                 "expected beta above 0 and at least one iteration"
             )
 
+    def build(self, sizes: Sizes) -> "OptimalTransport":
+        return OptimalTransport(self, sizes)
+
 
 class OptimalTransport(Objective):
     """Has no weights: the states themselves come closer."""

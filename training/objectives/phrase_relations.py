@@ -25,6 +25,9 @@ class PhraseRelationsOptions(ObjectiveOptions):
     def needs(self) -> tuple[str, ...]:
         return ("phrase_pairs",)
 
+    def build(self, sizes: Sizes) -> "PhraseRelationsObjective":
+        return PhraseRelationsObjective(self, sizes)
+
 
 class PhraseRelationsObjective(Objective):
     """A linear map of both phrases, their product and the size of their difference, to five scores."""

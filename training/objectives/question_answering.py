@@ -38,6 +38,9 @@ class QuestionAnsweringOptions(ObjectiveOptions):
     def weight_at(self, done: float, epoch: int) -> float:
         return super().weight_at(done, epoch) if epoch >= self.from_epoch else 0.0
 
+    def build(self, sizes: Sizes) -> "QuestionAnsweringObjective":
+        return QuestionAnsweringObjective(self, sizes)
+
 
 class QuestionAnsweringObjective(Objective):
     """One score for every answer, from the pooled state."""

@@ -43,6 +43,9 @@ class RankingOptions(ObjectiveOptions):
     def needs(self) -> tuple[str, ...]:
         return ("group_size",)
 
+    def build(self, sizes: Sizes) -> "RankingObjective":
+        return RankingObjective(self, sizes)
+
 
 class RankingObjective(Objective):
     """One score for every pair, from the pooled state."""

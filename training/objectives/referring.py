@@ -23,6 +23,9 @@ class ReferringOptions(ObjectiveOptions):
     def needs(self) -> tuple[str, ...]:
         return ("grounding",)
 
+    def build(self, sizes: Sizes) -> "ReferringObjective":
+        return ReferringObjective(self, sizes)
+
 
 class ReferringObjective(Objective):
     """One score for every region."""

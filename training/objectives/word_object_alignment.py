@@ -47,6 +47,9 @@ class AlignmentOptions(ObjectiveOptions):
     def needs(self) -> tuple[str, ...]:
         return ("alignment",)
 
+    def build(self, sizes: Sizes) -> "WordObjectAlignment":
+        return WordObjectAlignment(self, sizes)
+
 
 class WordObjectAlignment(Objective):
     """Scores every word against every region."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from annotations.tables import Table
 from training.data.batches import BatchOptions
 from training.data.grounding import GroundingOptions
 from training.data.targets import TargetOptions
@@ -368,19 +369,21 @@ TOY_RELATIONS = replace(
 )
 """What the experiment about congruence begins with. The other heads' attention is left to itself."""
 
-PRESETS: dict[str, Preset] = {
-    "lxmert": LXMERT,
-    "word-object-alignment": WORD_OBJECT_ALIGNMENT,
-    "uniter": UNITER,
-    "toy": TOY,
-    "toy-single-stream": TOY_SINGLE_STREAM,
-    "toy-grounded": TOY_GROUNDED,
-    "toy-relations": TOY_RELATIONS,
-    "toy-questions": TOY_QUESTIONS,
-    "visual-parsing": VISUAL_PARSING,
-    "visual-parsing-small": VISUAL_PARSING_SMALL,
-    "toy-visual-parsing": TOY_VISUAL_PARSING,
-}
+PRESETS: Table[Preset] = Table(
+    {
+        "lxmert": LXMERT,
+        "word-object-alignment": WORD_OBJECT_ALIGNMENT,
+        "uniter": UNITER,
+        "toy": TOY,
+        "toy-single-stream": TOY_SINGLE_STREAM,
+        "toy-grounded": TOY_GROUNDED,
+        "toy-relations": TOY_RELATIONS,
+        "toy-questions": TOY_QUESTIONS,
+        "visual-parsing": VISUAL_PARSING,
+        "visual-parsing-small": VISUAL_PARSING_SMALL,
+        "toy-visual-parsing": TOY_VISUAL_PARSING,
+    }
+)
 
 
 def find_preset(name: str, ablation: str | None = None) -> Preset:
