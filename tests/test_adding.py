@@ -340,6 +340,96 @@ PRESET = replace(
         name="no-hidden-words",
         num_tests=3,
     ),
+    "a command": Addition(
+        file="pipeline/commands/count.py",
+        content='''
+"""What `vinculum count` takes; a field's docstring is its --help."""
+
+from dataclasses import dataclass
+
+from pipeline.commands.arguments import Store
+from pipeline.commands.result import Result
+from stores.manifest import read_manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountCommand:
+    """Count the rows of a store.
+
+    vinculum count regions
+    """
+
+    store: Store
+    """Folder that extract, align or convert wrote."""
+    json: bool = False
+    """Print one machine-readable summary as the last line."""
+
+    def run(self) -> Result:
+        rows = sum(entry.rows for entry in read_manifest(self.store).shards)
+        return Result(summary={"rows": rows}, lines=(f"{self.store}: {rows} rows",))
+''',
+        table="pipeline/cli.py:COMMANDS",
+        line='"count": "pipeline.commands.count:CountCommand",',
+        tests=("tests/pipeline/test_cli.py",),
+        name="count",
+        num_tests=2,
+        offered=("vinculum",),
+    ),
+    "a task": Addition(
+        file="training/tasks/yes_or_no.py",
+        content='''
+"""GQA's questions, answered with yes or no alone."""
+
+from dataclasses import replace
+
+from training.tasks.catalog import TASKS
+
+TASK = replace(TASKS["gqa"], answers=("no", "yes"))
+''',
+        table="training/tasks/catalog.py:TASKS",
+        line='"yes-or-no": "training.tasks.yes_or_no:TASK",',
+        tests=("tests/training/tasks/test_task_contract.py",),
+        name="yes-or-no",
+        num_tests=3,
+        offered=("vinculum-train", "finetune"),
+    ),
+    "an encoder": Addition(
+        file="training/models/late_meeting.py",
+        content='''
+"""A single stream over words alone, and one over both."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+
+from training.batch import Batch, EncoderOutputs
+from training.models.encoder import Encoder
+from training.models.single_stream import SingleStreamEncoder, SingleStreamShape
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateMeetingShape(SingleStreamShape):
+    kind: Literal["late-meeting"] = "late-meeting"  # type: ignore[assignment]
+    num_layers: int = 2
+
+    def build(self) -> Encoder:
+        return LateMeetingEncoder(self)
+
+
+class LateMeetingEncoder(SingleStreamEncoder):
+    def forward(self, batch: Batch, taps: Collection[str] = (), *, keep_states: bool = False) -> EncoderOutputs:
+        outputs = super().forward(batch, taps, keep_states=keep_states)
+        words = replace(batch, region_mask=torch.zeros_like(batch.region_mask))
+        return replace(outputs, pooled=outputs.pooled + super().forward(words).pooled)
+''',
+        table="training/models/catalog.py:ENCODERS",
+        line='"late-meeting": "training.models.late_meeting:LateMeetingShape",',
+        tests=("tests/training/models/test_encoder_contract.py",),
+        name="late-meeting",
+        num_tests=5,
+    ),
 }
 
 

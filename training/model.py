@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from training.batch import Batch, EncoderOutputs
-from training.models.catalog import EncoderShape, build_encoder
+from training.models.catalog import EncoderShape
 from training.models.initialization import initialize
 from training.objectives.catalog import Objectives, build_objectives
 from training.objectives.objective import Objective
@@ -21,7 +21,7 @@ class Model(nn.Module):
 
     def __init__(self, shape: EncoderShape, objectives: Objectives, sizes: Sizes) -> None:
         super().__init__()
-        self.encoder = build_encoder(shape)
+        self.encoder = shape.build()
         self.objectives = build_objectives(objectives, sizes)
         self.options = objectives
         self.sizes = sizes

@@ -20,29 +20,21 @@ from torch import Tensor, nn
 from training.batch import AttentionTap, Batch, EncoderOutputs
 from training.models.attention import additive_mask, require_taps
 from training.models.embeddings import TextEmbedding
-from training.models.initialization import INITIAL_STD, initialize
+from training.models.encoder import Encoder, Shape
+from training.models.initialization import initialize
 from training.models.layers import NORM_EPSILON, Layer
 
 BOX_SIZE = 7
 
 
 @dataclass(frozen=True, kw_only=True)
-class SingleStreamShape:
+class SingleStreamShape(Shape):
     """Sizes of a single-stream encoder; UNITER's base by default, with BERT's vocabulary."""
 
     kind: Literal["single-stream"] = "single-stream"
-    vocab_size: int = 30522
-    feature_dim: int = 2048
-    hidden_size: int = 768
-    intermediate_size: int = 3072
-    num_heads: int = 12
     num_layers: int = 12
-    max_positions: int = 512
     num_segments: int = 2
     """The last is that of regions and of the end token; 3 where a sentence may be two captions."""
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    initial_std: float = INITIAL_STD
     end_token: bool = False
     """A learned token ends the sequence, as VL-BERT has it."""
     region_positions: bool = False
@@ -52,6 +44,15 @@ class SingleStreamShape:
     def max_pieces(self) -> int:
         """Return how many pieces of a sentence have positions."""
         return self.max_positions - 2 * self.region_positions
+
+    @property
+    def layers(self) -> str:
+        """See `Shape.layers`."""
+        return f"one stream, {self.num_layers} layers"
+
+    def build(self) -> Encoder:
+        """See `Shape.build`."""
+        return SingleStreamEncoder(self)
 
 
 class RegionEmbedding(nn.Module):
@@ -80,8 +81,10 @@ class RegionEmbedding(nn.Module):
         return self.dropout(self.norm(summed_BRE))
 
 
-class SingleStreamEncoder(nn.Module):
+class SingleStreamEncoder(Encoder):
     """One stack of layers over words and regions together."""
+
+    shape: SingleStreamShape
 
     def __init__(self, shape: SingleStreamShape, region_embedding: nn.Module | None = None) -> None:
         """Regions are embedded by boxes and features, unless something else does it."""

@@ -15,28 +15,19 @@ from torch import Tensor, nn
 from training.batch import AttentionTap, Batch, EncoderOutputs
 from training.models.attention import Attention, additive_mask, require_taps
 from training.models.embeddings import TextEmbedding
-from training.models.initialization import INITIAL_STD, initialize
+from training.models.encoder import Encoder, Shape
+from training.models.initialization import initialize
 from training.models.layers import NORM_EPSILON, FeedForward, Layer, Residual, SelfAttention
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwoStreamShape:
+class TwoStreamShape(Shape):
     """Sizes of a two-stream encoder; LXMERT's by default."""
 
     kind: Literal["two-stream"] = "two-stream"
-    vocab_size: int = 30522
-    feature_dim: int = 2048
-    hidden_size: int = 768
-    intermediate_size: int = 3072
-    num_heads: int = 12
     num_text_layers: int = 9
     num_region_layers: int = 5
     num_cross_layers: int = 5
-    max_positions: int = 512
-    num_segments: int = 2
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    initial_std: float = INITIAL_STD
     freeze_first_rows: bool = False
     """Row 0 of the embedding tables gets no gradient from look-ups, as in the public code, where it is taken for
     padding; position 0 is [CLS]'s. For weights that were trained so."""
@@ -45,9 +36,16 @@ class TwoStreamShape:
     as the bias is: with 1e-12, the first steps' gradient there is a thousand times that of all the rest."""
 
     @property
-    def max_pieces(self) -> int:
-        """Return how many pieces of a sentence have positions."""
-        return self.max_positions
+    def layers(self) -> str:
+        """See `Shape.layers`."""
+        return (
+            f"two streams, {self.num_text_layers} text, {self.num_region_layers} region, "
+            f"{self.num_cross_layers} cross layers"
+        )
+
+    def build(self) -> Encoder:
+        """See `Shape.build`."""
+        return TwoStreamEncoder(self)
 
 
 class RegionEmbedding(nn.Module):
@@ -108,8 +106,10 @@ CROSS_TAPS = ("text_to_regions", "regions_to_text", "text", "regions")
 """The attentions of a cross layer."""
 
 
-class TwoStreamEncoder(nn.Module):
+class TwoStreamEncoder(Encoder):
     """Text layers and region layers side by side, then cross layers."""
+
+    shape: TwoStreamShape
 
     def __init__(self, shape: TwoStreamShape) -> None:
         super().__init__()

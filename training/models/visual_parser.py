@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from training.batch import Batch, EncoderOutputs, HiddenTokens, TokenMask
+from training.models.encoder import Encoder
 from training.models.initialization import initialize
 from training.models.layers import NORM_EPSILON
 from training.models.single_stream import SingleStreamEncoder, SingleStreamShape
@@ -46,6 +47,18 @@ class VisualParserShape(SingleStreamShape):
                 "half the column, in pairs of a sine and a cosine"
             )
 
+    @property
+    def layers(self) -> str:
+        """See `Shape.layers`."""
+        if self.trunk is None:
+            return f"stored cells; {super().layers}"
+        stages, side = "/".join(map(str, self.trunk.depths)), self.trunk.side
+        return f"Swin, {stages} layers, {self.trunk.image_size} pixels to {side} x {side} cells; {super().layers}"
+
+    def build(self) -> Encoder:
+        """See `Shape.build`."""
+        return VisualParserEncoder(self)
+
 
 class CellPlaces(nn.Module):
     """Visual tokens, each with the place of its cell and what all of them share."""
@@ -62,6 +75,8 @@ class CellPlaces(nn.Module):
 
 class VisualParserEncoder(SingleStreamEncoder):
     """A trunk, where there is one, and a single stream over words and visual tokens."""
+
+    shape: VisualParserShape
 
     def __init__(self, shape: VisualParserShape) -> None:
         super().__init__(shape, CellPlaces(shape))

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from training.batch import Batch, EncoderOutputs, Grounding
 from training.models.blocks import Blocks, LayerChoice, TapKind, blocks_of, chosen_heads, chosen_layers, split
-from training.models.catalog import Encoder, EncoderShape, taps_of_layers
+from training.models.catalog import EncoderShape
+from training.models.encoder import Encoder, taps_of_layers
 from training.models.rollout import rollout_of
 from training.models.single_stream import SingleStreamShape
 from training.objectives.objective import Objective, ObjectiveOptions

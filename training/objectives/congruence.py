@@ -21,7 +21,7 @@ from torch import Tensor
 
 from training.batch import Batch, EncoderOutputs
 from training.models.blocks import Blocks, LayerChoice, blocks_of, chosen_layers
-from training.models.catalog import Encoder, taps_of_layers
+from training.models.encoder import Encoder, taps_of_layers
 from training.objectives.objective import Objective, ObjectiveOptions
 from training.objectives.sizes import Sizes
 

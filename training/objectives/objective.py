@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from training.batch import Batch, EncoderOutputs
-from training.models.catalog import Encoder, EncoderShape
+from training.models.catalog import EncoderShape
+from training.models.encoder import Encoder
 from training.objectives.sizes import Sizes
 
 

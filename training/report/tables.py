@@ -9,10 +9,6 @@ from typing import Any
 from annotations.guards.drops import DataError
 from annotations.guards.plain_json import parse_json
 from training.models.catalog import EncoderShape
-from training.models.single_stream import SingleStreamShape
-from training.models.trunk import TrunkShape
-from training.models.two_stream import TwoStreamShape
-from training.models.visual_parser import VisualParserShape
 from training.runs.recipes import Recipe, as_json
 
 FIGURE_FILES = ("probe.json", "scores-*.json")
@@ -116,23 +112,7 @@ def read_figures(path: Path, *, advice: str = "measure the run again") -> Mappin
 
 def describe_encoder(shape: EncoderShape) -> str:
     """Return an encoder's sizes in few words."""
-    match shape:
-        case VisualParserShape():
-            cells = "stored cells" if shape.trunk is None else _trunk(shape.trunk)
-            layers = f"{cells}; one stream, {shape.num_layers} layers"
-        case SingleStreamShape():
-            layers = f"one stream, {shape.num_layers} layers"
-        case TwoStreamShape():
-            layers = (
-                f"two streams, {shape.num_text_layers} text, {shape.num_region_layers} region, "
-                f"{shape.num_cross_layers} cross layers"
-            )
-    return f"{layers}; width {shape.hidden_size}, {shape.num_heads} heads"
-
-
-def _trunk(trunk: TrunkShape) -> str:
-    stages = "/".join(map(str, trunk.depths))
-    return f"Swin, {stages} layers, {trunk.image_size} pixels to {trunk.side} x {trunk.side} cells"
+    return f"{shape.layers}; width {shape.hidden_size}, {shape.num_heads} heads"
 
 
 def _different(path: tuple[str, ...], values: Sequence[Any]) -> Iterator[tuple[tuple[str, ...], Sequence[Any]]]:

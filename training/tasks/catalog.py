@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from annotations.tables import Table
 from training.data.batches import BatchMaker, BatchOptions, Maker
 from training.data.grounding import GroundingOptions
 from training.objectives.attention_supervision import AttentionSupervisionOptions
@@ -140,84 +141,88 @@ _PARSED_RETRIEVAL = _parsed(
 )
 """Whether a caption belongs to an image, with captions of the same batch; the head begins as that of pre-training."""
 
-TASKS: dict[str, Task] = {
-    "vqa-v2": Task(
-        sources=("vqa-v2",),
-        measure=AnswerMetric(score=vqa_v2.score, write_submission=vqa_v2.write_submission),
-        objectives=_answering("soft"),
-        batches=BatchOptions(soft_answers=True),
-        variants={"visual-parsing": _parsed(100, 512, at=(65, 75))},
-    ),
-    "gqa": Task(
-        sources=("gqa",),
-        measure=AnswerMetric(score=gqa.score, write_submission=gqa.write_submission),
-        objectives=_answering("soft"),
-        batches=BatchOptions(soft_answers=True),
-        learning_rate=1e-5,
-    ),
-    "nlvr2": Task(
-        sources=("nlvr2",),
-        measure=AnswerMetric(score=nlvr2.score, write_submission=nlvr2.write_submission, suffix="csv", num_images=2),
-        objectives=_answering("single", num_images=2),
-        num_images=2,
-        answers=("False", "True"),
-        variants={"visual-parsing": _parsed(80, 512, at=(60, 65, 70, 75, 78, 79), factor=0.5)},
-    ),
-    "snli-ve": Task(
-        sources=("snli-ve",),
-        measure=AnswerMetric(score=snli_ve.score, write_submission=snli_ve.write_submission),
-        objectives=_answering("single"),
-        answers=snli_ve.LABELS,
-        variants={"visual-parsing": _parsed(25, 512, at=(15, 20, 23))},
-    ),
-    "refcoco": Task(
-        sources=("refcoco",),
-        measure=refcoco.measure,
-        objectives=replace(NO_OBJECTIVES, referring=ReferringOptions()),
-        batches=BatchOptions(grounding=_GROUNDING),
-        answered=False,
-    ),
-    "flickr30k-entities": Task(
-        sources=("flickr30k-entities",),
-        measure=grounding.measure,
-        objectives=replace(NO_OBJECTIVES, attention_supervision=AttentionSupervisionOptions(mode="indirect")),
-        batches=BatchOptions(grounding=_GROUNDING),
-        answered=False,
-        variants=_SUPERVISIONS,
-    ),
-    "vgp": Task(
-        sources=("vgp-entities",),
-        measure=vgp.measure,
-        objectives=replace(
-            NO_OBJECTIVES, caption_match=CaptionMatchOptions(), phrase_relations=PhraseRelationsOptions()
+TASKS: Table[Task] = Table(
+    {
+        "vqa-v2": Task(
+            sources=("vqa-v2",),
+            measure=AnswerMetric(score=vqa_v2.score, write_submission=vqa_v2.write_submission),
+            objectives=_answering("soft"),
+            batches=BatchOptions(soft_answers=True),
+            variants={"visual-parsing": _parsed(100, 512, at=(65, 75))},
         ),
-        batches=BatchOptions(mismatch=0.5, grounding=_GROUNDING),
-        maker=CaptionPairMaker,
-        num_segments=3,
-        max_pieces=60,
-        answered=False,
-        variants=_SUPERVISIONS,
-    ),
-    "retrieval": Task(
-        sources=CAPTIONS,
-        measure=retrieval.measure,
-        objectives=replace(NO_OBJECTIVES, ranking=RankingOptions()),
-        batches=BatchOptions(candidates=399),
-        maker=RankingMaker,
-        max_pieces=60,
-        answered=False,
-        optimization={"optimizer": "adamw", "betas": (0.9, 0.98), "warmup": 0.002, "clip": 2.0},
-        num_steps=5000,
-        variants=_CONGRUENCES | {"visual-parsing": _PARSED_RETRIEVAL},
-    ),
-    "winoground": Task(
-        sources=("winoground",),
-        measure=winoground.measure,
-        objectives=NO_OBJECTIVES,
-        num_images=2,
-        answered=False,
-    ),
-}
+        "gqa": Task(
+            sources=("gqa",),
+            measure=AnswerMetric(score=gqa.score, write_submission=gqa.write_submission),
+            objectives=_answering("soft"),
+            batches=BatchOptions(soft_answers=True),
+            learning_rate=1e-5,
+        ),
+        "nlvr2": Task(
+            sources=("nlvr2",),
+            measure=AnswerMetric(
+                score=nlvr2.score, write_submission=nlvr2.write_submission, suffix="csv", num_images=2
+            ),
+            objectives=_answering("single", num_images=2),
+            num_images=2,
+            answers=("False", "True"),
+            variants={"visual-parsing": _parsed(80, 512, at=(60, 65, 70, 75, 78, 79), factor=0.5)},
+        ),
+        "snli-ve": Task(
+            sources=("snli-ve",),
+            measure=AnswerMetric(score=snli_ve.score, write_submission=snli_ve.write_submission),
+            objectives=_answering("single"),
+            answers=snli_ve.LABELS,
+            variants={"visual-parsing": _parsed(25, 512, at=(15, 20, 23))},
+        ),
+        "refcoco": Task(
+            sources=("refcoco",),
+            measure=refcoco.measure,
+            objectives=replace(NO_OBJECTIVES, referring=ReferringOptions()),
+            batches=BatchOptions(grounding=_GROUNDING),
+            answered=False,
+        ),
+        "flickr30k-entities": Task(
+            sources=("flickr30k-entities",),
+            measure=grounding.measure,
+            objectives=replace(NO_OBJECTIVES, attention_supervision=AttentionSupervisionOptions(mode="indirect")),
+            batches=BatchOptions(grounding=_GROUNDING),
+            answered=False,
+            variants=_SUPERVISIONS,
+        ),
+        "vgp": Task(
+            sources=("vgp-entities",),
+            measure=vgp.measure,
+            objectives=replace(
+                NO_OBJECTIVES, caption_match=CaptionMatchOptions(), phrase_relations=PhraseRelationsOptions()
+            ),
+            batches=BatchOptions(mismatch=0.5, grounding=_GROUNDING),
+            maker=CaptionPairMaker,
+            num_segments=3,
+            max_pieces=60,
+            answered=False,
+            variants=_SUPERVISIONS,
+        ),
+        "retrieval": Task(
+            sources=CAPTIONS,
+            measure=retrieval.measure,
+            objectives=replace(NO_OBJECTIVES, ranking=RankingOptions()),
+            batches=BatchOptions(candidates=399),
+            maker=RankingMaker,
+            max_pieces=60,
+            answered=False,
+            optimization={"optimizer": "adamw", "betas": (0.9, 0.98), "warmup": 0.002, "clip": 2.0},
+            num_steps=5000,
+            variants=_CONGRUENCES | {"visual-parsing": _PARSED_RETRIEVAL},
+        ),
+        "winoground": Task(
+            sources=("winoground",),
+            measure=winoground.measure,
+            objectives=NO_OBJECTIVES,
+            num_images=2,
+            answered=False,
+        ),
+    }
+)
 
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from annotations.guards.drops import DataError
 from annotations.guards.plain_json import parse_json
 from training.data.tokenizer import FILE_NAME, TextTokenizer, load_tokenizer
 from training.model import Model
+from training.models.encoder import Shape
 from training.models.layers import NORM_EPSILON
 from training.models.single_stream import SingleStreamShape
 from training.models.two_stream import TwoStreamShape
@@ -84,7 +85,7 @@ def bert_state(bert: Published, model: Model, tokenizer: TextTokenizer) -> dict[
     _require_vocabulary(bert.path, found, tokenizer)
     _require_heads(bert, found, shape.num_heads)
     layers = len({name.split(".")[2] for name in found if name.startswith("encoder.layer.")})
-    wanted = shape.num_text_layers if isinstance(shape, TwoStreamShape) else shape.num_layers
+    wanted = _num_text_layers(shape)
     if layers < wanted or (layers > wanted and not isinstance(shape, TwoStreamShape | VisualParserShape)):
         raise DataError(f"{bert.path}: {layers} layers, expected {wanted} as the encoder has")
     if _SEGMENTS in found and found[_SEGMENTS].shape[:1] == (2,) and shape.num_segments > 2:
@@ -152,6 +153,15 @@ def _require_vocabulary(path: Path, found: Mapping[str, Tensor], tokenizer: Text
     for beside in (path.with_name(name) for name in _VOCABULARIES):
         if beside.is_file() and load_tokenizer(str(beside)).backend.get_vocab() != tokenizer.backend.get_vocab():
             raise DataError(f"{beside}: other pieces than the run's tokenizer has; give BERT's own with --tokenizer")
+
+
+def _num_text_layers(shape: Shape) -> int:
+    match shape:
+        case TwoStreamShape():
+            return shape.num_text_layers
+        case SingleStreamShape():
+            return shape.num_layers
+    raise DataError(f"the encoder is {shape.kind}, expected two streams or one, whose layers a BERT can begin")
 
 
 def _require_heads(bert: Published, found: Mapping[str, Tensor], num_heads: int) -> None:

@@ -7,7 +7,6 @@ import torch
 
 from tests.training.builders import SHAPE, SINGLE_STREAM, make_batch, make_outputs
 from training.models.blocks import Blocks, blocks_of, chosen_heads, chosen_layers, split
-from training.models.catalog import build_encoder
 
 NAMES = [each.name for each in fields(Blocks)]
 SIDES = {"text": ("text", "text"), "text_to_regions": ("text", "regions")}
@@ -16,7 +15,7 @@ SIDES |= {"regions_to_text": ("regions", "text"), "regions": ("regions", "region
 
 def tapped(shape):
     torch.manual_seed(0)
-    encoder = build_encoder(shape).double().eval()
+    encoder = shape.build().double().eval()
     batch = make_batch()
     return encoder, batch, encoder(batch, encoder.tap_names)
 
@@ -56,7 +55,7 @@ def test_blocks_of_two_streams_are_their_four_attentions(kind):
 
 @pytest.mark.parametrize("shape", [SHAPE, SINGLE_STREAM], ids=["two streams", "one stream"])
 def test_the_taps_that_a_layer_names_are_enough_for_its_blocks(shape):
-    encoder = build_encoder(shape).eval()
+    encoder = shape.build().eval()
     for layer in encoder.meeting_layers:
         outputs = encoder(make_batch(), encoder.taps_of(layer))
         assert outputs.layers == encoder.meeting_layers

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from tests.training.builders import SHAPE, SINGLE_STREAM, make_batch
-from training.models.catalog import build_encoder
 
 
 @pytest.mark.parametrize(
@@ -15,10 +14,10 @@ from training.models.catalog import build_encoder
     ids=["two streams", "one stream"],
 )
 def test_states_after_a_layer_are_those_of_an_encoder_that_ends_there(shape, shorter):
-    encoder, batch = build_encoder(shape).eval(), make_batch()
+    encoder, batch = shape.build().eval(), make_batch()
     outputs = encoder(batch, keep_states=True)
     assert tuple(outputs.states) == encoder.meeting_layers
-    shorter_encoder = build_encoder(replace(shape, **shorter)).eval()
+    shorter_encoder = replace(shape, **shorter).build().eval()
     shorter_encoder.load_state_dict(encoder.state_dict(), strict=False)
     ended = shorter_encoder(batch)
     for found, expected in (

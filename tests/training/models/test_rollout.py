@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.builders import SHAPE, SINGLE_STREAM, make_batch, make_outputs, take_pair
-from training.models.catalog import build_encoder
 from training.models.rollout import roll_out, rollout_of
 
 FIRST = torch.tensor([[[0.5, 0.3, 0.2], [0.1, 0.6, 0.3], [0.2, 0.2, 0.6]]], dtype=torch.float64)
@@ -97,7 +96,7 @@ def test_half_precision_is_rolled_out_in_single_precision():
 
 def test_nothing_comes_from_padding_and_a_pair_has_the_rollout_that_it_has_alone():
     torch.manual_seed(0)
-    encoder = build_encoder(replace(SINGLE_STREAM, end_token=True)).double().eval()
+    encoder = replace(SINGLE_STREAM, end_token=True).build().double().eval()
     for weight in encoder.layers.parameters():
         torch.nn.init.normal_(weight, std=0.5)
     batch = replace(make_batch(), masked_regions=None)
@@ -112,7 +111,7 @@ def test_nothing_comes_from_padding_and_a_pair_has_the_rollout_that_it_has_alone
 
 
 def test_two_streams_have_no_rollout():
-    encoder = build_encoder(SHAPE)
+    encoder = SHAPE.build()
     with pytest.raises(
         ValueError, match=r"no joint attention of cross\.0, cross\.1, expected .* single-stream encoder"
     ):

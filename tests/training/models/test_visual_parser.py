@@ -13,7 +13,6 @@ from tests.training.builders import SIZES, TRUNK, VISUAL_PARSER, make_batch, pad
 from training.batch import TokenMask
 from training.data.sides.cells import cell_boxes
 from training.model import Model, build_new
-from training.models.catalog import build_encoder
 from training.models.recomputation import recompute_activations
 from training.models.trunk import Trunk, TrunkShape, read_swin
 from training.models.visual_parser import VisualParserShape, attended_cells, sine_positions
@@ -27,7 +26,7 @@ PIXELS = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8, generator=torc
 
 def encoder_of(shape, seed=0):
     torch.manual_seed(seed)
-    encoder = build_encoder(shape)
+    encoder = shape.build()
     for name, weight in encoder.named_parameters():
         if not name.startswith("trunk."):
             torch.nn.init.normal_(weight, std=0.5)

@@ -25,7 +25,6 @@ from tests.training.builders import (
 from training.batch import AttentionTap, Grounding
 from training.model import build_new
 from training.models.blocks import blocks_of
-from training.models.catalog import build_encoder
 from training.models.rollout import rollout_of
 from training.objectives.attention_supervision import (
     AttentionSupervision,
@@ -83,7 +82,7 @@ def phrases_of(grounding, row):
 
 def random_encoder(shape):
     torch.manual_seed(0)
-    encoder = build_encoder(shape)
+    encoder = shape.build()
     for name, weight in encoder.named_parameters():
         if not name.endswith("norm.weight"):
             torch.nn.init.normal_(weight, std=0.5)
@@ -393,7 +392,7 @@ def test_a_model_is_supervised_as_it_is_asked_to_be(shape, mode):
 
 
 def test_layers_are_asked_for_as_they_are_needed():
-    encoder = build_encoder(SINGLE_STREAM)
+    encoder = SINGLE_STREAM.build()
     asked = {
         mode: AttentionSupervision(AttentionSupervisionOptions(mode=mode, layers=(1,)), SIZES).taps(encoder)
         for mode in ("indirect", "direct", "semi-direct")

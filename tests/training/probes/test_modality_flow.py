@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from tests.training.builders import SHAPE, SINGLE_STREAM, make_batch, make_outputs, take_pair
 from training.batch import AttentionTap, EncoderOutputs
-from training.models.catalog import build_encoder
 from training.models.two_stream import CROSS_TAPS
 from training.probes.modality_flow import crossing, modality_flow, uniform_flow
 
@@ -60,7 +59,7 @@ def random_maps(seed, num_layers, size):
 
 def random_encoder(shape):
     torch.manual_seed(0)
-    encoder = build_encoder(shape).double().eval()
+    encoder = shape.build().double().eval()
     for weight in encoder.parameters():
         torch.nn.init.normal_(weight, std=0.5)
     return encoder
