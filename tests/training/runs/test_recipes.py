@@ -140,6 +140,9 @@ from training.objectives.objective import Objective, ObjectiveOptions
 class PairContrastOptions(ObjectiveOptions):
     margin: float = 0.2
 
+    def build(self, sizes):
+        return PairContrast(self, sizes)
+
 class PairContrast(Objective):
     def __init__(self, options, sizes):
         super().__init__(options, terms=("pair_contrast",))
