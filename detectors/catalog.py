@@ -63,7 +63,7 @@ def content_of(request: DetectorRequest) -> Content:
 def settle_precision(request: DetectorRequest) -> DetectorRequest:
     """Return the request with `auto` precision decided, so that the manifest and every worker have one answer.
 
-    A cluster's GPUs can not be asked from a head node without one; they are taken to have bfloat16 units.
+    A cluster's GPUs cannot be asked from a head node without one; they are taken to have bfloat16 units.
 
     Raises:
         ValueError: a CPU is to run in float16.

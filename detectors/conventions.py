@@ -59,7 +59,7 @@ def override(
     """Return the conventions with `name=text` pairs set, each text read as the field's type.
 
     Raises:
-        ValueError: there is no such convention, it is one of the `fixed` ones, or it can not be what the text says.
+        ValueError: there is no such convention, it is one of the `fixed` ones, or it cannot be what the text says.
     """
     types = {field.name: field.type for field in fields(conventions)}
     for name in overrides:

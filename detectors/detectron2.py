@@ -223,7 +223,7 @@ def _build(weights: str, settings: Any) -> Detectron2Network:
     except (CheckpointError, LayoutError) as error:
         raise WeightsError(f"weights {weights!r}: {error}") from error
     except Exception as error:  # whatever detectron2's builders raise for what they lack
-        raise WeightsError(f"detectron2 can not build this model here: {type(error).__name__}: {error}") from error
+        raise WeightsError(f"detectron2 cannot build this model here: {type(error).__name__}: {error}") from error
     return network
 
 
@@ -263,4 +263,4 @@ def _try_out(detector: FasterRCNNDetector) -> None:
     except (RecordError, NotImplementedError):
         pass  # too little of a picture for its regions; an operator of GPUs, which the driver's node may lack
     except (ImportError, AttributeError, RuntimeError) as error:
-        raise WeightsError(f"detectron2 can not run this model here: {error}") from error
+        raise WeightsError(f"detectron2 cannot run this model here: {error}") from error

@@ -119,7 +119,7 @@ def opened(location: str) -> Iterator[IO[bytes]]:
 
     Raises:
         LocationError: the URL may not be opened.
-        OSError: it can not be opened; FileNotFoundError where there is no such file.
+        OSError: it cannot be opened; FileNotFoundError where there is no such file.
     """
     path = local_path(location)
     if path is not None:

@@ -99,6 +99,11 @@ def test_no_docstring_begins_with_of():
     assert begins == set()
 
 
+@pytest.mark.parametrize("path", [*SOURCES, *TEXTS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_cannot_is_one_word(path):
+    assert " can not " not in path.read_text(encoding="utf-8")
+
+
 def test_nothing_below_tests_is_a_package():
     assert list((ROOT / "tests").rglob("__init__.py")) == []
 

@@ -21,13 +21,13 @@ class ReadRecords(Protocol):
 
 
 class ToSentences(Protocol):
-    """Yields the sentences of one record; what can not be used is counted in `drops`."""
+    """Yields the sentences of one record; what cannot be used is counted in `drops`."""
 
     def __call__(self, record: Any, *, drops: Drops) -> Iterator[Sentence]: ...
 
 
 class SentenceIds(Protocol):
-    """Returns the ids of all sentences that a record may give, with little work done, and of none that it can not."""
+    """Returns the ids of all sentences that a record may give, with little work done, and of none that it cannot."""
 
     def __call__(self, record: Any) -> Iterable[str]: ...
 

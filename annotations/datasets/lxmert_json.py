@@ -100,7 +100,7 @@ def to_sentences(record: LxmertRecord, *, drops: Drops) -> Iterator[Sentence]:
 
 
 def sentence_ids(record: LxmertRecord) -> Iterator[str]:
-    """Yield the ids of the record's sentences; none where the record can not be used."""
+    """Yield the ids of the record's sentences; none where the record cannot be used."""
     with suppress(FieldError):
         yield from (each.sentence_id for each in _said(record))
 

@@ -111,7 +111,7 @@ def read_word_vectors(path: Path, *, drops: Drops | None = None) -> WordVectors:
     """Return the vectors of a GloVe, word2vec or gensim file, whichever its content says it is, gzipped or not.
 
     Args:
-        drops: counts the lines that can not be used; without it the first of them is an error.
+        drops: counts the lines that cannot be used; without it the first of them is an error.
 
     Raises:
         DataError: the file is missing, empty, damaged or of no such format, or a line is bad and nothing counts it.

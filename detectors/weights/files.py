@@ -1,7 +1,7 @@
 """Weights of the Faster R-CNN: our own safetensors files, which carry their conventions, published ones, or noise.
 
 The header of ours holds, under `vinculum`, JSON of the architecture, the conventions and the vocabulary; of published
-ones the layout tells. So weights can not be applied in a way they were not trained for unless the user says so.
+ones the layout tells. So weights cannot be applied in a way they were not trained for unless the user says so.
 Nothing a file contains is executed.
 """
 

@@ -48,7 +48,7 @@ MAX_BYTES = 1 << 16
 
 
 class ConfigError(ValueError):
-    """A configuration can not be read, or says what is no value; the message names the file."""
+    """A configuration cannot be read, or says what is no value; the message names the file."""
 
 
 def read_settings(path: Path) -> Settings:

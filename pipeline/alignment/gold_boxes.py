@@ -41,7 +41,7 @@ def write_gold_boxes(out: Path, sources: Sequence[AnnotationSource], *, whole_im
         whole_image: the first box of each image is all of it.
 
     Raises:
-        DataError: a source can not be read, or the size of an image is asked for and not known.
+        DataError: a source cannot be read, or the size of an image is asked for and not known.
     """
     check_sources(sources)
     drops = Drops()

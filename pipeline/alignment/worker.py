@@ -271,7 +271,7 @@ class AlignWorker:
         return [fitted[sentence_id] for sentence_id in sorted(fitted)], regions, rules
 
     def _find_regions(self, sentence: Sentence) -> tuple[list[Joined], tuple[str, str] | None]:
-        """Return the regions of the sentence's images, or the reason why they can not be used and what was found."""
+        """Return the regions of the sentence's images, or the reason why they cannot be used and what was found."""
         joined = [join(image, self._layouts, self._settings.numbering) for image in sentence.images]
         found = [each for each in joined if each is not None]
         if len(found) < len(sentence.images):

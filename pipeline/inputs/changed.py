@@ -42,7 +42,7 @@ class Verdict(IntEnum):
     SAME = auto()
     OTHER = auto()
     NOT_TOLD = auto()
-    """As large, written at another time, and the store has no digest; or it can not be read now."""
+    """As large, written at another time, and the store has no digest; or it cannot be read now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Comparison:
             )
         if len(self.not_told):
             remarks.append(
-                f"{len(self.not_told)} files were written since, are as large as they were, and can not be compared: "
+                f"{len(self.not_told)} files were written since, are as large as they were, and cannot be compared: "
                 "they are taken for the same"
             )
         return tuple(remarks)

@@ -92,7 +92,7 @@ def measure(job: BenchJob) -> Bench:
     """Return the measurements; the pipeline's shards go to a temporary folder and are gone.
 
     Raises:
-        ValueError: a setting is bad, or an image can not be decoded.
+        ValueError: a setting is bad, or an image cannot be decoded.
     """
     request = settle_precision(job.detector)
     detector = build_detector(request)

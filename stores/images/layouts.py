@@ -40,7 +40,7 @@ class PictureLayouts:
         return ids_in_range(pa.array(filter(str.isascii, self._rows), pa.string()))
 
     def get(self, image_id: str) -> ImageRegions | None:
-        """Return the image of this id, without regions; None also of one that can not be read."""
+        """Return the image of this id, without regions; None also of one that cannot be read."""
         if image_id not in self._rows:
             return None
         if image_id not in self._found:

@@ -44,7 +44,7 @@ IdRule = Literal["stem", "path"]
 
 
 class SourceError(ValueError):
-    """The inputs can not be listed, or two of them claim one id; the message names them."""
+    """The inputs cannot be listed, or two of them claim one id; the message names them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,7 @@ def _images_of(place: str, id_rule: IdRule) -> Listing:
             raise SourceError(f"{shown(place)!r}: no such file or folder") from error
         if told is error:
             raise
-        raise SourceError(f"{shown(place)!r}: it can not be listed ({told})") from error
+        raise SourceError(f"{shown(place)!r}: it cannot be listed ({told})") from error
     if not found.images:
         raise SourceError(
             f"{shown(place)!r}: no image found; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
@@ -180,7 +180,7 @@ def _local_files(place: Path) -> Iterator[_File]:
         return
 
     def refuse(error: OSError) -> None:
-        raise SourceError(f"{error.filename}: this folder can not be listed ({error.strerror})") from error
+        raise SourceError(f"{error.filename}: this folder cannot be listed ({error.strerror})") from error
 
     root = str(place.absolute())
     begin = len(root.rstrip("/")) + 1

@@ -76,7 +76,7 @@ def read_members(file: IO[bytes]) -> Members:
                     num_replaced += members.pop(name, None) is not None
                     members[name] = (member.name, data)
             file.seek(archive.offset)
-            if any(file.read(tarfile.BLOCKSIZE)):  # tarfile takes a header it can not read for the end
+            if any(file.read(tarfile.BLOCKSIZE)):  # tarfile takes a header it cannot read for the end
                 raise tarfile.ReadError(f"damaged at byte {archive.offset}")
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:  # of headers, and headers of headers
         raise ArchiveError(

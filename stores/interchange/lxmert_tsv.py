@@ -86,7 +86,7 @@ def write(path: Path, records: Iterable[RegionFeatures]) -> int:
 
 def _fields(record: RegionFeatures) -> tuple[bytes, ...]:
     if set(record.image_id) & set('\t\r\n"'):
-        raise StoreError(f"image {record.image_id!r}: its id has a tab, line end or quote, which a TSV can not hold")
+        raise StoreError(f"image {record.image_id!r}: its id has a tab, line end or quote, which a TSV cannot hold")
     return (
         record.image_id.encode(),
         b"%d" % record.image_height,

@@ -77,11 +77,11 @@ def list_rows(path: Path) -> Iterator[Row]:
 
 
 def read_row(path: Path, row: Row, supplement: Supplement) -> ImportedRegions:
-    """Return what one file holds; raises RowError if it is damaged or can not be read."""
+    """Return what one file holds; raises RowError if it is damaged or cannot be read."""
     try:
         members = read_members((path / row.place).read_bytes(), _MEMBERS, _STAND_INS)
     except OSError as error:
-        raise RowError(f"can not be read ({error.strerror})") from error
+        raise RowError(f"cannot be read ({error.strerror})") from error
     members.setdefault("bbox", members.get("boxes"))
     for name in ("x", "bbox", "image_h", "image_w"):
         if members.get(name) is None:

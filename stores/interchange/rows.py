@@ -23,7 +23,7 @@ VISUAL_GENOME_CLASSES, VISUAL_GENOME_ATTRIBUTES = 1600, 400
 
 
 class RowError(ValueError):
-    """One image can not be used; the message says what was found and what was expected, not where."""
+    """One image cannot be used; the message says what was found and what was expected, not where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Row:
     """One image of a foreign file that was found, not yet read."""
 
     image_id: str
-    """As the source's image files are named; empty where it can not be known."""
+    """As the source's image files are named; empty where it cannot be known."""
     place: str
     """`line 7`, the file's path in its folder, or the key; with `start` enough to find it again."""
     start: int = 0
@@ -39,7 +39,7 @@ class Row:
     size: int = 0
     """Bytes of the line, line end included."""
     fault: str = ""
-    """Why it can not be read, as far as that shows without reading it."""
+    """Why it cannot be read, as far as that shows without reading it."""
     ids: Ids | None = None
     """Whose number the id is, where it is one and the format tells it."""
 

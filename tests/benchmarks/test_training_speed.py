@@ -187,7 +187,7 @@ def test_training_steps_beside_those_of_transformers(precision):
 
 
 def floor():
-    """Return what a step can not do without: multiplications without padding, and the optimizer's bytes."""
+    """Return what a step cannot do without: multiplications without padding, and the optimizer's bytes."""
     text, regions = sum(LENGTHS) / 3, NUM_PAIRS * NUM_REGIONS
     attention, feed_forward = 4 * 768**2, 2 * 768 * 3072
     encoder = (9 * text + 5 * regions) * (attention + feed_forward) + 5 * (text + regions) * (

@@ -145,13 +145,13 @@ def test_any_of_its_networks_gives_features_of_its_box_head(tmp_path, image, con
         ({"config": None}, r"configuration is None, expected --config with a .yaml file"),
         ({"config": "model.py"}, r"expected --config with a .yaml file"),
         ({"config": "COCO-Detection/none.yaml"}, "none.yaml"),
-        ({"config": "COCO-Detection/rpn_R_50_C4_1x.yaml"}, "can not build this model here"),
+        ({"config": "COCO-Detection/rpn_R_50_C4_1x.yaml"}, "cannot build this model here"),
         ({"config": "COCO-Detection/retinanet_R_50_FPN_1x.yaml"}, "python/object/apply:eval"),
         ({"config": "Misc/cascade_mask_rcnn_R_50_FPN_1x.yaml"}, "a cascade of box heads, expected one"),
         ({"weights": "none.pth"}, "no such file"),
         ({"config": "harm.yaml"}, "harm.yaml"),
         ({"weights": "random:x"}, "expected random:SEED"),
-        ({"config": "Misc/mask_rcnn_R_50_FPN_1x_dconv_c3-c5.yaml"}, "can not (build|run) this model here"),
+        ({"config": "Misc/mask_rcnn_R_50_FPN_1x_dconv_c3-c5.yaml"}, "cannot (build|run) this model here"),
     ],
 )
 def test_what_can_not_run_is_refused_before_anything_starts(tmp_path, monkeypatch, change, message):

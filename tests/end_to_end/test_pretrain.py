@@ -227,7 +227,7 @@ def test_a_worker_that_is_lost_again_and_again_is_given_up_with_the_reason(pretr
 
 
 def refused(pretraining, capsys, out, *more, regions=None, sentences=None):
-    """Return the one line with which a run ends that can not be."""
+    """Return the one line with which a run ends that cannot be."""
     given = ["--regions", regions or pretraining.regions, "--sentences", sentences or pretraining.sentences]
     arguments = ["pretrain", *given, "--out", out, *OPTIONS, *more]
     assert main([str(each) for each in arguments]) == 1
@@ -246,7 +246,7 @@ def test_what_can_not_be_trained_is_said_in_one_line_before_anything_starts(pret
         "--preset", "lxmrt"
     )
     assert "ablation 'none' of toy: none such, expected one of no-vision, " in say("--ablation", "none")
-    assert "batch size 8 can not be divided among 3 workers in 1 parts each; expected a multiple of 3" in say(
+    assert "batch size 8 cannot be divided among 3 workers in 1 parts each; expected a multiple of 3" in say(
         "--workers", "3"
     )
     assert "batch size 49 of 48 sentences; expected from 1 to that number" in say("--batch-size", "49")

@@ -126,7 +126,7 @@ def test_the_command_goes_from_annotations_to_weights_that_load_and_does_nothing
     [
         (
             ["--workers", "3"],
-            "batch size 2 can not be divided among 3 workers in 1 parts each; expected a multiple of 3",
+            "batch size 2 cannot be divided among 3 workers in 1 parts each; expected a multiple of 3",
         ),
         (["--steps", "0"], "0 steps of weights that are noise; expected --init"),
         (["--batch-size", "99"], "batch size 99 of 10 images; expected from 1 to that number"),

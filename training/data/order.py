@@ -74,14 +74,14 @@ def parts_of_rank(batch_size: int, *, rank: int, num_ranks: int, accumulation: i
     The parts of all ranks are the same for equally many in all: two ranks take those that one takes in two parts.
 
     Raises:
-        OrderError: the batch can not be divided so.
+        OrderError: the batch cannot be divided so.
     """
     if num_ranks < 1 or accumulation < 1:
         raise OrderError(f"{num_ranks} workers in {accumulation} parts each, expected at least one of both")
     num_parts = num_ranks * accumulation
     if batch_size % num_parts:
         raise OrderError(
-            f"batch size {batch_size} can not be divided among {num_ranks} workers in {accumulation} parts each; "
+            f"batch size {batch_size} cannot be divided among {num_ranks} workers in {accumulation} parts each; "
             f"expected a multiple of {num_parts}"
         )
     return [np.arange(part, batch_size, num_parts) for part in range(rank, num_parts, num_ranks)]

@@ -125,7 +125,7 @@ def _load(name: str) -> PreTrainedTokenizerFast:
         loaded = AutoTokenizer.from_pretrained(name, use_fast=True)
     except Exception as error:
         raise DataError(
-            f"tokenizer {name!r}: can not be loaded ({error}); expected a Hugging Face name or folder, "
+            f"tokenizer {name!r}: cannot be loaded ({error}); expected a Hugging Face name or folder, "
             "a tokenizer.json or a vocab.txt"
         ) from error
     if not isinstance(loaded, PreTrainedTokenizerFast):

@@ -85,7 +85,7 @@ class DetectorBatchMaker:
         """Return the images at `positions` of a step's `numbers`; which are mirrored depends on seed, step and place.
 
         Raises:
-            DataError: an image can not be read.
+            DataError: an image cannot be read.
         """
         flips = np.random.default_rng([self._seed, step]).random(len(numbers)) < self._options.flip
         image_ids, inputs, targets = list[str](), list[Tensor](), list[Target]()

@@ -97,7 +97,7 @@ def train_detector(task: DetectorTask, place: Place) -> None:
 
     Raises:
         LoopError: a loss is not finite.
-        OrderError: the batch can not be divided among the ranks.
+        OrderError: the batch cannot be divided among the ranks.
         DataError, StoreError: an image or a file of the run is not as it should be.
     """
     run, device = open_detector_run(task.run), torch.device(place.device)

@@ -31,7 +31,7 @@ def evaluate(
         options: of the task's metric, such as GQA's `choices` or the `allowed` answers.
 
     Raises:
-        DataError: the model can not be asked for this task, or sentences lack what the metric needs.
+        DataError: the model cannot be asked for this task, or sentences lack what the metric needs.
         StoreError: there is no sentence of this split, or an image of one gives no picture.
     """
     try:

@@ -71,7 +71,7 @@ def prepare_finetuning(
     Raises:
         StoreError: the stores are not as they should be, or another recipe began the run.
         DataError: there is no such task, `start` is no run, features have another number of dimensions, or the table of
-            answers can not be read.
+            answers cannot be read.
         OrderError: a step has more sentences than there are.
         DamagedFileError: the weights in `start` are damaged.
         ValueError: an option is out of its range.

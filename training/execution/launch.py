@@ -153,7 +153,7 @@ def _fit(train: Callable[[Task, Place], None], task: Task, num_workers: int, res
         run_config=RunConfig(
             name=f"attempt-{time.time_ns()}",
             storage_path=str(notes),
-            # Ray Train would try again in silence, and also what can not succeed.
+            # Ray Train would try again in silence, and also what cannot succeed.
             failure_config=FailureConfig(
                 max_failures=0,
                 controller_failure_limit=0,  # type: ignore[call-arg]
@@ -214,7 +214,7 @@ def _causes(failure: TrainingFailedError) -> str:
     """Return why ranks were lost.
 
     Raises:
-        LoopError: one said why it can not go on, and would say so again.
+        LoopError: one said why it cannot go on, and would say so again.
     """
     if isinstance(failure, ControllerError):
         return _reason(failure.controller_failure)

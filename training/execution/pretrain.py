@@ -66,7 +66,7 @@ def prepare(
 
     Raises:
         StoreError: the stores are not as they should be, or another recipe began the run.
-        DataError: the tokenizer, the answers or BERT can not be read, or BERT does not fit.
+        DataError: the tokenizer, the answers or BERT cannot be read, or BERT does not fit.
         OrderError: a step has more sentences than there are.
         WeightsError: the trunk's weights are absent, or for other images.
         ValueError: an option is out of its range.

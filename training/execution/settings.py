@@ -39,7 +39,7 @@ class Execution:
         """A step's sentences or images can be divided among the workers.
 
         Raises:
-            OrderError: they can not.
+            OrderError: they cannot.
         """
         parts_of_rank(batch_size, rank=0, num_ranks=self.workers, accumulation=self.accumulation)
 

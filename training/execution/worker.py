@@ -83,7 +83,7 @@ def train_run(task: TrainTask, place: Place, on_step: Callable[[StepReport], Non
 
     Raises:
         LoopError: a loss is not finite.
-        OrderError: the batch can not be divided among the ranks.
+        OrderError: the batch cannot be divided among the ranks.
         StoreError, DamagedFileError, DataError: the stores or the run's files are not as they should be.
     """
     run, device = open_run(task.run), torch.device(place.device)

@@ -43,7 +43,7 @@ class AttentionSupervisionOptions(ObjectiveOptions):
     """Some heads only; of `semi-direct`, those that are averaged."""
     norm: Literal["linear", "softmax"] = "linear"
     """How attention to regions, or to words, becomes a distribution over them. linear: divided by its sum. softmax: by
-    a softmax of the probabilities, the public code's other way; it can not exceed e / (e + number of keys - 1)."""
+    a softmax of the probabilities, the public code's other way; it cannot exceed e / (e + number of keys - 1)."""
     image_to_text: Literal["ce_uniform", "bce_logprob", "none"] = "ce_uniform"
     """The loss from regions to words. ce_uniform: cross-entropy, the target spread evenly over a region's words.
     bce_logprob: the public code's."""

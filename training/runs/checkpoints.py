@@ -87,7 +87,7 @@ def save_checkpoint(
         _sync(parent)
     except (SafetensorError, OSError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise OSError(f"{folder} can not be written: {error}; the checkpoints before are whole") from error
+        raise OSError(f"{folder} cannot be written: {error}; the checkpoints before are whole") from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

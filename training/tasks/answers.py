@@ -93,7 +93,7 @@ def predict(
     """Return the best answer to every sentence, by its id.
 
     Raises:
-        DataError: the model can not be asked for this task, or knows none of the allowed answers.
+        DataError: the model cannot be asked for this task, or knows none of the allowed answers.
     """
     head = _answering(run, model, num_images)
     said = _said(run, allowed)

@@ -37,7 +37,7 @@ def part_name(max_images: int | None) -> str:
 class Measure(Protocol):
     """Returns a task's figures as JSON values; empty where only a server knows what is right.
 
-    Raises DataError where the model can not be asked, or sentences lack what the metric needs.
+    Raises DataError where the model cannot be asked, or sentences lack what the metric needs.
     """
 
     def __call__(self, subject: Subject, **options: Any) -> dict[str, Any]: ...

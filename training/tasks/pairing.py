@@ -116,7 +116,7 @@ def scorer_of(subject: Subject) -> Callable[[Batch], Tensor]:
     head = model.head(RankingObjective) or model.head(MatchingObjective)
     if head is None:
         raise DataError(
-            f"{subject.run.folder} can not tell whether a text belongs to an image, expected a run with matching, or "
+            f"{subject.run.folder} cannot tell whether a text belongs to an image, expected a run with matching, or "
             "one that is fine-tuned; see vinculum-train finetune --task retrieval"
         )
 

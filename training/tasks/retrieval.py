@@ -71,7 +71,7 @@ def measure(subject: Subject, *, max_images: int | None = None, **options: Any) 
         max_images: only the first images of the region store, and their captions, are searched.
 
     Raises:
-        DataError: the run can not tell whether a text belongs to an image.
+        DataError: the run cannot tell whether a text belongs to an image.
         ValueError: no image is to be searched.
     """
     if max_images is not None and max_images < 1:
@@ -114,7 +114,7 @@ def all_scores(subject: Subject, gallery: Gallery) -> NDArray[np.float32]:
     """Return how well every caption matches every image, float32 [T, I].
 
     Raises:
-        DataError: the run can not tell, or not in numbers.
+        DataError: the run cannot tell, or not in numbers.
     """
     score = scorer_of(subject)
     by_length = np.argsort(subject.shards.lengths[gallery.captions], kind="stable")

@@ -1,6 +1,6 @@
 """Winoground: two captions of the same words and two images; which belongs to which?
 
-Source: Thrush et al., CVPR 2022. All comparisons are strict: a model that can not tell two pairs apart is wrong. Chance
+Source: Thrush et al., CVPR 2022. All comparisons are strict: a model that cannot tell two pairs apart is wrong. Chance
 is 1/4 for texts, 1/4 for images, 1/6 for both. Of 400 examples 5 make a difference of 1.25 points, whose standard error
 is 2.4: compare models example by example, in the file of scores.
 
@@ -63,7 +63,7 @@ def measure(subject: Subject, **options: Any) -> dict[str, Any]:
     """Write the four scores of every example, and return the figures.
 
     Raises:
-        DataError: the run can not tell whether a text belongs to an image, or an example lacks a caption.
+        DataError: the run cannot tell whether a text belongs to an image, or an example lacks a caption.
     """
     examples, scores_XCI = score_examples(subject)
     write_json(

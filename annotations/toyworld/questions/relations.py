@@ -19,7 +19,7 @@ SIDES = {"to the left of": "left", "to the right of": "right", "above": "above",
 
 
 def relation_family(scene: Scene, rng: np.random.Generator, relation: Relation) -> Family:
-    """Return questions that the relation answers; none if its object can not be singled out."""
+    """Return questions that the relation answers; none if its object cannot be singled out."""
     the_other = refer(relation.object, scene.objects)
     if the_other is None:
         return []

@@ -181,7 +181,7 @@ def test_without_digests_another_time_alone_is_said_and_another_size_refused(tmp
     existing, plan, comparison = made.rerun(listed(photos))
     assert plan.images.take(comparison.changed).image_ids() == ["c"]
     assert comparison.remarks == (
-        "1 files were written since, are as large as they were, and can not be compared: they are taken for the same",
+        "1 files were written since, are as large as they were, and cannot be compared: they are taken for the same",
     )
     write_plan(made.folder, kept_in(plan, existing, comparison.changed, comparison.not_told))
     assert made.rerun(listed(photos))[2].remarks == comparison.remarks  # said again, for it is still not known

@@ -237,7 +237,7 @@ def test_a_folder_that_can_not_be_listed_ends_the_listing(tmp_path):
         os.close(descriptor)
     assert below.is_dir()
     message = refusal(str(tmp_path))
-    assert "can not be listed" in message
+    assert "cannot be listed" in message
     assert "File name too long" in message
 
 

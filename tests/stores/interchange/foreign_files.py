@@ -46,7 +46,7 @@ def butd_line(image_id=b"7", **changes):
 
 
 def read_all(foreign, path, supplement=SUPPLEMENT):
-    """Return every row's record; the first that can not be read raises."""
+    """Return every row's record; the first that cannot be read raises."""
     return [foreign.read_row(path, row, supplement).regions for row in list(foreign.list_rows(path))]
 
 

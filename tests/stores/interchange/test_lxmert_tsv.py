@@ -138,6 +138,6 @@ def test_a_written_line_has_its_fields_in_their_order(tmp_path):
 @pytest.mark.parametrize("image_id", ["a\tb", "a\nb", 'a"b'])
 def test_an_id_that_would_break_a_line_is_not_written(tmp_path, image_id):
     record = make_record(image_id, boxes=[[0, 0, 1, 1]], features=[[1]])
-    with pytest.raises(StoreError, match="which a TSV can not hold"):
+    with pytest.raises(StoreError, match="which a TSV cannot hold"):
         lxmert_tsv.write(tmp_path / "x.tsv", [record])
     assert list(tmp_path.iterdir()) == []

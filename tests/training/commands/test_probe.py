@@ -1,4 +1,4 @@
-"""`vinculum-train probe`: one run's files, several runs in one table, and what it can not do."""
+"""`vinculum-train probe`: one run's files, several runs in one table, and what it cannot do."""
 
 import json
 from dataclasses import asdict, replace

@@ -112,7 +112,7 @@ def test_parts_are_the_same_for_equally_many_in_all():
 
 
 def test_a_batch_that_can_not_be_divided_is_refused():
-    with pytest.raises(OrderError, match="batch size 10 can not be divided among 2 workers in 2 parts each"):
+    with pytest.raises(OrderError, match="batch size 10 cannot be divided among 2 workers in 2 parts each"):
         parts_of_rank(10, rank=0, num_ranks=2, accumulation=2)
 
 

@@ -132,8 +132,8 @@ def test_a_tokenizer_of_our_own_is_saved_and_found_again(tmp_path):
     ("name", "content", "message"),
     [
         ("vocab.txt", "a\nb\n[MASK]\n", r"has no piece \[PAD\], \[UNK\], \[CLS\], \[SEP\]\)"),
-        ("tokenizer.json", '{"version": 1', "can not be loaded"),
-        ("tokenizer.json", "[]", "can not be loaded"),
+        ("tokenizer.json", '{"version": 1', "cannot be loaded"),
+        ("tokenizer.json", "[]", "cannot be loaded"),
     ],
 )
 def test_a_file_that_is_no_tokenizer_is_refused_by_name(name, content, message, tmp_path):

@@ -165,7 +165,7 @@ def test_a_batch_that_workers_can_not_share_is_refused_before_a_run_begins(start
         batch_size=4,
         execution=Execution(workers=3),
     )
-    with pytest.raises(OrderError, match="can not be divided among 3 workers"):
+    with pytest.raises(OrderError, match="cannot be divided among 3 workers"):
         command.run()
     assert not (tmp_path / "out").exists()
 

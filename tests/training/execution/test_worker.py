@@ -189,7 +189,7 @@ def test_a_rank_that_meets_a_broken_image_stops_all_with_its_name(tmp_path):
 
 def test_a_batch_that_can_not_be_divided_is_refused(stores, tmp_path):
     task = begin(stores, tmp_path / "run", accumulation=3)
-    with pytest.raises(OrderError, match="batch size 8 can not be divided among 1 workers in 3 parts each"):
+    with pytest.raises(OrderError, match="batch size 8 cannot be divided among 1 workers in 3 parts each"):
         train_run(task, Place())
 
 

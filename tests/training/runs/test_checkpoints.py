@@ -156,7 +156,7 @@ def test_a_write_that_fails_half_way_leaves_the_checkpoint_before_and_nothing_el
         done = subprocess.run(
             [sys.executable, "-c", SAVE_TWO, run, fault], capture_output=True, text=True, check=True, cwd=ROOT
         )
-        assert re.search(r"step-00000002 can not be written: .*(No space left|File too large)", done.stdout), done
+        assert re.search(r"step-00000002 cannot be written: .*(No space left|File too large)", done.stdout), done
         assert "the checkpoints before are whole" in done.stdout
         assert names(run) == ["step-00000001"]
         load_weights(latest_checkpoint(run), nn.Linear(2, 2))

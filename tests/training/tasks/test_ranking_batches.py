@@ -1,4 +1,4 @@
-"""Groups for ranking: one pair that matches, and others that can not, whoever makes them and whenever."""
+"""Groups for ranking: one pair that matches, and others that cannot, whoever makes them and whenever."""
 
 import numpy as np
 import pytest

@@ -260,9 +260,7 @@ def test_candidates_of_a_task_that_ranks_nothing_are_refused(start, stores, tmp_
 def test_a_run_that_can_not_tell_or_is_broken_is_refused(stores, shards, tmp_path):
     regions, sentences = stores
     mute = make_task_run(tmp_path / "mute", objectives=Objectives(matching=None)).folder
-    with pytest.raises(
-        DataError, match="can not tell whether a text belongs to an image, expected a run with matching"
-    ):
+    with pytest.raises(DataError, match="cannot tell whether a text belongs to an image, expected a run with matching"):
         evaluate(*load_model(mute), shards, task_name="retrieval", split="val", out=tmp_path)
     run, model = load_model(make_task_run(tmp_path / "broken", objectives=Objectives()).folder)
     model.objectives["matching"].decoder.bias.data.fill_(torch.nan)
