@@ -353,18 +353,22 @@ def _count(tally: _Tally, aligned: AlignedSentence, left_out: frozenset[str]) ->
     tally.counts["words"] += len(words)
     tally.counts["covered"] += int((best >= COVERED_IOU).sum())
     tally.counts["oov"] += len(oov)
-    for in_answer, pointers in ((False, sentence.pointers), (True, sentence.answer_pointers)):
-        for pointer in pointers:
-            if pointer.boxes_xyxy:
-                tally.counts["boxed"] += 1
-                iou = _best_iou(pointer, in_answer, aligned, best)
-                if iou < COVERED_IOU:
-                    tally.counts["uncovered"] += 1
-                    _keep_worst(tally, iou, pointer, in_answer, sentence)
+    boxed = [(pointer, False) for pointer in sentence.pointers if pointer.boxes_xyxy]
+    boxed += [(pointer, True) for pointer in sentence.answer_pointers if pointer.boxes_xyxy]
+    tally.counts["boxed"] += len(boxed)
+    for row, (pointer, in_answer) in enumerate(boxed):
+        rows = aligned.pointer_position
+        iou = _best_of_words(pointer, in_answer, aligned, best) if rows is None else float(rows[row].max(initial=0))
+        if iou < COVERED_IOU:
+            tally.counts["uncovered"] += 1
+            _keep_worst(tally, iou, pointer, in_answer, sentence)
 
 
-def _best_iou(pointer: Pointer, in_answer: bool, aligned: AlignedSentence, best: NDArray[np.float16]) -> float:
-    """Return the IoU of the region that covers the phrase best; words in nested phrases have that of all of them."""
+def _best_of_words(pointer: Pointer, in_answer: bool, aligned: AlignedSentence, best: NDArray[np.float16]) -> float:
+    """Return the IoU of the region that covers the phrase best, as an older store tells: by the phrase's words.
+
+    Words in nested phrases have that of all of them; a phrase without a word passes for covered.
+    """
     words = aligned.words
     inside = (words.in_answer == in_answer) & (words.images == pointer.image)
     inside &= (words.starts >= pointer.start) & (words.ends <= pointer.end)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from annotations.alignment.sentences import AlignedSentence
 from annotations.alignment.words import find_words
 from annotations.boxes import pairwise_share, scale_box
-from annotations.records import Box, Split
+from annotations.records import Box, Pointer, Split
 from detectors.records import RegionFeatures
 from stores.errors import StoreError
 from stores.pages.regions import named_regions
@@ -99,7 +99,7 @@ def make_exhibit(
     gold = [_gold_boxes(aligned, row, regions) for row in range(len(aligned.words))]
     covers_WR = aligned.words.position >= COVERING_IOU if grid is None else _covering_cells(gold, regions)
     known = [_pointed(_rows_within(aligned, start, end), gold, covers_WR) for start, end in spans]
-    phrases = _phrases(sentence.text, spans, known)
+    phrases = _phrases(sentence.pointers, spans)
     answer = _pointed(np.flatnonzero(aligned.words.in_answer).tolist(), gold, covers_WR)
     answers = [each.text for each in sentence.answers[:1]]
     named = named_regions(regions, configuration) if grid is None else _named_cells(regions, grid)
@@ -199,14 +199,16 @@ def _named_cells(regions: RegionFeatures, grid: tuple[int, int]) -> list[dict[st
     ]
 
 
-def _phrases(text: str, spans: Sequence[tuple[int, int]], known: Sequence[dict[str, Any]]) -> list[list[int]]:
-    """Return for each word those of its phrase: neighbours of the same gold boxes, with only space between them."""
+def _phrases(pointers: Sequence[Pointer], spans: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Return for each word those of its phrase: neighbours whose narrowest pointer is the same."""
     phrases: list[list[int]] = []
-    for number, (start, _) in enumerate(spans):
-        gold = known[number]["gold"]
-        joins = gold and number and known[number - 1]["gold"] == gold and not text[spans[number - 1][1] : start].strip()
-        phrases.append(phrases[-1] if joins else [])
+    last = None
+    for number, (start, end) in enumerate(spans):
+        around = [each for each in pointers if each.boxes_xyxy and each.start < end and start < each.end]
+        narrowest = min(around, key=lambda each: each.end - each.start, default=None)
+        phrases.append(phrases[-1] if narrowest is not None and narrowest is last else [])
         phrases[-1].append(number)
+        last = narrowest
     return phrases
 
 

@@ -96,6 +96,33 @@ def test_phrases_that_no_region_covers_are_shown_worst_first(regions, tmp_path):
     assert health.worst[0].box_xyxy == BOX
 
 
+def test_a_phrase_is_covered_by_what_overlaps_its_own_boxes(regions, tmp_path):
+    (sentence, *_) = say("1")
+    boxes = [BOX, (1.0, 1.0, 9.0, 9.0), (2.0, 2.0, 4.0, 4.0)]
+    spans = [(0, 7), (4, 7), (8, 9)]  # one in the other, and one without a word
+    pointers = [
+        Pointer(start=start, end=end, boxes_xyxy=(box,)) for (start, end), box in zip(spans, boxes, strict=True)
+    ]
+    nested = replace(sentence, text="the wug &", pointers=(*pointers, Pointer(start=0, end=3, boxes_xyxy=())))
+    folder = make_sentences(tmp_path / "s", (nested, 0.9, False))
+    (entry,) = read_manifest(folder).shards
+    with STORES["arrow"].open_shard(folder / entry.name) as shard:
+        aligned, configuration = shard.read_sentence(0), shard.description.configuration
+    position = np.array([[0.25, 0.1], [0.9, 0], [0.125, 0]], np.float16)
+    whole = AlignedSentences(
+        sentences=[nested],
+        num_boxes=[(2,)],
+        words=aligned.words,
+        word_offsets=np.array([0, 1]),
+        pointer_position=position,
+    )
+    STORES["arrow"].write_sentences(folder / entry.name, [whole], configuration=configuration)
+    write_manifest(folder, replace(read_manifest(folder), shards=(describe_shard(folder / entry.name, 1),)))
+    (health,) = diagnose(regions, folder).sources
+    assert (health.num_uncovered_pointers, health.num_boxed_pointers) == (2, 3)
+    assert [(each.words, each.iou) for each in health.worst] == [("&", 0.125), ("the wug", 0.25)]
+
+
 def test_words_without_a_vector_are_counted(regions, tmp_path):
     found = diagnose(regions, make_sentences(tmp_path / "s", say("1", oov=True), say("2", oov=True), say("3")))
     assert found.sources[0].oov_words == (("wug", 2),)

@@ -17,7 +17,7 @@ from stores.images.sources import ImageSource
 from stores.manifest import fingerprint
 from stores.plan import Plan, write_plan
 from tests.training.builders import SINGLE_STREAM
-from tests.training.joined_stores import Spoken, Word, join_stores, make_image
+from tests.training.joined_stores import Marked, Spoken, Word, join_stores, make_image
 from tests.training.small_runs import make_run
 from training.cli import main
 from training.data.shards import join
@@ -68,6 +68,7 @@ SENTENCES = [
             text="By the tree dog runs",
             image_ids=["a"],
             words=[word("tree", [0, 0.4, 0, 1]), word("dog", [0, 0.4, 0, 1])],
+            phrases=[Marked(says="tree dog", position=[0, 0.4, 0, 1], gold=word("tree", [0, 0.4, 0, 1]).gold)],
             split="train",
             source="phrases",
         ),
