@@ -38,12 +38,12 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         with about(path):
             yield temporary
-            _sync(temporary)
+            sync(temporary)
             temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -106,7 +106,8 @@ def _lock(descriptor: int, folder: Path) -> None:
         )
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """What was written to the file, or which files the folder has, is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from annotations.guards.plain_json import parse_json
 from annotations.guards.shown import shown
+from detectors.digests import sha256_of
 from stores.atomic import write_json
 from stores.errors import DamagedFileError, StoreError
 from stores.seal import read_seal
@@ -118,9 +119,7 @@ def fingerprint(configuration: Mapping[str, Any]) -> str:
 
 def describe_shard(path: Path, rows: int, failures: Iterable[FailedImage] = ()) -> ShardEntry:
     """Return the manifest's entry for the finished shard at `path`; reads the file once, in blocks."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = file.tell()
+    digest, size = sha256_of(path), path.stat().st_size
     in_order = sorted(failures, key=lambda each: each.image_id.encode(errors="surrogatepass"))
     return ShardEntry(
         name=path.name, rows=rows, bytes=size, sha256=digest, seal=read_seal(path), failures=tuple(in_order)

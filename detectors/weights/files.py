@@ -5,7 +5,6 @@ ones the layout tells. So weights cannot be applied in a way they were not train
 Nothing a file contains is executed.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from transformers.utils import cached_file
 
 from annotations.guards.plain_json import parse_json
 from detectors.conventions import Conventions, override
+from detectors.digests import sha256_of
 from detectors.faster_rcnn import FasterRCNNDetector
 from detectors.networks.faster_rcnn import Architecture, FasterRCNNNetwork
 from detectors.networks.region_network import RegionNetwork
@@ -324,9 +324,3 @@ def digest_while_read(path: Path) -> Iterator[str]:
             f"{path}: its SHA-256 was {before} before it was read and {after} after; expected a file that nobody "
             "writes to meanwhile; run again when it is whole"
         )
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

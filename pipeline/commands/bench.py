@@ -4,11 +4,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 import tyro
 
 from detectors.catalog import DetectorName, DetectorRequest
 from detectors.device_memory import within_device_memory
+from detectors.devices import AskedDevice, device_of
 from detectors.precision import Precision
 from pipeline.commands.arguments import name_and_value
 from pipeline.commands.result import Result
@@ -46,7 +46,7 @@ class BenchCommand:
     precision: Precision = "auto"
     """Number format of the computation; `auto` takes bfloat16 where the device has units for it, else float32.
     Take float16 for GPUs without bfloat16; it may overflow."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: AskedDevice = "auto"
     """Device to compute on; `auto` takes a GPU if this machine has one."""
     image_id: IdRule = "stem"
     """Rule for an image's id: its file name without suffix, or its path below the folder given."""
@@ -57,15 +57,12 @@ class BenchCommand:
         for name in ("num_images", "batch_size", "repeats"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
-        device = self.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         job = BenchJob(
             images=self.images,
             detector=DetectorRequest(
                 name=self.detector,
                 weights=self.weights,
-                device=device,
+                device=device_of(self.device),
                 precision=self.precision,
                 overrides=dict(map(name_and_value, self.convention)),
                 vocabulary=self.vocabulary,

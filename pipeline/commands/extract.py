@@ -4,11 +4,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 import tyro
 
 from annotations.image_ids import Ids
 from detectors.catalog import DETECTORS, DetectorName, DetectorRequest
+from detectors.devices import AskedDevice, device_of
 from detectors.images import MAX_PIXELS
 from detectors.precision import Precision
 from pipeline.commands.arguments import name_and_value
@@ -64,7 +64,7 @@ class ExtractCommand:
     precision: Precision = "auto"
     """Number format of the computation; `auto` takes bfloat16 where the device has units for it, else float32.
     Take float16 for GPUs without bfloat16; it may overflow."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: AskedDevice = "auto"
     """Device to compute on; `auto` takes a GPU if this machine has one."""
     image_id: IdRule = "stem"
     """Rule for an image's id: its file name without suffix, or its path below the folder given."""
@@ -115,9 +115,6 @@ class ExtractCommand:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"--{name.replace('_', '-')} is {value}, expected at least 1")
-        device = self.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         min_boxes, max_boxes = self._num_boxes()
         return ExtractionJob(
             images=self.images,
@@ -125,7 +122,7 @@ class ExtractCommand:
             detector=DetectorRequest(
                 name=self.detector,
                 weights=self.weights,
-                device=device,
+                device=device_of(self.device),
                 precision=self.precision,
                 min_boxes=min_boxes,
                 max_boxes=max_boxes,

@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,6 +15,7 @@ from detectors.records import Features, RegionFeatures
 from pipeline.event_log import RUN_LOG_NAME
 from pipeline.pages.exhibits import Exhibit, class_hue, heat_colour, make_exhibit, selection_meaning, vocabulary_name
 from pipeline.pages.plots import plot_throughput
+from pipeline.pages.spread import spread
 from pipeline.run_log import STAGES, read_runs
 from stores.atomic import replacing
 from stores.errors import DamagedFileError
@@ -78,7 +79,7 @@ def write_page(store: Path, page: Path, *, num_images: int) -> PageSummary:
     with open_store(store) as records:
         manifest = records.manifest
         sources, plan_missing = _planned(store)
-        shown = [records.get(image_id) for image_id in _spread(records.image_ids, num_images)]
+        shown = [records.get(image_id) for image_id in spread(records.image_ids, num_images)]
         exhibits = [_exhibit(each, manifest, sources, plan_missing) for each in shown]
         distributions = _count(records) if manifest.content == "regions" else None
         num_rows = len(records)
@@ -118,12 +119,6 @@ def _planned(store: Path) -> tuple[ImageSources, str]:
         return ImageSources.of(()), f"nothing tells where the picture is: {error}"
 
 
-def _spread(image_ids: Sequence[str], count: int) -> list[str]:
-    """Return `count` of the ids, or all if there are fewer, at even distances."""
-    count = min(count, len(image_ids))
-    return [image_ids[(2 * number + 1) * len(image_ids) // (2 * count)] for number in range(count)]
-
-
 def _exhibit(record: Features, manifest: Manifest, sources: ImageSources, plan_missing: str) -> Exhibit:
     source = sources.find(record.image_id)
     if source is None:
@@ -137,7 +132,7 @@ def _exhibit(record: Features, manifest: Manifest, sources: ImageSources, plan_m
 
 
 def _count(records: FeatureStore) -> Distributions:
-    image_ids = _spread(records.image_ids, MAX_COUNTED)
+    image_ids = spread(records.image_ids, MAX_COUNTED)
     classes: Counter[int] = Counter()
     selections: Counter[str] = Counter()
     scores = np.zeros(SCORE_BINS, dtype=np.int64)

@@ -6,7 +6,7 @@ Axes: W pointed words, R regions of an image.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,8 @@ from annotations.alignment.sentences import AlignedSentence
 from annotations.alignment.targets import Combination, combine
 from pipeline.care.doctor import COVERED_IOU, oov_words
 from pipeline.pages.sentence_exhibits import COMBINATIONS, entropy_bits, is_region, total_variation
+from pipeline.pages.spread import spread
 from stores.sentence_reading import SentenceStore
-
-T = TypeVar("T")
 
 MAX_READ = 4000
 """Sentences of a source that are read; where there are more, as many spread evenly."""
@@ -105,7 +104,7 @@ def choose_places(survey: Survey, count: int) -> list[Place]:
     _take_first(chosen, pointing, count // 4, key=lambda place: place.coverage)
     _take_first(chosen, pointing, count // 4, key=lambda place: -place.disagreement)
     for places in (pointing, [place for place in survey.places if not place.points]):
-        chosen.update(_evenly([place for place in places if place not in chosen], count - len(chosen)))
+        chosen.update(spread([place for place in places if place not in chosen], count - len(chosen)))
     return sorted(chosen)
 
 
@@ -123,15 +122,9 @@ def _take_first(chosen: set[Place], places: Sequence[Place], count: int, *, key:
 def _rows(sentences: SentenceStore, shards: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Yield shard and row of every sentence to read."""
     ends = np.cumsum([0, *(sentences.manifest.shards[shard].rows for shard in shards)])
-    for place in _evenly(range(ends[-1]), MAX_READ):
+    for place in spread(range(ends[-1]), MAX_READ):
         which = int(np.searchsorted(ends, place, side="right")) - 1
         yield shards[which], place - int(ends[which])
-
-
-def _evenly(items: Sequence[T], count: int) -> list[T]:
-    """Return `count` of the items at even distances, or all of them."""
-    count = min(count, len(items))
-    return [items[(2 * number + 1) * len(items) // (2 * count)] for number in range(count)]
 
 
 def _stacked(read: Sequence[AlignedSentence]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:

@@ -12,6 +12,8 @@ import tyro
 from annotations.datasets.visual_genome import read_objects
 from annotations.guards.drops import DataError, Drops
 from detectors.conventions import Conventions
+from detectors.devices import device_of
+from detectors.digests import sha256_of
 from detectors.evaluation import EvaluationRules
 from detectors.gold_boxes import GoldBoxes
 from detectors.networks.anchors import rounded_anchors
@@ -19,13 +21,12 @@ from detectors.networks.faster_rcnn import Architecture
 from detectors.precision import Precision, resolve_precision
 from detectors.training import TrainingOptions
 from detectors.vocabulary import Vocabulary, read_vocabulary
-from detectors.weights.files import read_trainable, sha256_of
+from detectors.weights.files import read_trainable
 from stores.programs.terminal import printable
 from training.detector.batches import image_order
 from training.detector.gold_images import collect_gold, image_files, read_split
 from training.detector.recipe import PRESETS, DetectorRecipe, PresetName, begin_detector_run, optimization_of
 from training.detector.worker import SCORES, WEIGHTS, DetectorTask, state_sha256, train_detector
-from training.execution.launch import has_gpu
 from training.execution.settings import Execution, absolute
 from training.report.tables import read_figures
 
@@ -154,7 +155,7 @@ class DetectorCommand:
         )
 
     def _precision(self) -> Literal["float32", "bfloat16"]:
-        gpu = has_gpu(self.execution.device)
+        gpu = device_of(self.execution.device) == "cuda"
         if self.precision == "auto" and not gpu:
             return "float32"
         format_ = resolve_precision(self.precision, torch.device("cuda" if gpu else "cpu"))

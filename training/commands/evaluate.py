@@ -8,10 +8,10 @@ import tyro
 
 from annotations.answers import read_answer_vocabulary
 from annotations.guards.drops import DataError
+from detectors.devices import AskedDevice, device_of
 from training.data.identity import compare_with_learnt
 from training.data.shards import open_shards
 from training.execution.evaluation import evaluate
-from training.execution.launch import has_gpu
 from training.execution.pretrain import tell_left_out
 from training.tasks.catalog import TASKS, TaskName
 from training.tasks.gqa import read_choices
@@ -47,7 +47,7 @@ class EvaluateCommand:
     """Number of images that retrieval searches, with their captions; by default all of the split."""
     average: bool = False
     """Take the moving average of the weights, where the run keeps one."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: AskedDevice = "auto"
     """Device to compute on; `auto` takes a GPU if this machine has one."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
@@ -74,7 +74,7 @@ class EvaluateCommand:
                 task_name=task,
                 split=self.split,
                 out=self.out or run.folder,
-                device="cuda" if has_gpu(self.device) else "cpu",
+                device=device_of(self.device),
                 **({"allowed": read_answer_vocabulary(self.answers)} if self.answers else {}),
                 **({"choices": read_choices(self.choices)} if self.choices else {}),
                 **({"max_images": self.max_images} if self.max_images is not None else {}),

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from annotations.guards.drops import DataError
+from detectors.devices import AskedDevice, device_of
 from stores.atomic import write_json
 from stores.manifest import fingerprint, read_manifest
 from stores.programs.terminal import printable, printable_lines
@@ -17,7 +18,6 @@ from stores.store_content import shards_since
 from training.data.batches import BatchMaker, BatchOptions
 from training.data.identity import CONTENT, compare_with_learnt
 from training.data.shards import JoinedShards, open_shards
-from training.execution.launch import has_gpu
 from training.model import Model
 from training.models.visual_parser import VisualParserShape
 from training.probes.alignment import AlignmentAccuracy, measure_alignment
@@ -63,7 +63,7 @@ class ProbeCommand:
     average: bool = False
     """Take the moving average of the weights, where the run keeps one."""
     probe: Annotated[ProbeOptions, tyro.conf.arg(name="")] = field(default_factory=ProbeOptions)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: AskedDevice = "auto"
     """Device to compute on; `auto` takes a GPU if this machine has one."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
@@ -163,7 +163,7 @@ class ProbeCommand:
 
     @property
     def _device(self) -> str:
-        return "cuda" if has_gpu(self.device) else "cpu"
+        return device_of(self.device)
 
 
 def _compared(figures: dict[str, Any]) -> dict[str, Any]:

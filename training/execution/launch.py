@@ -231,8 +231,3 @@ def _reason(error: BaseException) -> str:
     error = getattr(error, "health_check_failure", error)
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return next((line for line in lines if line.startswith("The actor is dead because ")), lines[0])[:500]
-
-
-def has_gpu(device: str) -> bool:
-    """Return whether ranks run on GPUs: as asked, or if this machine has one."""
-    return device == "cuda" or (device == "auto" and torch.cuda.is_available())

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from detectors.devices import AskedDevice, device_of
 from training.data.order import parts_of_rank
-from training.execution.launch import Task, has_gpu, launch, steps_done
+from training.execution.launch import Task, launch, steps_done
 from training.execution.progress import read_metrics, read_skipped
 from training.execution.worker import Place, TrainTask, train_run
 from training.runs.folder import Run
@@ -30,7 +31,7 @@ class Execution:
     """Number of steps between two lines of progress."""
     workers: int = 1
     """Number of Ray workers over all machines; each takes one GPU where there are GPUs."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: AskedDevice = "auto"
     """Device to train on; `auto` takes GPUs if this machine has one."""
     address: str | None = None
     """HOST:PORT of a Ray cluster; without it, the cluster of the running Ray job, or this machine."""
@@ -83,7 +84,7 @@ class Execution:
             task,
             num_steps=num_steps,
             num_workers=self.workers,
-            use_gpu=has_gpu(self.device),
+            use_gpu=device_of(self.device) == "cuda",
             address=self.address,
         )
 

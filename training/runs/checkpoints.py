@@ -12,7 +12,6 @@ random state is kept: what a step draws depends on the seed and the step alone.
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -26,8 +25,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from annotations.guards.plain_json import parse_json
+from detectors.digests import sha256_of
+from stores.atomic import sync
 from stores.errors import DamagedFileError, StoreError
-from training.runs.kept_files import save_tensors, sha256_of
+from training.runs.kept_files import save_tensors
 
 FOLDER_NAME = "checkpoints"
 _RECIPE = "recipe.json"
@@ -75,16 +76,16 @@ def save_checkpoint(
             files[OPTIMIZER] = _optimizer_tensors(model, optimizer)
         for name, tensors in files.items():
             save_tensors(tensors, temporary / name)
-            _sync(temporary / name)
+            sync(temporary / name)
         state = {"step": step, "sha256": {name: sha256_of(temporary / name) for name in files}, **_recipe_of(run)}
         checked = state | {"checksum": _checksum(state)}
         (temporary / STATE).write_text(json.dumps(checked, indent=1) + "\n", encoding="utf-8")
-        _sync(temporary / STATE)
-        _sync(temporary)
+        sync(temporary / STATE)
+        sync(temporary)
         if folder.exists():  # of the same step, from a run that was sent back
             _remove(folder)
         temporary.rename(folder)
-        _sync(parent)
+        sync(parent)
     except (SafetensorError, OSError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise OSError(f"{folder} cannot be written: {error}; the checkpoints before are whole") from error
@@ -281,11 +282,3 @@ def _remove_leftovers(parent: Path) -> None:
 
 def _checksum(state: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

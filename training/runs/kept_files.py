@@ -1,6 +1,5 @@
 """Files beside each other, and `digests.json` with the SHA-256 of each: one that has changed is refused by name."""
 
-import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from annotations.guards.plain_json import parse_json
+from detectors.digests import sha256_of
 from stores.atomic import write_json
 from stores.errors import DamagedFileError
 from stores.manifest import fingerprint
@@ -49,12 +49,6 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, 
     mode = path.stat().st_mode
     save_file(dict(tensors), path, metadata=metadata)
     path.chmod(mode)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file; reads it in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path, advice: str) -> dict[str, str]:

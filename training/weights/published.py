@@ -3,7 +3,6 @@
 Nothing that a file contains is executed: safetensors, or `torch.load(weights_only=True)`.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from transformers.utils import cached_file
 
 from annotations.guards.drops import DataError
 from annotations.guards.shown import shown
+from detectors.digests import sha256_of
 from detectors.weights.checkpoint_files import read_torch
 from stores.atomic import replacing
 from training.runs.kept_files import require_unchanged, save_tensors
@@ -51,8 +51,7 @@ class Published:
 
     @property
     def sha256(self) -> str:
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(self.path)
 
 
 def read_published(source: str | Path) -> Published:

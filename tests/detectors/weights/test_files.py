@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from detectors.conventions import Conventions, override
+from detectors.digests import sha256_of
 from detectors.networks.faster_rcnn import Architecture, FasterRCNNNetwork
 from detectors.vocabulary import VocabularyError, numbered_vocabulary
 from detectors.weights.files import (
@@ -19,7 +20,6 @@ from detectors.weights.files import (
     read_trainable,
     read_weights,
     save_weights,
-    sha256_of,
 )
 
 TINY = Architecture(blocks=(1, 1, 1, 1), width_per_group=8, num_classes=3, num_attributes=2, rpn_channels=8)

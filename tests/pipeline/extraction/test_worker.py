@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from annotations.toyworld.drawing.composition import compose
 from detectors.catalog import DetectorRequest, describe_detector
-from detectors.weights.files import SHIPPED, sha256_of
+from detectors.digests import sha256_of
+from detectors.weights.files import SHIPPED
 from pipeline.extraction.given_boxes import read_given_boxes
 from pipeline.extraction.planning import plan_shards
 from pipeline.extraction.remaining import Remaining
