@@ -23,6 +23,8 @@ COMMANDS = {
     "import": "training.commands.import_weights:ImportCommand",
     "export": "training.commands.export_weights:ExportCommand",
     "report": "training.commands.report:ReportCommand",
+    "presets": "training.commands.presets:PresetsCommand",
+    "tasks": "training.commands.tasks:TasksCommand",
 }
 """The class of each command; it is imported when the command is named."""
 

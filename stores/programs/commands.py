@@ -12,6 +12,8 @@ from typing import Any
 import tyro.extras
 
 from stores.programs.command_line import require_command, whole_numbers
+from stores.programs.terminal import printable
+from stores.programs.version import version
 
 COMPLETION = ("--tyro-print-completion", "--tyro-write-completion")
 """Options that want to know the options of every command."""
@@ -30,14 +32,17 @@ class Program:
         """Return the command that the arguments name, an instance of its class with their values.
 
         Raises:
-            SystemExit: 0 after --help, 2 where the arguments fit no command.
+            SystemExit: 0 after --help and --version, 2 where the arguments fit no command.
         """
         given = list(sys.argv[1:] if arguments is None else arguments)
+        if given[:1] == ["--version"]:
+            print(printable(f"{self.name} {version()}"))
+            raise SystemExit(0)
         require_command(given, self.commands, self.name)
         return tyro.extras.subcommand_cli_from_dict(
             self._classes(given[:1]),
             prog=self.name,
-            description=self.description,
+            description=f"{self.description}\n\n--version prints the version and the git revision.",
             args=given,
             registry=whole_numbers(),
         )

@@ -84,8 +84,12 @@ def figure_rows(figures: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]:
 
 def as_markdown(rows: Sequence[Row], names: Sequence[str]) -> str:
     """Return rows as a Markdown table whose columns are these runs, aligned for eyes that read it as it is."""
-    lines = [["", *names], *([row.name, *(_with_count(cell) for cell in row.cells)] for row in rows)]
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return markdown_table([["", *names], *([row.name, *(_with_count(cell) for cell in row.cells)] for row in rows)])
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table of these rows, the first its head, aligned for eyes that read it as it is."""
+    lines = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join(

@@ -36,6 +36,8 @@ LXMERT_SOURCES = ("coco-captions", "visual-genome", "vqa-v2", "gqa", "lxmert-jso
 class Preset:
     """A recipe before it meets data: sizes of vocabularies and features come from there."""
 
+    about: str = ""
+    """One sentence that says what is learnt, and whose idea it is."""
     command: str
     hardware: str
     expected: str
@@ -156,6 +158,7 @@ PARSING_ABLATIONS: dict[str, Callable[[Preset], Preset]] = {
 _PRETRAINING = BatchOptions(mask_words=0.15, mask_regions=0.15, mismatch=0.5)
 
 LXMERT = Preset(
+    about="LXMERT of Tan & Bansal 2019: words and regions in two streams, five tasks of pre-training.",
     command="vinculum-train pretrain --preset lxmert --regions regions --sentences sentences --out lxmert",
     hardware="4 GPUs of 24 GB or one of 80 GB; 1 TB of disk is more than enough, regions in page cache help",
     expected="the paper: 10 days on 4 Titan Xp for 9.18 M sentences, 20 epochs; then VQA 72.5, GQA 60.3, NLVR2 76.2. "
@@ -169,6 +172,7 @@ LXMERT = Preset(
 
 WORD_OBJECT_ALIGNMENT = replace(
     LXMERT,
+    about="LXMERT with supervised attention from words to the regions that they mean.",
     command="vinculum-train pretrain --preset word-object-alignment --regions regions --sentences sentences --out woa",
     hardware="the paper: 4 V100",
     expected="the paper: GQA 60.5 and consistency 89.7, without alignment 54.9 and 79.5. Not run by us at this scale.",
@@ -179,6 +183,7 @@ WORD_OBJECT_ALIGNMENT = replace(
 )
 
 TOY = Preset(
+    about="Word-object alignment on the toy world, small enough for a laptop.",
     command="vinculum-train pretrain --preset toy --regions demo/regions --sentences demo/sentences --out toy",
     hardware="a laptop: 2 cores, 2 GB",
     expected="3 minutes",
@@ -203,6 +208,7 @@ TOY = Preset(
 
 TOY_QUESTIONS = replace(
     TOY,
+    about="Questions and alignment alone, as the experiment about alignment needs them.",
     command="vinculum-train experiment --regions regions --sentences sentences --out experiment",
     expected="4 minutes a run on one core; the experiment's table is in its folder",
     objectives=Objectives(
@@ -220,6 +226,7 @@ TOY_QUESTIONS = replace(
 
 UNITER = replace(
     LXMERT,
+    about="UNITER of Chen et al. 2020: words and regions in one stream, with optimal transport.",
     command="vinculum-train pretrain --preset uniter --init bert-base-cased --tokenizer bert-base-cased "
     "--regions regions --sentences sentences --out uniter",
     hardware="the paper: 16 V100",
@@ -249,6 +256,7 @@ UNITER = replace(
 
 TOY_SINGLE_STREAM = replace(
     TOY,
+    about="UNITER on the toy world, small enough for a laptop.",
     command="vinculum-train pretrain --preset toy-single-stream --regions demo/regions --sentences demo/sentences "
     "--out toy",
     encoder=SingleStreamShape(
@@ -266,6 +274,7 @@ TOY_SINGLE_STREAM = replace(
 
 VISUAL_PARSING = replace(
     LXMERT,
+    about="Visual parsing of Xue et al. 2021: pixels through a Swin, visual tokens hidden by attention.",
     command="vinculum-train pretrain --preset visual-parsing --init bert-base-uncased "
     "--trunk microsoft/swin-base-patch4-window12-384 --images images --sentences sentences --out parser",
     hardware="the paper does not say; 512 images of 384 pixels a step want many GPUs, or --accumulation, --recompute",
@@ -299,6 +308,7 @@ VISUAL_PARSING = replace(
 
 VISUAL_PARSING_SMALL = replace(
     VISUAL_PARSING,
+    about="The small model of visual parsing's ablations, with Swin-T at 224 pixels.",
     command="vinculum-train pretrain --preset visual-parsing-small --init bert-base-uncased "
     "--trunk microsoft/swin-tiny-patch4-window7-224 --images images --sentences sentences --out parser",
     hardware="one GPU of 24 GB with --accumulation 8",
@@ -314,6 +324,7 @@ VISUAL_PARSING_SMALL = replace(
 
 TOY_VISUAL_PARSING = replace(
     VISUAL_PARSING,
+    about="Visual parsing on the toy world's pixels, small enough for a laptop.",
     command="vinculum-train pretrain --preset toy-visual-parsing --images world/images --sentences sentences --out toy",
     hardware="a laptop: 2 cores, 2 GB",
     expected="10 minutes",
@@ -341,6 +352,7 @@ TOY_VISUAL_PARSING = replace(
 
 TOY_GROUNDED = replace(
     TOY_SINGLE_STREAM,
+    about="Masked words and alignment in one stream, with which the experiment about attention begins.",
     command="vinculum-train experiment --name attention-supervision --regions regions --sentences sentences "
     "--out experiment",
     expected="2 minutes on one core; words then find their regions, which a small model otherwise takes long to learn",
@@ -360,6 +372,7 @@ TOY_GROUNDED = replace(
 
 TOY_RELATIONS = replace(
     TOY_GROUNDED,
+    about="Two heads that point at regions, with which the experiment about congruence begins.",
     command="vinculum-train experiment --name congruence --regions regions --sentences sentences --out experiment",
     expected="5 minutes on one core; two of four heads point at regions, and some seeds learn relations by its end",
     encoder=replace(TOY_GROUNDED.encoder, dropout=0.0, attention_dropout=0.0),

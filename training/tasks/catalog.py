@@ -27,6 +27,8 @@ from training.tasks.ranking_batches import CAPTIONS, RankingMaker
 class Task:
     """One task: which sentences, what is learnt of them, and how it is officially scored."""
 
+    about: str = ""
+    """One sentence that says what is asked, and how it is scored."""
     sources: tuple[str, ...]
     """The data sets whose sentences are asked; of those, the ones that a store has."""
     measure: Measure
@@ -144,6 +146,7 @@ _PARSED_RETRIEVAL = _parsed(
 TASKS: Table[Task] = Table(
     {
         "vqa-v2": Task(
+            about="Questions about photographs, scored by ten people's answers.",
             sources=("vqa-v2",),
             measure=AnswerMetric(score=vqa_v2.score, write_submission=vqa_v2.write_submission),
             objectives=_answering("soft"),
@@ -151,6 +154,7 @@ TASKS: Table[Task] = Table(
             variants={"visual-parsing": _parsed(100, 512, at=(65, 75))},
         ),
         "gqa": Task(
+            about="Questions about scenes, scored by accuracy, consistency, validity and plausibility.",
             sources=("gqa",),
             measure=AnswerMetric(score=gqa.score, write_submission=gqa.write_submission),
             objectives=_answering("soft"),
@@ -158,6 +162,7 @@ TASKS: Table[Task] = Table(
             learning_rate=1e-5,
         ),
         "nlvr2": Task(
+            about="Whether a statement is true of two images, scored by accuracy and consistency.",
             sources=("nlvr2",),
             measure=AnswerMetric(
                 score=nlvr2.score, write_submission=nlvr2.write_submission, suffix="csv", num_images=2
@@ -168,6 +173,7 @@ TASKS: Table[Task] = Table(
             variants={"visual-parsing": _parsed(80, 512, at=(60, 65, 70, 75, 78, 79), factor=0.5)},
         ),
         "snli-ve": Task(
+            about="Whether an image entails a statement, contradicts it or neither, scored by accuracy.",
             sources=("snli-ve",),
             measure=AnswerMetric(score=snli_ve.score, write_submission=snli_ve.write_submission),
             objectives=_answering("single"),
@@ -175,6 +181,7 @@ TASKS: Table[Task] = Table(
             variants={"visual-parsing": _parsed(25, 512, at=(15, 20, 23))},
         ),
         "refcoco": Task(
+            about="Which region an expression refers to, scored by boxes that overlap the gold one by half.",
             sources=("refcoco",),
             measure=refcoco.measure,
             objectives=replace(NO_OBJECTIVES, referring=ReferringOptions()),
@@ -182,6 +189,7 @@ TASKS: Table[Task] = Table(
             answered=False,
         ),
         "flickr30k-entities": Task(
+            about="Which regions the phrases of a caption mean, scored by recall at the first regions.",
             sources=("flickr30k-entities",),
             measure=grounding.measure,
             objectives=replace(NO_OBJECTIVES, attention_supervision=AttentionSupervisionOptions(mode="indirect")),
@@ -190,6 +198,7 @@ TASKS: Table[Task] = Table(
             variants=_SUPERVISIONS,
         ),
         "vgp": Task(
+            about="Whether a caption or a phrase of it fits the image, scored by accuracy.",
             sources=("vgp-entities",),
             measure=vgp.measure,
             objectives=replace(
@@ -203,6 +212,7 @@ TASKS: Table[Task] = Table(
             variants=_SUPERVISIONS,
         ),
         "retrieval": Task(
+            about="Which image a caption belongs to and which caption an image, scored by recall at 1, 5 and 10.",
             sources=CAPTIONS,
             measure=retrieval.measure,
             objectives=replace(NO_OBJECTIVES, ranking=RankingOptions()),
@@ -215,6 +225,7 @@ TASKS: Table[Task] = Table(
             variants=_CONGRUENCES | {"visual-parsing": _PARSED_RETRIEVAL},
         ),
         "winoground": Task(
+            about="Which of two captions of the same words fits which of two images; for measuring alone.",
             sources=("winoground",),
             measure=winoground.measure,
             objectives=NO_OBJECTIVES,
