@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.alignment.worker import ANOTHERS_NUMBER, BAD_ID, NO_REGIONS, OTHER_PROPORTIONS, OTHER_SIZE, REPEATED
+from pipeline.alignment.drop_reasons import ANOTHERS_NUMBER, BAD_ID, NO_REGIONS, OTHER_PROPORTIONS, OTHER_SIZE, REPEATED
 from pipeline.inputs.identity import identity_of_store
 from stores.catalog import STORES
 from stores.errors import DamagedFileError, StoreError

@@ -8,7 +8,7 @@ from typing import Any, Self, TextIO
 
 from tqdm import tqdm
 
-from pipeline.alignment.worker import AlignProgress, AlignReport
+from pipeline.alignment.shard_task import AlignProgress, AlignReport
 from pipeline.cluster.crew_size import CrewSize
 from pipeline.cluster.notices import Notice
 from pipeline.event_log import EventLog

@@ -7,154 +7,41 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from annotations.alignment.criteria import FunctionWords, SemanticUnit, fit_to_regions, measure_criteria
-from annotations.alignment.region_names import AbsentNames
+from annotations.alignment.criteria import fit_to_regions, measure_criteria
 from annotations.alignment.sentences import AlignedSentences, ImageRegions, PointedWords
 from annotations.alignment.similarity_table import SimilarityTable
-from annotations.alignment.targets import CLASS_WEIGHT, Combination, combine
+from annotations.alignment.targets import combine
 from annotations.boxes import has_other_proportions
 from annotations.datasets.catalog import DATA_SETS
 from annotations.guards.drops import DataError, Drops
 from annotations.merging import merge_descriptions
 from annotations.records import Sentence, SentenceImage
-from annotations.splits import SplitRules
-from annotations.vectors.lookup import Aliases, WordVectors
+from pipeline.alignment.drop_reasons import (
+    ANOTHERS_NUMBER,
+    BAD_ID,
+    NO_FILE,
+    NO_REGIONS,
+    OTHER_PROPORTIONS,
+    OTHER_SIZE,
+    REPEATED,
+)
+from pipeline.alignment.shard_task import AlignProgress, AlignReport, AlignSettings, AlignTask, BakeOptions
 from pipeline.inputs.identity import identity_of_store
 from pipeline.inputs.loaded import require_same_inputs
-from stores.catalog import STORES, StoreName
-from stores.formats.sentence_columns import BATCH_SENTENCES, MAX_ID_BYTES, is_row_id
+from stores.catalog import STORES
+from stores.formats.sentence_columns import BATCH_SENTENCES, is_row_id
 from stores.images.layouts import PictureLayouts
-from stores.images.sources import ImageSources
 from stores.layouts import RegionLayouts
-from stores.manifest import DropCount, ShardEntry, describe_shard
-from stores.numbering import RESIZED, Joined, Numbering, join, joined_by, numbers_of
+from stores.manifest import DropCount, describe_shard
+from stores.numbering import RESIZED, Joined, join, joined_by, numbers_of
 
 MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What a record of a shape that its reader did not foresee raises."""
-
-NO_REGIONS = "sentence: image without regions"
-NO_FILE = "sentence: image without a file that can be read"
-ANOTHERS_NUMBER = "sentence: image's number is there as somebody else's, or as nobody knows whose; see --ids"
-OTHER_SIZE = "sentence: image of its number has another size than where it was annotated: another photograph"
-OTHER_PROPORTIONS = "sentence: image has other proportions than where it was annotated"
-"""Reasons under which sentences are dropped for their images."""
-
-REPEATED = "sentence: id is there twice"
-"""Reason under which the later ones of sentences with one id are dropped."""
-
-BAD_ID = f"sentence: id is not 1 to {MAX_ID_BYTES} UTF-8 bytes"
-
-
-@dataclass(frozen=True, kw_only=True)
-class MergeOptions:
-    """How descriptions of regions become sentences."""
-
-    seed: int = 0
-    shares: tuple[float, ...] = (1 / 3, 1 / 3, 1 / 3)
-    """Shares of sentences with one, two, three ... descriptions."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BakeOptions:
-    """The combination of the criteria that is written beside them."""
-
-    combination: Combination
-    top_k: int | None = None
-    require_iou: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class AlignSettings:
-    """What every worker of a run is given once."""
-
-    images: Path | ImageSources
-    """A store of regions, or files."""
-    vectors: WordVectors
-    classes: Sequence[str] = ()
-    attributes: Sequence[str] = ()
-    inputs: Mapping[str, Any]
-    """What tells the regions from others, as the driver read them; a worker that reads others does not begin."""
-    configuration: Mapping[str, Any]
-    """The manifest's; written into every shard."""
-    store: StoreName
-    out: Path
-    splits: SplitRules
-    numbering: Numbering = field(default_factory=Numbering)
-    """Whose the numbers are among the images' ids."""
-    merging: MergeOptions = MergeOptions()
-    unit: SemanticUnit = "word"
-    function_words: FunctionWords = "compared"
-    class_weight: float = CLASS_WEIGHT
-    aliases: Aliases = "first"
-    absent_names: AbsentNames = "other"
-    bake: BakeOptions | None = None
-    strict: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class AlignTask:
-    """Records of one data set that become one shard."""
-
-    name: str
-    """The shard's, without suffix."""
-    data_set: str
-    records: Sequence[Any]
-    drops: tuple[DropCount, ...] = ()
-    """Met while these records were read."""
-    fatal: tuple[DropCount, ...] = ()
-    """Records over which workers died; they are not among these."""
-    repeated: Mapping[int, frozenset[str]] = field(default_factory=dict)
-    """By number of a record: ids of its sentences that earlier records have had, of this shard or of another."""
-
-    @property
-    def subject(self) -> str:
-        return f"{len(self.records)} records of {self.data_set}"
-
-    def gently(self) -> "AlignTask":
-        return self
-
-    def parts(self) -> list["AlignTask"]:
-        """Return a task for each record."""
-        return [
-            replace(self, records=[record], drops=(), repeated={0: self.repeated.get(number, frozenset())})
-            for number, record in enumerate(self.records)
-        ]
-
-    def without(self, reasons: Mapping[int, str]) -> "AlignTask":
-        left = sorted(set(range(len(self.records))) - set(reasons))
-        lost = [self._lost(reason, reasons) for reason in sorted(set(reasons.values()))]
-        return replace(
-            self,
-            records=[self.records[number] for number in left],
-            fatal=(*self.fatal, *lost),
-            repeated={new: self.repeated[old] for new, old in enumerate(left) if old in self.repeated},
-        )
-
-    def _lost(self, reason: str, reasons: Mapping[int, str]) -> DropCount:
-        numbers = sorted(number for number, told in reasons.items() if told == reason)
-        first = f"{self.data_set}, {self.name}, record {numbers[0]}"
-        return DropCount(reason=f"record: {reason}", count=len(numbers), first=first)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AlignReport:
-    """What making one shard gave."""
-
-    entry: ShardEntry
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class AlignProgress:
-    """What a worker has done since it was last asked."""
-
-    num_sentences: int
 
 
 class AlignWorker:

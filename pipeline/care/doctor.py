@@ -3,7 +3,7 @@
 import heapq
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotations.alignment.function_words import FUNCTION_WORDS
-from annotations.alignment.region_names import tell_unnamed
 from annotations.alignment.sentences import AlignedSentence
 from annotations.records import Pointer, Sentence
 from annotations.splits import names_of
-from pipeline.alignment.grown_regions import Growth, growth_since, is_another_store
+from pipeline.alignment.drop_reasons import ANOTHERS_NUMBER, NO_REGIONS, OTHER_PROPORTIONS, OTHER_SIZE
+from pipeline.alignment.grown_regions import growth_since, is_another_store
 from pipeline.alignment.numbering import tell_numbering
-from pipeline.alignment.worker import ANOTHERS_NUMBER, NO_REGIONS, OTHER_PROPORTIONS, OTHER_SIZE
+from pipeline.care.health import COVERED_IOU, NUM_EXAMPLES, NUM_WORDS, Diagnosis, Leak, SourceHealth, UncoveredPointer
 from pipeline.care.sentence_shards import source_of
 from stores.errors import StoreError
 from stores.layouts import RegionLayouts
@@ -26,140 +26,6 @@ from stores.sentence_reading import SentenceStore, open_sentences
 
 MISSING = (NO_REGIONS, ANOTHERS_NUMBER, OTHER_SIZE)
 """Why sentences are left out for want of regions."""
-
-COVERED_IOU = 0.5
-"""A word whose best region overlaps its gold box less is not covered: no region stands for it."""
-
-MIN_COVERED = 0.4
-"""Share of a source's pointed words that regions must cover, or the detector is not one for these pictures.
-
-Measured, 36 boxes an image. Right: 80 COCO classes on Flickr30k .65, on COCO .61; the toy detector on its world .99.
-Wrong: 36 boxes at random on Flickr30k .39; the toy detector on photographs of Flickr30k .32, of COCO .09; boxes of
-another photograph .17 and .04, of another toy picture .21 to .24. On Visual Genome's descriptions 80 classes cover .29.
-How many regions are confident tells nothing: at .2 and more are .67 of the toy detector's in its world, .74 and .71 on
-photographs, and .16 and .31 of the 80 classes' there.
-"""
-
-MAX_OOV = 0.3
-"""Share of a source's pointed words that may have no vector, or the vectors are of other texts.
-
-Measured: 10,000 words of GloVe on Flickr30k .10, Visual Genome .10 and .22, COCO's classes .21; the toy world's vectors
-in it 0, on Flickr30k .51.
-"""
-
-MAX_OTHERS = 0.05
-"""Share of a source's sentences that may be left out because their images have other proportions than where they were
-annotated: more, and they are other photographs of the same ids. Half of any two photographs have other proportions."""
-
-MIN_WORDS = 100
-"""Pointed words of which a share says something."""
-
-NUM_EXAMPLES = 5
-NUM_WORDS = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class UncoveredPointer:
-    """A phrase whose gold box no region covers."""
-
-    iou: float
-    """IoU with its best region."""
-    sentence_id: str
-    words: str
-    image_id: str
-    box_xyxy: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceHealth:
-    """One source's figures."""
-
-    source: str
-    num_sentences: int
-    num_images: int
-    num_pointing: int
-    """Sentences with a pointed word."""
-    num_words: int
-    """Pointed words."""
-    num_covered: int
-    """Pointed words whose best region has IoU 0.5 or more with their gold box."""
-    num_oov: int
-    """Pointed words without a vector."""
-    oov_words: tuple[tuple[str, int], ...]
-    """The most frequent of them, with how often they point."""
-    num_boxed_pointers: int
-    num_uncovered_pointers: int
-    worst: tuple[UncoveredPointer, ...]
-    """The uncovered of different boxes, the least covered first."""
-    num_missing: int
-    """Sentences left out because their images have no regions, or none that are known to be theirs."""
-    missing: tuple[str, ...]
-    """Where the first of each shard was met, and which images it lacks."""
-    num_other_proportions: int
-    """Sentences left out because their images have other proportions than where they were annotated."""
-    num_repeated_ids: int
-    """Sentences with the id of an earlier one."""
-    unnamed: Mapping[str, int]
-    """Regions of its images that lack which names, see `UNNAMED`; empty where none does, or the store is older."""
-    joins: Mapping[str, int]
-    """Images of its sentences, by the rule by which they were found; empty of sentences that older versions aligned."""
-
-    @property
-    def is_of_these_images(self) -> bool:
-        """Whether its images are those of the store, as far as proportions tell."""
-        return self.num_other_proportions <= MAX_OTHERS * (self.num_sentences + self.num_other_proportions)
-
-    @property
-    def is_covered(self) -> bool:
-        """Whether its words have regions, as far as so many tell."""
-        return self.num_words < MIN_WORDS or self.num_covered >= MIN_COVERED * self.num_words
-
-    @property
-    def is_in_vocabulary(self) -> bool:
-        """Whether its words have vectors, as far as so many tell."""
-        return self.num_words < MIN_WORDS or self.num_oov <= MAX_OOV * self.num_words
-
-
-@dataclass(frozen=True, kw_only=True)
-class Leak:
-    """A photograph that is trained on and evaluated, by two sources or by one."""
-
-    photograph: str
-    trained_by: str
-    evaluated_by: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Diagnosis:
-    """What a sentence store is like."""
-
-    sources: tuple[SourceHealth, ...]
-    num_unused_images: int
-    """Images of the region store that no sentence is about."""
-    num_lost_images: int
-    """Images of sentences that the region store lacks now."""
-    num_leaks: int
-    leaks: tuple[Leak, ...]
-    regions_changed: bool
-    """The region store has other settings, or other shards, than when the sentences were aligned."""
-    growth: Growth | None
-    """What the region store has now beside the shards that it had then; None where it has not grown."""
-    numbering: str
-    """Whose the numbers among the images' ids are, for people; empty where there is nothing to say."""
-
-    @property
-    def is_healthy(self) -> bool:
-        return not (
-            self.num_leaks
-            or self.num_lost_images
-            or self.regions_changed
-            or any(
-                source.num_missing
-                or source.num_repeated_ids
-                or not (source.is_of_these_images and source.is_covered and source.is_in_vocabulary)
-                for source in self.sources
-            )
-        )
 
 
 @dataclass(kw_only=True)
@@ -250,80 +116,12 @@ def _require_regions(sentences: Path) -> None:
         raise StoreError(f"{sentences} is about files of images, expected sentences that were aligned with regions")
 
 
-def report(diagnosis: Diagnosis) -> Iterator[str]:
-    """Yield the lines that a person reads: a table of the sources, then the findings, the worst kind first."""
-    yield from _table(
-        ("source", "sentences", "images", "pointing", "words", "covered", "OOV", "pointers not covered", "missing"),
-        *map(_row, diagnosis.sources),
-    )
-    if diagnosis.regions_changed:
-        yield "The region store has changed since the sentences were aligned: align again, into a new folder."
-    if diagnosis.growth is not None:
-        yield f"The region store grew by {diagnosis.growth}: align again, into this folder, to have their sentences."
-    if diagnosis.num_lost_images:
-        yield f"{diagnosis.num_lost_images} images of sentences are not in the region store."
-    if diagnosis.num_leaks:
-        yield f"{diagnosis.num_leaks} photographs are trained on and evaluated:"
-        yield from (
-            f"  {each.photograph}: trained on by {each.trained_by}, evaluated by {each.evaluated_by}"
-            for each in diagnosis.leaks
-        )
-    for health in diagnosis.sources:
-        yield from _findings(health)
-    if diagnosis.numbering:
-        yield f"{diagnosis.numbering[0].upper()}{diagnosis.numbering[1:]}."
-    yield f"{diagnosis.num_unused_images} images of the region store have no sentence."
-    yield "Healthy." if diagnosis.is_healthy else "Not healthy: see above."
-
-
 def oov_words(aligned: AlignedSentence) -> Iterator[str]:
     """Yield the sentence's pointed words without a vector, in lower case."""
     words, sentence = aligned.words, aligned.sentence
     for row in np.flatnonzero(words.oov):
         text = sentence.answers[0].text if words.in_answer[row] else sentence.text
         yield text[words.starts[row] : words.ends[row]].lower()
-
-
-def _findings(health: SourceHealth) -> Iterator[str]:
-    if not health.is_of_these_images:
-        yield (
-            f"{health.source}: {health.num_other_proportions} sentences were left out, whose images have other "
-            "proportions than where they were annotated: other photographs of the same ids? See --ids of align."
-        )
-    if not health.is_covered:
-        yield (
-            f"{health.source}: regions cover {_share(health.num_covered, health.num_words)} of the pointed words, "
-            f"expected {MIN_COVERED:.0%} or more: the detector does not know such pictures, or regions are of others. "
-            "Where there are weights for photographs tells the README, Weights and conventions."
-        )
-    if not health.is_in_vocabulary:
-        yield (
-            f"{health.source}: {_share(health.num_oov, health.num_words)} of the pointed words have no vector, "
-            f"expected {MAX_OOV:.0%} at most: the vectors are of other texts. GloVe is at "
-            "https://nlp.stanford.edu/projects/glove."
-        )
-    if health.unnamed:
-        yield f"{health.source}: {tell_unnamed(health.unnamed)}."
-    if health.joins:
-        yield f"{health.source}: images {', '.join(f'{told}: {count}' for told, count in health.joins.items())}"
-    if health.num_repeated_ids:
-        yield f"{health.source}: {health.num_repeated_ids} sentences have the id of an earlier one."
-    if health.num_missing:
-        yield (
-            f"{health.source}: {health.num_missing} sentences were left out, because their images have no regions, or "
-            "none that are known to be theirs:"
-        )
-        yield from (f"  {where}" for where in health.missing)
-    if health.oov_words:
-        told = ", ".join(f"{word} ({count})" for word, count in health.oov_words)
-        yield f"{health.source}: words without a vector that point most often: {told}"
-    if health.worst:
-        yield f"{health.source}: phrases that regions cover least:"
-        yield from (
-            f"  IoU {each.iou:.2f}  {each.words!r}  sentence {each.sentence_id}, image {each.image_id}, "
-            f"box {', '.join(f'{value:g}' for value in each.box_xyxy)}"
-            for each in health.worst
-        )
 
 
 def _count_entries(tallies: dict[str, _Tally], store: SentenceStore) -> None:
@@ -412,28 +210,3 @@ def _health(source: str, tally: _Tally) -> SourceHealth:
         unnamed=dict(tally.unnamed),
         num_repeated_ids=len(tally.ids) - len(np.unique(np.frombuffer(tally.ids, np.int64))),
     )
-
-
-def _row(health: SourceHealth) -> tuple[str, ...]:
-    return (
-        health.source,
-        f"{health.num_sentences:,}",
-        f"{health.num_images:,}",
-        _share(health.num_pointing, health.num_sentences),
-        f"{health.num_words:,}",
-        _share(health.num_covered, health.num_words),
-        _share(health.num_oov, health.num_words),
-        f"{health.num_uncovered_pointers:,} of {health.num_boxed_pointers:,}",
-        f"{health.num_missing:,}",
-    )
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.1%}" if whole else "-"
-
-
-def _table(*rows: tuple[str, ...]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *others in rows:
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
-        yield "  ".join(cells)

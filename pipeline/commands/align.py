@@ -13,9 +13,11 @@ from annotations.alignment.targets import CLASS_WEIGHT, Combination
 from annotations.datasets.catalog import DATA_SETS
 from annotations.image_ids import Ids
 from annotations.vectors.lookup import Aliases
-from pipeline.alignment.align import AlignmentJob, AlignmentSummary, Nameless, align
+from pipeline.alignment.align import align
 from pipeline.alignment.annotation_sources import parse_source
-from pipeline.alignment.worker import BakeOptions, MergeOptions
+from pipeline.alignment.job import AlignmentJob, Nameless
+from pipeline.alignment.shard_task import BakeOptions, MergeOptions
+from pipeline.alignment.summary import AlignmentSummary
 from pipeline.commands.arguments import Out
 from pipeline.commands.result import Result
 from stores.catalog import StoreName

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from pipeline.care.doctor import diagnose, report
+from pipeline.care.doctor import diagnose
+from pipeline.care.health_report import report
 from pipeline.commands.result import Result
 
 Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]

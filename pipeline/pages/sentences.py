@@ -12,7 +12,7 @@ from annotations.alignment.sentences import AlignedSentence
 from annotations.guards.plain_json import parse_json
 from annotations.records import SentenceImage
 from pipeline.alignment.grown_regions import require_aligned_with
-from pipeline.care.doctor import COVERED_IOU
+from pipeline.care.health import COVERED_IOU
 from pipeline.care.sentence_shards import shards_of_sources
 from pipeline.event_log import RUN_LOG_NAME
 from pipeline.pages.sentence_exhibits import COMBINATIONS, Exhibit, make_sentence_exhibit

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from annotations.alignment.sentences import AlignedSentence
 from annotations.alignment.targets import Combination, combine
-from pipeline.care.doctor import COVERED_IOU, oov_words
+from pipeline.care.doctor import oov_words
+from pipeline.care.health import COVERED_IOU
 from pipeline.pages.sentence_exhibits import COMBINATIONS, entropy_bits, is_region, total_variation
 from pipeline.pages.spread import spread
 from stores.sentence_reading import SentenceStore

@@ -29,10 +29,12 @@ from annotations.toyworld.world import write_toy_world
 from annotations.vectors.lookup import read_word_vectors
 from detectors.records import RegionFeatures
 from detectors.vocabulary import read_vocabulary
-from pipeline.alignment.align import AlignmentJob, align
+from pipeline.alignment.align import align
 from pipeline.alignment.annotation_sources import AnnotationSource
+from pipeline.alignment.job import AlignmentJob
 from pipeline.alignment.numbering import BEFORE
-from pipeline.alignment.worker import AlignSettings, AlignTask, AlignWorker
+from pipeline.alignment.shard_task import AlignSettings, AlignTask
+from pipeline.alignment.worker import AlignWorker
 from pipeline.inputs.identity import identity_of_store
 from stores.layouts import RegionLayouts
 from tests.benchmarks.scale import IS_FULL, scaled

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline import event_log
 from pipeline.alignment.log import AlignLog
-from pipeline.alignment.worker import AlignProgress
+from pipeline.alignment.shard_task import AlignProgress
 from pipeline.extraction.progress import RunLog
 from pipeline.extraction.shard_task import Progress
 

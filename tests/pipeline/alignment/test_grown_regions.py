@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.alignment.drop_reasons import ANOTHERS_NUMBER, BAD_ID, NO_REGIONS, OTHER_PROPORTIONS, OTHER_SIZE, REPEATED
 from pipeline.alignment.grown_regions import Growth, carry_over, growth_since
-from pipeline.alignment.worker import ANOTHERS_NUMBER, BAD_ID, NO_REGIONS, OTHER_PROPORTIONS, OTHER_SIZE, REPEATED
 from pipeline.inputs.identity import identity_of_store
 from stores.catalog import STORES
 from stores.manifest import DropCount, Manifest, describe_shard, write_manifest

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from annotations.datasets.catalog import DATA_SETS
-from pipeline.alignment.align import AlignmentJob, align
+from pipeline.alignment.align import align
 from pipeline.alignment.annotation_sources import AnnotationSource
+from pipeline.alignment.job import AlignmentJob
 from pipeline.alignment.numbering import BEFORE, settle_numbering, tell_numbering
 from stores.errors import StoreError
 from stores.layouts import RegionLayouts

@@ -10,10 +10,15 @@ from annotations.guards.drops import Drops
 from annotations.splits import SplitRules
 from annotations.vectors.lookup import read_word_vectors
 from detectors.records import RegionFeatures
-from pipeline.alignment.align import AlignmentJob, _open_regions, align, align_tasks
+from pipeline.alignment.align import align
 from pipeline.alignment.annotation_sources import AnnotationSource
+from pipeline.alignment.drop_reasons import REPEATED
+from pipeline.alignment.given import open_regions
+from pipeline.alignment.job import AlignmentJob
 from pipeline.alignment.numbering import BEFORE
-from pipeline.alignment.worker import REPEATED, AlignSettings, AlignWorker, BakeOptions
+from pipeline.alignment.shard_task import AlignSettings, BakeOptions
+from pipeline.alignment.tasks import align_tasks
+from pipeline.alignment.worker import AlignWorker
 from pipeline.inputs.identity import identity_of_store
 from stores.manifest import read_manifest
 from tests.stores.builders import make_store
@@ -103,7 +108,7 @@ def test_a_combination_that_compares_names_is_refused_of_regions_without_names(p
         replace(job, bake=BakeOptions(combination="code"), nameless="allow"),
         job,
     ):
-        assert _open_regions(allowed, Drops()).classes == []
+        assert open_regions(allowed, Drops()).classes == []
 
 
 def test_regions_without_names_are_counted_with_their_shard(place, hypotheses):

@@ -8,14 +8,9 @@ from annotations.guards.drops import DataError
 from annotations.splits import SplitRules
 from annotations.vectors.lookup import read_word_vectors
 from detectors.records import RegionFeatures
-from pipeline.alignment.worker import (
-    ANOTHERS_NUMBER,
-    NO_REGIONS,
-    OTHER_SIZE,
-    AlignSettings,
-    AlignTask,
-    AlignWorker,
-)
+from pipeline.alignment.drop_reasons import ANOTHERS_NUMBER, NO_REGIONS, OTHER_SIZE
+from pipeline.alignment.shard_task import AlignSettings, AlignTask
+from pipeline.alignment.worker import AlignWorker
 from pipeline.inputs.identity import identity_of_store
 from pipeline.inputs.loaded import OtherInputsError
 from stores.errors import DamagedFileError

@@ -9,8 +9,10 @@ import pytest
 
 from annotations.alignment.sentences import AlignedSentences, PointedWords
 from annotations.records import Pointer, Sentence, SentenceImage
-from pipeline.alignment.worker import OTHER_PROPORTIONS
-from pipeline.care.doctor import MIN_WORDS, MISSING, NO_REGIONS, diagnose, report
+from pipeline.alignment.drop_reasons import OTHER_PROPORTIONS
+from pipeline.care.doctor import MISSING, NO_REGIONS, diagnose
+from pipeline.care.health import MIN_WORDS
+from pipeline.care.health_report import report
 from pipeline.cli import main
 from pipeline.inputs.identity import identity_of_store
 from stores.catalog import STORES
