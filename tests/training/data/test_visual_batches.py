@@ -10,6 +10,7 @@ from stores.errors import StoreError
 from stores.reading import open_store
 from tests.training.builders import SHAPE, TRUNK, VISUAL_PARSER
 from tests.training.data.test_loader import plain
+from tests.training.joined_stores import Spoken, Word
 from tests.training.pixel_stores import of_other_tasks, pixel_stores
 from training.data.batches import BatchMaker, BatchOptions
 from training.data.loader import Feed, PictureBatches
@@ -175,15 +176,21 @@ def test_cells_of_a_grid_are_regions_with_their_attention(grids, tokenizer, stor
     assert (batch.class_ids == -1).all()
 
 
-def test_words_do_not_point_at_what_they_were_not_aligned_with(shards, grids, stores):
-    for opened in (shards, grids):
-        assert not opened.is_aligned
-        assert (
-            len(opened.read(0).word_starts) == len(opened.read(0).position) == len(opened.read(0).phrases.starts) == 0
-        )
-    with join(stores.regions, stores.sentences) as aligned:
-        assert aligned.is_aligned
-        assert len(aligned.read(0).word_starts) == 1
+def test_words_and_phrases_do_not_point_at_what_they_were_not_aligned_with(tmp_path):
+    word = Word(says="picture", position=[0.9, 0, 0, 0], semantic=[0] * 4, gold=[(0, 0, 9, 9)])
+    said = Spoken(text="a picture", image_ids=["00"], words=[word])
+    stores = pixel_stores(tmp_path, num_images=1, captions=0, more=[said])
+    for images, num_pointing in (
+        (stores.regions, 1),
+        (stores.grids, 0),
+        (Pictures([str(stores.images)], TRUNK), 0),
+    ):
+        with join(images, stores.sentences) as shards:
+            assert shards.is_aligned == bool(num_pointing)
+            sentence = shards.read(1)
+            assert sentence.text == "a picture"
+            assert len(sentence.word_starts) == len(sentence.position) == num_pointing
+            assert len(sentence.phrases.starts) == len(sentence.phrases.position) == num_pointing
 
 
 @pytest.mark.parametrize("kind", ["images", "grids"])
