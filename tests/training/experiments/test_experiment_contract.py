@@ -5,6 +5,7 @@ import re
 import pytest
 
 from stores.errors import StoreError
+from stores.images.listing import SourceError
 from training.experiments.catalog import EXPERIMENTS
 from training.experiments.trial import Trial
 
@@ -32,6 +33,6 @@ def test_a_store_that_is_not_there_ends_it_before_anything_is_trained(name, tmp_
         out=tmp_path / "out",
         num_steps=experiment.num_steps,
     )
-    with pytest.raises((StoreError, OSError), match=str(tmp_path)):
+    with pytest.raises((StoreError, SourceError, OSError), match=str(tmp_path)):
         experiment.prepare(trial)
     assert not (tmp_path / "out").exists()
