@@ -6,15 +6,15 @@ over it, its parts are tried one by one, those over which workers die are left o
 
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any, Protocol, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import ray
+from ray import ObjectRef
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
+from pipeline.cluster.backlog import Backlog, Job, Task, Trial
 from pipeline.cluster.crew_size import CrewSize
 from pipeline.cluster.notices import CrewError, Notice
 from stores.locations import ALLOW_LOCAL
@@ -22,7 +22,6 @@ from stores.locations import ALLOW_LOCAL
 TASKS_PER_WORKER = 2  # one whose model runs, one that decodes ahead
 ATTEMPTS = 3  # workers that may die over a shard before its parts are tried, or over a part before it is left out
 SYSTEMATIC = 16  # parts in a row that had to be left out, with nothing finished between: that is the machine
-MANY_SUSPECTS = 8  # shards whose workers died wait for the others to be made, unless there are so many
 PATIENCE_SECONDS = 20.0  # without any worker, before the reason is told
 POLL_SECONDS = 1.0
 
@@ -36,109 +35,26 @@ megabytes goes back to the system, which hands its pages out anew and clears the
 time on a CPU. Other C libraries know no such names."""
 
 
-class Task(Protocol):
-    """One shard to make."""
-
-    @property
-    def name(self) -> str:
-        """The shard's, without suffix."""
-        ...
-
-    @property
-    def subject(self) -> str:
-        """What it is made from, for messages."""
-        ...
-
-    def gently(self) -> "Task":
-        """Return the task of making the same bytes with as little in memory at once as possible."""
-        ...
-
-    def parts(self) -> Sequence["Task"]:
-        """Return what it is made from, each to be tried alone."""
-        ...
-
-    def without(self, reasons: Mapping[int, str]) -> "Task":
-        """Return the task of making the shard without these of its `parts`, by number, each put aside for a reason."""
-        ...
+Made = TypeVar("Made", bound=Task, contravariant=True)
+Report = TypeVar("Report", covariant=True)
+Progress = TypeVar("Progress", covariant=True)
+Settings = TypeVar("Settings")
 
 
-class Worker(Protocol):
+class Worker(Protocol[Made, Report, Progress]):
     """Makes shards, in a process of its own; up to `TASKS_PER_WORKER` calls of `make_shard` overlap."""
 
     def ready(self) -> None: ...
 
-    def progress(self) -> Any:
+    def progress(self) -> Progress:
         """Return what was finished since the last call."""
         ...
 
-    def make_shard(self, task: Any) -> Any: ...
+    def make_shard(self, task: Made) -> Report: ...
 
-    def try_part(self, part: Any) -> None:
+    def try_part(self, part: Made) -> None:
         """Do with one part what making the shard does with it; nothing is written."""
         ...
-
-
-@dataclass(kw_only=True, eq=False)
-class _Trial:
-    """A shard whose parts are tried one by one."""
-
-    task: Task
-    num_left: int
-    fatal: dict[int, str] = field(default_factory=dict)
-    """Numbers of the parts over which workers died, each with the reason."""
-
-
-@dataclass(kw_only=True, eq=False)
-class _Job:
-    """A shard to make, or a part of one to try."""
-
-    task: Task
-    num_deaths: int = 0
-    """Workers that died while they had it."""
-    trial: _Trial | None = None
-    """Which the part belongs to; or that the shard has behind it."""
-    part: int | None = None
-    """The part's number; None of a shard."""
-
-    @property
-    def is_suspect(self) -> bool:
-        """Whether a worker that has it is given nothing else."""
-        return self.num_deaths > 0 or self.trial is not None
-
-
-class _Backlog:
-    """Jobs not yet given. Tasks may come from a generator, which is not asked for more than is needed."""
-
-    def __init__(self, tasks: Iterable[Task]) -> None:
-        self._fresh: deque[_Job] = deque()
-        self._suspects: deque[_Job] = deque()
-        self._tasks = iter(tasks)
-
-    def count(self, limit: int) -> int:
-        """Return how many there are, counting no further than `limit`."""
-        wanted = max(0, limit - len(self._fresh) - len(self._suspects))
-        self._fresh.extend(_Job(task=task) for task in islice(self._tasks, wanted))
-        return min(limit, len(self._fresh) + len(self._suspects))
-
-    def next_is_suspect(self) -> bool:
-        """Return whether `take` would return a suspect; there must be a job."""
-        if len(self._suspects) >= MANY_SUSPECTS:
-            return True
-        if not self._fresh:
-            self._fresh.extend(_Job(task=task) for task in islice(self._tasks, 1))
-        return not self._fresh
-
-    def take(self) -> _Job:
-        """Return the next; there must be one. Suspects come after all others, unless there are many."""
-        return self._suspects.popleft() if self.next_is_suspect() else self._fresh.popleft()
-
-    def put_last(self, job: _Job) -> None:
-        """The suspect comes after all others."""
-        self._suspects.append(job)
-
-    def put_first(self, jobs: Iterable[_Job]) -> None:
-        """The suspects come before all other suspects."""
-        self._suspects.extendleft(reversed(list(jobs)))
 
 
 @dataclass(kw_only=True, eq=False)
@@ -146,26 +62,29 @@ class _Member:
     """One actor and the jobs it was given."""
 
     actor: Any
+    """Ray's handle of a worker; Ray knows no type that has the worker's methods."""
     number: int
-    jobs: dict[Any, _Job] = field(default_factory=dict)
+    jobs: dict[ObjectRef, Job] = field(default_factory=dict)
     """By Ray's reference of each call."""
-    asked: Any = None
+    asked: ObjectRef | None = None
     """Reference of the progress call under way."""
 
-    def give(self, job: _Job) -> None:
+    def give(self, job: Job) -> None:
         call = self.actor.make_shard if job.part is None else self.actor.try_part
         self.jobs[call.remote(job.task)] = job
 
 
-class Crew:
+class Crew(Generic[Made, Report, Progress]):
     """Runs shard tasks on Ray actors; a context manager that lets every actor go at the end."""
 
-    def __init__(self, worker: Callable[[Any], Worker], settings: Any, size: CrewSize) -> None:
+    def __init__(
+        self, worker: Callable[[Settings], Worker[Made, Report, Progress]], settings: Settings, size: CrewSize
+    ) -> None:
         self._worker = worker
         self._size = size
         self._settings = ray.put(settings)
         self._hired = 0
-        self._starting: dict[Any, _Member] = {}
+        self._starting: dict[ObjectRef, _Member] = {}
         self._members: list[_Member] = []
         self._max_workers = size.workers
         """Fewer than asked for once the machines' memory has not held as many."""
@@ -181,7 +100,7 @@ class Crew:
         for member in [*self._members, *self._starting.values()]:
             ray.kill(member.actor)
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[Any]:
+    def run(self, tasks: Iterable[Made]) -> Iterator[Report | Progress | Notice]:
         """Yield the worker's report for every task as it ends, in any order, with its progress and notices between.
 
         Raises:
@@ -193,8 +112,8 @@ class Crew:
         except RayError as error:
             raise CrewError(f"Ray failed: {_last_line(error)}; run again to go on") from error
 
-    def _run(self, tasks: Iterable[Task]) -> Iterator[Any]:
-        waiting = _Backlog(tasks)
+    def _run(self, tasks: Iterable[Made]) -> Iterator[Report | Progress | Notice]:
+        waiting = Backlog(tasks)
         idle_since = time.monotonic()
         while waiting.count(1) or any(member.jobs for member in self._members):
             self._hire(waiting.count(self._max_workers))
@@ -228,7 +147,7 @@ class Crew:
             self._starting[member.actor.ready.remote()] = member
             self._hired += 1
 
-    def _give_work(self, waiting: _Backlog) -> None:
+    def _give_work(self, waiting: Backlog) -> None:
         """Give every member one task, and a second to decode ahead while there is more than one for each.
 
         Suspects are alone with a worker, so that it is known over which of them it died.
@@ -242,7 +161,7 @@ class Crew:
                 if num_given == 0 or not is_alone:
                     member.give(waiting.take())
 
-    def _welcome(self, ref: Any) -> Iterator[Notice]:
+    def _welcome(self, ref: ObjectRef) -> Iterator[Notice]:
         """Take on an actor whose detector is loaded."""
         member = self._starting.pop(ref)
         try:
@@ -260,7 +179,7 @@ class Crew:
         self._lost_starting = 0
         self._members.append(member)
 
-    def _collect(self, ref: Any, waiting: _Backlog) -> Iterator[Any]:
+    def _collect(self, ref: ObjectRef, waiting: Backlog) -> Iterator[Report | Notice]:
         """Take a finished job in, or put the jobs of a dead worker back."""
         member = next((member for member in self._members if ref in member.jobs), None)
         if member is None:
@@ -279,7 +198,7 @@ class Crew:
         elif job.trial is not None:
             yield from self._end_of_part(job.trial, waiting)
 
-    def _bury(self, member: _Member, waiting: _Backlog, error: RayError) -> Iterator[Notice]:
+    def _bury(self, member: _Member, waiting: Backlog, error: RayError) -> Iterator[Notice]:
         """Put what a dead worker had back, behind what nobody died over, and say so."""
         self._members.remove(member)
         ray.kill(member.actor)
@@ -305,13 +224,13 @@ class Crew:
                     f"{job.task.subject}: {_why_it_died(error)}. Expected enough memory for one worker; try --workers 1"
                 ) from error
 
-    def _try_parts(self, task: Task, waiting: _Backlog) -> Notice:
+    def _try_parts(self, task: Task, waiting: Backlog) -> Notice:
         parts = task.parts()
-        trial = _Trial(task=task, num_left=len(parts))
-        waiting.put_first(_Job(task=part, trial=trial, part=number) for number, part in enumerate(parts))
+        trial = Trial(task=task, num_left=len(parts))
+        waiting.put_first(Job(task=part, trial=trial, part=number) for number, part in enumerate(parts))
         return Notice(text=f"{task.name}: {ATTEMPTS} workers died over it; its {len(parts)} parts are tried one by one")
 
-    def _leave_out(self, part: int, trial: _Trial, waiting: _Backlog, lacks_memory: bool) -> Iterator[Notice]:
+    def _leave_out(self, part: int, trial: Trial, waiting: Backlog, lacks_memory: bool) -> Iterator[Notice]:
         trial.fatal[part] = f"its worker died {ATTEMPTS} times" + (" for want of memory" if lacks_memory else "")
         self._left_out += 1
         if self._left_out >= SYSTEMATIC:
@@ -322,16 +241,16 @@ class Crew:
             )
         yield from self._end_of_part(trial, waiting)
 
-    def _end_of_part(self, trial: _Trial, waiting: _Backlog) -> Iterator[Notice]:
+    def _end_of_part(self, trial: Trial, waiting: Backlog) -> Iterator[Notice]:
         """Make the shard once its parts are tried, without those over which workers died."""
         trial.num_left -= 1
         if trial.num_left:
             return
         task = trial.task.without(trial.fatal) if trial.fatal else trial.task
-        waiting.put_first([_Job(task=task, trial=trial)])
+        waiting.put_first([Job(task=task, trial=trial)])
         yield Notice(text=f"{task.name}: workers died over {len(trial.fatal)} of its parts; it is made without them")
 
-    def _ask_progress(self) -> Iterator[Any]:
+    def _ask_progress(self) -> Iterator[Progress]:
         """Yield what workers have answered, and ask again; a dead worker's silence is found by its shards."""
         for member in self._members:
             if member.asked is not None:
