@@ -39,9 +39,7 @@ versions 1 and 2 never have pointer_position.
 
 import errno
 import itertools
-import math
 import os
-import struct
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -49,16 +47,25 @@ from pathlib import Path
 from typing import Any, Self
 
 import lmdb
-import numpy as np
-import xxhash
-from numpy.typing import NDArray
 
-from annotations.alignment.sentences import AlignedSentence, AlignedSentences, ImageRegions, PointedWords
+from annotations.alignment.sentences import AlignedSentence, AlignedSentences, ImageRegions
 from annotations.guards.plain_json import parse_json
-from detectors.records import Features, GridFeatures, RegionFeatures
+from detectors.records import Features, RegionFeatures
 from stores.atomic import replacing
 from stores.errors import DamagedFileError
 from stores.formats.lmdb_pages import check_pages, page_checksums
+from stores.formats.lmdb_records import (
+    CHECKSUM,
+    NO_DIGEST,
+    SENTENCE_HEADER,
+    checked,
+    checksum_of,
+    decode_grid,
+    decode_regions,
+    decode_sentence,
+    encode,
+    encode_sentence,
+)
 from stores.formats.region_columns import (
     CHECKED_VERSION,
     DESCRIPTION_KEY,
@@ -67,9 +74,9 @@ from stores.formats.region_columns import (
     read_description,
     write_description,
 )
-from stores.formats.sentence_columns import BATCH_SENTENCES, in_order, sentence_fields, sentence_from_fields
+from stores.formats.sentence_columns import BATCH_SENTENCES, in_order
 from stores.formats.training_rows import SentenceIndex, TrainingSentence, brief, index_of
-from stores.manifest import Content, canonical_json
+from stores.manifest import Content
 from stores.seal import UNSEALED, read_seal, require_intact, seal
 
 suffix = ".lmdb"
@@ -78,12 +85,6 @@ _DESCRIPTION = b"\0" + DESCRIPTION_KEY.encode()
 _COMMIT_BYTES = 8 << 20
 _FIRST_MAP_BYTES = 16 << 20
 _ROWS_AT_ONCE = 250
-_CHECKSUM = struct.Struct("<Q")
-_NO_DIGEST = bytes(32)
-_REGION_HEADER = struct.Struct("<4i")
-_GRID_HEADER = struct.Struct("<6i")
-_SENTENCE_HEADER = struct.Struct("<4i")
-_BAKED, _HAS_POINTERS = 1, 2
 
 # A process may have an LMDB file open only once, and no open one may be carried over a fork. So a read opens the file,
 # copies one value out and closes it again (some 60 us), one read at a time, and a fork waits for the read to end.
@@ -101,7 +102,7 @@ def write_shard(path: Path, records: Iterable[Features], *, content: Content, co
         OSError: the disk is full, the directory is read-only ...
     """
     batches = in_batches(records, content, _COMMIT_BYTES)
-    rows = ([_checked(record.image_id, _encode(record)) for record in batch] for batch in batches)
+    rows = ([checked(record.image_id, encode(record)) for record in batch] for batch in batches)
     return _write(path, rows, write_description(content, configuration))
 
 
@@ -136,7 +137,7 @@ def write_sentences(path: Path, batches: Iterable[AlignedSentences], *, configur
         OSError: the disk is full, the directory is read-only ...
     """
     rows = (
-        [_checked(each.sentence.sentence_id, _encode_sentence(each)) for each in batch] for batch in in_order(batches)
+        [checked(each.sentence.sentence_id, encode_sentence(each)) for each in batch] for batch in in_order(batches)
     )
     return _write(path, rows, write_description("sentences", configuration))
 
@@ -175,13 +176,13 @@ class LmdbShard:
 
     def read(self, row: int) -> Features:
         """Return the record in `row`, counted from 0."""
-        decode = _decode_regions if self.description.content == "regions" else _decode_grid
+        decode = decode_regions if self.description.content == "regions" else decode_grid
         image_id, value = self._entry(row)
         return decode(image_id, value, *self._digest(value))
 
     def read_sentence(self, row: int) -> AlignedSentence:
         """Return the sentence in `row`, counted from 0."""
-        return _decode_sentence(self._entry(row)[1], self._start())
+        return decode_sentence(self._entry(row)[1], self._start())
 
     def read_for_training(self, row: int) -> TrainingSentence:
         """Return what training takes of the sentence in `row`, counted from 0."""
@@ -221,21 +222,21 @@ class LmdbShard:
         """Yield all but the words of every sentence."""
         for start in range(0, len(self), _ROWS_AT_ONCE):
             for _, value in self._entries(range(start, min(start + _ROWS_AT_ONCE, len(self)))):
-                _, _, num_bytes, _ = _SENTENCE_HEADER.unpack_from(value, self._start())
-                fields_start = self._start() + _SENTENCE_HEADER.size
+                _, _, num_bytes, _ = SENTENCE_HEADER.unpack_from(value, self._start())
+                fields_start = self._start() + SENTENCE_HEADER.size
                 yield parse_json(value[fields_start : fields_start + num_bytes])
 
     def _start(self) -> int:
         """Return where a value's content begins."""
-        return _CHECKSUM.size if self._is_checked else 0
+        return CHECKSUM.size if self._is_checked else 0
 
     def _digest(self, value: bytes) -> tuple[bytes | None, int]:
         """Return the digest of the image's file, if it is known, and where a record's own columns begin."""
         if not self._is_checked:
             return None, 0
-        end = _CHECKSUM.size + len(_NO_DIGEST)
-        digest = value[_CHECKSUM.size : end]
-        return (None if digest == _NO_DIGEST else digest), end
+        end = CHECKSUM.size + len(NO_DIGEST)
+        digest = value[CHECKSUM.size : end]
+        return (None if digest == NO_DIGEST else digest), end
 
     def _entry(self, row: int) -> tuple[str, bytes]:
         if not 0 <= row < len(self):
@@ -257,7 +258,7 @@ class LmdbShard:
         return entries
 
     def _require_checksum(self, key: bytes, value: bytes | memoryview) -> None:
-        if self._is_checked and value[: _CHECKSUM.size] != _checksum(key, memoryview(value)[_CHECKSUM.size :]):
+        if self._is_checked and value[: CHECKSUM.size] != checksum_of(key, memoryview(value)[CHECKSUM.size :]):
             found = f"another checksum of row {key.decode(errors='replace')!r}"
             raise DamagedFileError(self._path, found=found, expected="the bytes that were written")
 
@@ -336,118 +337,3 @@ def _image_keys(path: Path) -> Iterator[bytes]:
 
 def _pages_bytes(environment: lmdb.Environment) -> int:
     return int((environment.info()["last_pgno"] + 1) * environment.stat()["psize"])
-
-
-def _checked(row_id: str, content: bytes) -> tuple[bytes, bytes]:
-    """Return a row's key and value."""
-    key = row_id.encode()
-    return key, _checksum(key, content) + content
-
-
-def _checksum(key: bytes, content: bytes | memoryview) -> bytes:
-    digest = xxhash.xxh3_64(key)
-    digest.update(content)
-    return _CHECKSUM.pack(digest.intdigest())
-
-
-def _encode(record: Features) -> bytes:
-    digest = record.image_sha256 or _NO_DIGEST
-    if isinstance(record, RegionFeatures):
-        header = _REGION_HEADER.pack(record.image_width, record.image_height, record.num_boxes, record.feature_dim)
-        arrays: list[NDArray[Any]] = [
-            record.boxes_xyxy,
-            record.class_ids,
-            record.class_scores,
-            record.attribute_ids,
-            record.attribute_scores,
-            record.features,
-        ]
-        return b"".join([digest, header, *map(_little_endian, arrays), record.selection.encode()])
-    attention = [] if record.attention is None else [record.attention]
-    num_heads = sum(map(len, attention))
-    header = _GRID_HEADER.pack(record.image_width, record.image_height, *record.features.shape, num_heads)
-    return b"".join([digest, header, *map(_little_endian, (record.features, *attention))])
-
-
-def _little_endian(array: NDArray[Any]) -> bytes:
-    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-
-
-def _decode_regions(image_id: str, value: bytes, digest: bytes | None, start: int) -> RegionFeatures:
-    image_width, image_height, num_boxes, feature_dim = _REGION_HEADER.unpack_from(value, start)
-    arrays = _Arrays(value, start + _REGION_HEADER.size)
-    return RegionFeatures(
-        image_id=image_id,
-        image_width=image_width,
-        image_height=image_height,
-        boxes_xyxy=arrays.next("<f4", num_boxes, 4),
-        class_ids=arrays.next("<i4", num_boxes),
-        class_scores=arrays.next("<f4", num_boxes),
-        attribute_ids=arrays.next("<i4", num_boxes),
-        attribute_scores=arrays.next("<f4", num_boxes),
-        features=arrays.next("<f2", num_boxes, feature_dim),
-        selection=value[arrays.position :].decode(),
-        image_sha256=digest,
-    )
-
-
-def _decode_grid(image_id: str, value: bytes, digest: bytes | None, start: int) -> GridFeatures:
-    image_width, image_height, height, width, feature_dim, num_heads = _GRID_HEADER.unpack_from(value, start)
-    arrays = _Arrays(value, start + _GRID_HEADER.size)
-    return GridFeatures(
-        image_id=image_id,
-        image_width=image_width,
-        image_height=image_height,
-        features=arrays.next("<f2", height, width, feature_dim),
-        attention=arrays.next("<f2", num_heads, height * width, height * width) if num_heads else None,
-        image_sha256=digest,
-    )
-
-
-def _encode_sentence(aligned: AlignedSentence) -> bytes:
-    words, fields = aligned.words, canonical_json(sentence_fields(aligned))
-    fields += b" " * (-len(fields) % 4)
-    contains = 0
-    flags: list[NDArray[Any]] = [words.in_answer, words.oov]
-    arrays: list[NDArray[Any]] = [words.starts, words.ends, words.images, words.position, words.semantic]
-    if aligned.pointer_position is not None:
-        contains |= _HAS_POINTERS
-        arrays.append(aligned.pointer_position)
-    if words.targets is not None and words.supervised is not None:
-        contains |= _BAKED
-        arrays.append(words.targets)
-        flags.append(words.supervised)
-    header = _SENTENCE_HEADER.pack(len(words), words.position.shape[1], len(fields), contains)
-    return b"".join([header, fields, *(_little_endian(array) for array in (*arrays, *flags))])
-
-
-def _decode_sentence(value: bytes, start: int) -> AlignedSentence:
-    num_words, num_regions, num_bytes, contains = _SENTENCE_HEADER.unpack_from(value, start)
-    is_baked = contains & _BAKED
-    fields_start = start + _SENTENCE_HEADER.size
-    fields_end = fields_start + num_bytes
-    fields = parse_json(value[fields_start:fields_end])
-    arrays = _Arrays(value, fields_end)
-    spans = {name: arrays.next("<i4", num_words) for name in ("starts", "ends", "images")}
-    rows = {name: arrays.next("<f2", num_words, num_regions) for name in ("position", "semantic")}
-    pointer_position = None
-    if contains & _HAS_POINTERS:
-        pointer_position = arrays.next("<f2", int(np.count_nonzero(fields["pointer_num_boxes"])), num_regions)
-    if is_baked:
-        rows["targets"] = arrays.next("<f2", num_words, num_regions)
-    flags = ("in_answer", "oov", "supervised") if is_baked else ("in_answer", "oov")
-    words = PointedWords(**spans, **rows, **{name: arrays.next("?", num_words) for name in flags})
-    return sentence_from_fields(fields, words, pointer_position)
-
-
-class _Arrays:
-    """Reads one array after the other; evaluation order is layout order."""
-
-    def __init__(self, value: bytes, position: int) -> None:
-        self._value = value
-        self.position = position
-
-    def next(self, dtype: str, *shape: int) -> NDArray[Any]:
-        array = np.frombuffer(self._value, dtype, math.prod(shape), self.position).reshape(shape)
-        self.position += array.nbytes
-        return array

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from annotations.alignment.sentences import AlignedSentence
 from stores.catalog import STORES
-from stores.formats import arrow, lmdb
+from stores.formats import arrow, lmdb, lmdb_records
 from stores.formats.row_checksums import CHECKSUM, with_checksums
 from stores.formats.sentence_columns import POINTER_POSITION
 from stores.manifest import MANIFEST_NAME, canonical_json, describe_shard, fingerprint
@@ -57,7 +57,7 @@ def _old_rows(sentences: list[AlignedSentence]) -> Iterator[list[tuple[bytes, by
     without = [
         AlignedSentence(sentence=each.sentence, num_boxes=each.num_boxes, words=each.words) for each in sentences
     ]
-    yield [lmdb._checked(each.sentence.sentence_id, lmdb._encode_sentence(each)) for each in without]
+    yield [lmdb_records.checked(each.sentence.sentence_id, lmdb_records.encode_sentence(each)) for each in without]
 
 
 def _old_description(description: bytes) -> bytes:

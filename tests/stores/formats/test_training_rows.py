@@ -1,5 +1,7 @@
 """What training reads of a sentence is what the whole sentence says, in every kind of store."""
 
+from dataclasses import is_dataclass
+
 import numpy as np
 import pytest
 
@@ -46,7 +48,9 @@ def store(request, tmp_path):
 def assert_same(found, expected):
     for name in type(expected).__dataclass_fields__:
         have, want = getattr(found, name), getattr(expected, name)
-        if isinstance(want, np.ndarray):
+        if is_dataclass(want):
+            assert_same(have, want)
+        elif isinstance(want, np.ndarray):
             assert (have.dtype, have.shape, have.tolist()) == (want.dtype, want.shape, want.tolist()), name
         else:
             assert have == want, name
