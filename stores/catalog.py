@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 from annotations.alignment.sentences import AlignedSentence, AlignedSentences, ImageRegions
 from annotations.tables import Table
 from detectors.records import Features
+from stores.errors import StoreError
 from stores.formats.region_columns import ShardDescription
 from stores.formats.training_rows import SentenceIndex, TrainingSentence
-from stores.manifest import Content
+from stores.manifest import Content, Manifest
 
 
 class ShardReader(Protocol):
@@ -90,3 +91,17 @@ if TYPE_CHECKING:
     StoreName = str
 else:
     StoreName = Literal[tuple(STORES)]
+
+
+def find_store(manifest: Manifest, folder: Path) -> Store:
+    """Return the kind of the store in `folder`.
+
+    Raises:
+        StoreError: there is none of this name; a newer program may have written it.
+    """
+    if manifest.store not in STORES:
+        raise StoreError(
+            f"{folder}: its shards are of the kind {manifest.store!r}, expected one of {', '.join(STORES)}; read it "
+            "with the vinculum that wrote it"
+        )
+    return STORES[manifest.store]

@@ -4,7 +4,7 @@ import resource
 from collections import OrderedDict
 from pathlib import Path
 
-from stores.catalog import STORES, ShardReader
+from stores.catalog import ShardReader, find_store
 from stores.errors import DamagedFileError
 from stores.manifest import Manifest, ShardEntry
 
@@ -68,7 +68,7 @@ def open_entry(folder: Path, manifest: Manifest, entry: ShardEntry) -> ShardRead
         DamagedFileError: it is missing, not whole, or another: of other rows, made otherwise or under another seal.
     """
     path = folder / entry.name
-    reader = STORES[manifest.store].open_shard(path)
+    reader = find_store(manifest, folder).open_shard(path)
     made = reader.description
     for found, expected in (
         (f"a shard of {made.content}", f"a shard of {manifest.content}"),

@@ -100,7 +100,7 @@ DATA_SET = DataSet(
         name="one-a-line",
         num_tests=5,
     ),
-    "a foreign format": Addition(
+    "a foreign format of features": Addition(
         file="stores/interchange/semicolons.py",
         content='''
 """One box a line: image;width;height;x1;y1;x2;y2;feature;feature ..."""
@@ -486,6 +486,19 @@ def outcomes(scratch):
     return ran, found
 
 
+def test_the_rows_are_those_of_contributing_and_the_files_and_tables_are_those_that_it_names():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Adding things")[2].partition("\n## ")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| a")
+    ]
+    assert {name for name, _, _ in rows} == ADDITIONS.keys()
+    for name, written, line_in in rows:
+        file, _, table = ADDITIONS[name].table.partition(":")
+        assert f"`{file}`" in line_in and f"`{table}`" in line_in, name
+        folder = str(Path(ADDITIONS[name].file).parent)
+        assert not ADDITIONS[name].file or f"`{folder}/<name>.py`" in written, name
+
+
 @pytest.mark.parametrize("row", ADDITIONS)
 def test_one_file_and_one_line_are_enough_for_the_tests_of_the_table(row, outcomes):
     addition, (ran, found) = ADDITIONS[row], outcomes
@@ -524,3 +537,10 @@ def helps(scratch):
 def test_the_command_line_offers_it(row, helps):
     name = ADDITIONS[row].name
     assert re.search(rf"[{{,. ]{re.escape(name)}[,}}. ]", helps[row]), helps[row]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_type_checker_takes_what_was_added(scratch):
+    ran = run_in(scratch, "-m", "mypy", "--cache-dir", ".types")
+    assert ran.returncode == 0, ran.stdout

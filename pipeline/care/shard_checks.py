@@ -4,7 +4,7 @@ import errno
 from collections import Counter
 from pathlib import Path
 
-from stores.catalog import STORES
+from stores.catalog import find_store
 from stores.errors import DamagedFileError
 from stores.manifest import Manifest, ShardEntry, describe_shard, fingerprint
 from stores.plan import PLAN_NAME, Plan
@@ -43,7 +43,7 @@ def check_shard(folder: Path, manifest: Manifest, entry: ShardEntry, plan: Plan 
         raise DamagedFileError(path, found=f"{found.bytes} bytes", expected=f"{entry.bytes} bytes")
     if found.sha256 != entry.sha256:
         raise DamagedFileError(path, found=f"SHA-256 {found.sha256}", expected=entry.sha256)
-    with STORES[manifest.store].open_shard(path) as shard:
+    with find_store(manifest, folder).open_shard(path) as shard:
         made, image_ids = shard.description, list(shard.row_ids)
     if made.content != manifest.content:
         raise DamagedFileError(path, found=f"a shard of {made.content}", expected=f"one of {manifest.content}")

@@ -1,13 +1,15 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stores import open_shards
 from stores.catalog import STORES
-from stores.errors import DamagedFileError
+from stores.errors import DamagedFileError, StoreError
+from stores.manifest import read_manifest, write_manifest
 from stores.reading import open_store
 from tests.stores.builders import assert_same, make_regions, make_store
 
@@ -119,3 +121,10 @@ with open_store(Path(sys.argv[1])) as features:
 status = Path("/proc/self/status").read_text()  # not ru_maxrss, which begins with the parent's
 print(1024 * int(status.split("VmHWM:")[1].split()[0]))
 """
+
+
+def test_a_store_of_a_kind_that_this_version_has_not_is_refused_by_its_kind(tmp_path):
+    make_store(tmp_path, [[make_regions("1")]])
+    write_manifest(tmp_path, replace(read_manifest(tmp_path), store="parquet"))
+    with pytest.raises(StoreError, match=r"kind .parquet., expected one of arrow, lmdb; read it with the vinculum"):
+        open_store(tmp_path).get("1")
