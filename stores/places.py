@@ -29,6 +29,13 @@ class Place(Protocol):
         """Return a context manager of a folder that has the files of these names, as far as the store does."""
         ...
 
+    def looked_at(self, names: Iterable[str]) -> Any:
+        """Return a context manager of a folder to read these files from, as far as the store has them.
+
+        The store stays as it is, and another run may own it; where there is no store there may be no folder.
+        """
+        ...
+
     def workspace(self) -> Any:
         """Return a context manager of a folder to write files in before they are published."""
         ...
@@ -76,6 +83,10 @@ class FolderPlace:
             yield self._folder
 
     @contextmanager
+    def looked_at(self, names: Iterable[str]) -> Iterator[Path]:
+        yield self._folder
+
+    @contextmanager
     def workspace(self) -> Iterator[Path]:
         yield self._folder
 
@@ -86,6 +97,9 @@ class FolderPlace:
         """It is there."""
 
     def sizes(self) -> Mapping[str, int]:
+        """Return the bytes of every file in the folder, by name; none where there is no folder."""
+        if not self._folder.exists():
+            return {}
         return {path.name: path.stat().st_size for path in self._folder.iterdir() if path.is_file()}
 
 
@@ -96,17 +110,28 @@ class ObjectPlace:
         self._url = url.rstrip("/")
 
     @contextmanager
+    def looked_at(self, names: Iterable[str]) -> Iterator[Path]:
+        with self.workspace() as folder:
+            self._fetch_all(folder, names)
+            yield folder
+
+    @contextmanager
     def owned(self, names: Iterable[str]) -> Iterator[Path]:
         with self.workspace() as folder:
-            present = self.sizes()
-            for name in names:
-                if name in present:
-                    self.fetch(folder / name)
+            present = self._fetch_all(folder, names)
             try:
                 yield folder
             except BaseException:
                 self._undo(present)
                 raise
+
+    def _fetch_all(self, folder: Path, names: Iterable[str]) -> Mapping[str, int]:
+        """The folder has these files, as far as the store does; returns the bytes of every file in the store."""
+        present = self.sizes()
+        for name in names:
+            if name in present:
+                self.fetch(folder / name)
+        return present
 
     def _undo(self, before: Collection[str]) -> None:
         """Where no shard was made, the store has no file more than before."""

@@ -36,6 +36,9 @@ from stores.numbering import note_of, remarks_on
 from stores.places import Place, place_of
 from stores.plan import PLAN_NAME, Plan, read_plan, write_plan
 
+KEPT = (MANIFEST_NAME, PLAN_NAME, INDEX_NAME, RUN_LOG_NAME)
+"""Files of a store that a run goes on with."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionJob:
@@ -88,34 +91,39 @@ class ExtractionSummary:
     """From the first image asked for to the last shard written; 0 when there was nothing to do."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExtractionOutlook:
+    """What a run would do, of which nothing is done."""
+
+    out: str
+    num_images: int
+    """In the plan."""
+    num_shards: int
+    """In the plan."""
+    num_images_left: int
+    num_shards_left: int
+    num_bytes_left: int | None
+    """About so many to be written, as the shards that are made have them; None where there are none yet."""
+    remarks: tuple[str, ...]
+    """What people should know of the listing and the plan, a clause each."""
+
+
 def extract(job: ExtractionJob) -> ExtractionSummary:
     """Make every shard of the store that is missing; run again after any interruption, it does only what is left."""
-    detector_request = settle_precision(replace(job.detector, at_given_boxes=job.given_boxes is not None))
-    job = replace(job, detector=detector_request)
-    # A bad setting ends the run here, before anything starts; the driver may be on a node without a GPU.
-    boxes = read_given_boxes(job.given_boxes).sha256 if job.given_boxes else None
-    inputs = described_inputs(job.detector.name, describe_detector(job.detector), boxes)
-    wanted = Manifest(content=content_of(job.detector), store=job.store, configuration=inputs)
-    place = place_of(job.out)
-    listing = list_images(job.images, job.image_id)
-    with place.owned((MANIFEST_NAME, PLAN_NAME, INDEX_NAME, RUN_LOG_NAME)) as folder:
-        manifest = open_manifest(folder, wanted, place.sizes())
-        existing = read_plan(folder) if (folder / PLAN_NAME).exists() else None
-        planning = _planned(job, with_versions(listing.images), existing, manifest, place)
-        plan = planning.plan
-        _keep_plan(planning.settled, existing, folder, place)
-        manifest = replace(manifest, notes=note_of(manifest.notes, plan.images.table["image_id"], job.ids))
-        left = Remaining.of(
-            plan, manifest, retry_quarantine=job.retry_quarantine, changed=planning.comparison.changed.tolist()
-        )
-        growing = GrowingManifest(folder, manifest, place.publish)
+    asked = _asked(job)
+    job, place, listing = asked.job, asked.place, asked.listing
+    with place.owned(KEPT) as folder:
+        begun = _begun(asked, folder)
+        planning, left, plan = begun.planning, begun.left, begun.planning.plan
+        _keep_plan(planning.settled, begun.existing, folder, place)
+        growing = GrowingManifest(folder, begun.manifest, place.publish)
         try:
             with RunLog(
                 folder, num_shards=len(left), num_images=left.num_images, num_ignored=listing.num_ignored
             ) as log:
                 with growing:
                     if left:
-                        _make_shards(job, inputs, growing, left.tasks(), log)
+                        _make_shards(job, asked.inputs, growing, left.tasks(), log)
                 # Not before all are made: a run that is killed leaves changed images to the next, as they were.
                 _keep_plan(planning.redone, planning.settled, folder, place)
                 if require_index(folder, plan, growing.manifest):
@@ -128,6 +136,72 @@ def extract(job: ExtractionJob) -> ExtractionSummary:
         finally:
             place.publish(folder / RUN_LOG_NAME)
     return summary
+
+
+def look_ahead(job: ExtractionJob) -> ExtractionOutlook:
+    """Return what `extract` would do; nothing is written, and Ray is not started. Raises what `extract` would."""
+    asked = _asked(job)
+    with asked.place.looked_at(KEPT) as folder:
+        begun = _begun(asked, folder)
+    plan, left, made = begun.planning.plan, begun.left, begun.manifest.shards
+    num_rows, num_bytes = sum(entry.rows for entry in made), sum(entry.bytes for entry in made)
+    return ExtractionOutlook(
+        out=shown(str(job.out)),
+        num_images=int(plan.sizes.sum()),
+        num_shards=len(plan),
+        num_images_left=left.num_images,
+        num_shards_left=len(left),
+        num_bytes_left=round(left.num_images * num_bytes / num_rows) if num_rows else None if left else 0,
+        remarks=(*asked.listing.remarks, *begun.planning.remarks),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A job that is no mistake, as far as its settings and images tell; the store was not looked at."""
+
+    job: ExtractionJob
+    inputs: Mapping[str, Any]
+    wanted: Manifest
+    place: Place
+    listing: Listing
+
+
+def _asked(job: ExtractionJob) -> _Asked:
+    """A bad setting ends the run here, before anything starts; the driver may be on a node without a GPU."""
+    job = replace(job, detector=settle_precision(replace(job.detector, at_given_boxes=job.given_boxes is not None)))
+    boxes = read_given_boxes(job.given_boxes).sha256 if job.given_boxes else None
+    inputs = described_inputs(job.detector.name, describe_detector(job.detector), boxes)
+    return _Asked(
+        job=job,
+        inputs=inputs,
+        wanted=Manifest(content=content_of(job.detector), store=job.store, configuration=inputs),
+        place=place_of(job.out),
+        listing=list_images(job.images, job.image_id),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """What a store has, and what it lacks."""
+
+    existing: Plan | None
+    planning: "_Planning"
+    manifest: Manifest
+    left: Remaining
+
+
+def _begun(asked: _Asked, folder: Path) -> _Begun:
+    """Return what the store whose files lie in `folder` has of what was asked for; nothing is written."""
+    job = asked.job
+    manifest = open_manifest(folder, asked.wanted, asked.place.sizes())
+    existing = read_plan(folder) if (folder / PLAN_NAME).exists() else None
+    planning = _planned(job, with_versions(asked.listing.images), existing, manifest, asked.place)
+    manifest = replace(manifest, notes=note_of(manifest.notes, planning.plan.images.table["image_id"], job.ids))
+    left = Remaining.of(
+        planning.plan, manifest, retry_quarantine=job.retry_quarantine, changed=planning.comparison.changed.tolist()
+    )
+    return _Begun(existing=existing, planning=planning, manifest=manifest, left=left)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 import tyro
 
+from training.execution.outlook import outlook
 from training.execution.pretrain import Overrides, prepare
 from training.execution.settings import Execution
+from training.runs.folder import begin_run, look_ahead
 from training.runs.presets import PRESETS, find_preset
 from training.runs.recipes import Precision
 
@@ -59,6 +61,8 @@ class PretrainCommand:
     """Seed of the initial weights, the order of sentences and every random draw."""
     set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="FIELD=VALUE")] = ()
     """Field of the recipe, such as objectives.matching.weight=2; give the option once for each field."""
+    dry_run: bool = False
+    """Print the steps that are left and the bytes of the checkpoints; nothing is written, and no worker starts."""
     execution: Annotated[Execution, tyro.conf.arg(name="")] = field(default_factory=Execution)
     json: bool = False
     """Print one machine-readable summary as the last line."""
@@ -88,7 +92,10 @@ class PretrainCommand:
                 seed=self.seed,
                 fields=self.set,
             ),
+            begin=look_ahead if self.dry_run else begin_run,
         )
+        if self.dry_run:
+            return outlook(run, keep=self.execution.keep)
         return self.execution.finish(
             run,
             regions=self.regions,

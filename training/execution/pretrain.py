@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,8 +61,11 @@ def prepare(
     overrides: Overrides,
     regions: Path | None = None,
     images: Sequence[str] = (),
+    begin: Callable[[Path, Recipe, TextTokenizer, AnswerVocabulary], Run] = begin_run,
 ) -> Run:
     """`out` is the folder of the run that the preset gives on this data, new or begun before; nothing is trained.
+
+    With `look_ahead` for `begin` nothing is written.
 
     Raises:
         StoreError: the stores are not as they should be, or another recipe began the run.
@@ -89,7 +92,7 @@ def prepare(
         recipe = replace(recipe, data=recipe.data | {"trunk": swin.sha256})
     if overrides.init is not None:
         recipe = replace(recipe, data=recipe.data | {"init": _fitting_bert(overrides.init, recipe, tokenizer)})
-    return begin_run(out, recipe, tokenizer, answers)
+    return begin(out, recipe, tokenizer, answers)
 
 
 def tell_left_out(shards: JoinedShards) -> None:

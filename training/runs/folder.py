@@ -42,19 +42,35 @@ def begin_run(folder: Path, recipe: Recipe, tokenizer: TextTokenizer, answers: A
     """
     folder.mkdir(parents=True, exist_ok=True)
     if is_begun(folder):
-        begun = open_run(folder)
-        found = list(differences("", as_json(begun.recipe), as_json(recipe)))
-        if begun.tokenizer.backend.to_str() != tokenizer.backend.to_str():
-            found.append("the tokenizer was another one")
-        if begun.answers.answers != answers.answers:
-            found.append("the table of answers was another one")
-        if found:
-            raise StoreError(f"{folder}: {'; '.join(found)}; use a new --out, or the options that the run has")
-        return begun
+        return begun_alike(folder, recipe, tokenizer, answers)
     tokenizer.save(folder)
     write_json(folder / ANSWERS, list(answers.answers))
     begin_recipe(folder, recipe, (TOKENIZER, ANSWERS))
     return Run(folder=folder, recipe=recipe, tokenizer=tokenizer, answers=answers)
+
+
+def look_ahead(folder: Path, recipe: Recipe, tokenizer: TextTokenizer, answers: AnswerVocabulary) -> Run:
+    """Return the run that `begin_run` would give; nothing is written."""
+    if is_begun(folder):
+        return begun_alike(folder, recipe, tokenizer, answers)
+    return Run(folder=folder, recipe=recipe, tokenizer=tokenizer, answers=answers)
+
+
+def begun_alike(folder: Path, recipe: Recipe, tokenizer: TextTokenizer, answers: AnswerVocabulary) -> Run:
+    """Return the run that was begun in `folder`, with all of these.
+
+    Raises:
+        StoreError: another recipe began it; names every option that differs, with both values.
+    """
+    begun = open_run(folder)
+    found = list(differences("", as_json(begun.recipe), as_json(recipe)))
+    if begun.tokenizer.backend.to_str() != tokenizer.backend.to_str():
+        found.append("the tokenizer was another one")
+    if begun.answers.answers != answers.answers:
+        found.append("the table of answers was another one")
+    if found:
+        raise StoreError(f"{folder}: {'; '.join(found)}; use a new --out, or the options that the run has")
+    return begun
 
 
 def require_begun_with(data: Mapping[str, str], name: str, found: str) -> None:
