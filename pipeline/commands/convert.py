@@ -16,6 +16,7 @@ from pipeline.conversion.convert import (
     SourceFormat,
     TargetFormat,
     convert,
+    look_ahead,
 )
 from stores.images.listing import IdRule
 
@@ -52,27 +53,31 @@ class ConvertCommand:
     It is coco, visual-genome (and GQA), flickr30k or own; COCO_train2014_000000000009 shows it itself."""
     shard_size: int = 512
     """Number of images in a shard."""
+    dry_run: bool = False
+    """Print what would be done and what is left; nothing is written."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 
     def run(self) -> Result:
         if self.shard_size < 1:
             raise ValueError(f"--shard-size is {self.shard_size}, expected at least 1")
-        summary = convert(
-            ConversionJob(
-                source=self.source,
-                out=self.out,
-                source_format=self.source_format,
-                target_format=self.to,
-                vocabulary=self.vocabulary,
-                sizes=self.sizes,
-                box_regression=self.box_regression,
-                images=self.images,
-                image_id=self.image_id,
-                ids=self.ids,
-                shard_size=self.shard_size,
-            )
+        job = ConversionJob(
+            source=self.source,
+            out=self.out,
+            source_format=self.source_format,
+            target_format=self.to,
+            vocabulary=self.vocabulary,
+            sizes=self.sizes,
+            box_regression=self.box_regression,
+            images=self.images,
+            image_id=self.image_id,
+            ids=self.ids,
+            shard_size=self.shard_size,
         )
+        if self.dry_run:
+            outlook = look_ahead(job)
+            return Result(summary=asdict(outlook), lines=(outlook.line,))
+        summary = convert(job)
         status = 3 if summary.num_quarantined else 0
         return Result(summary=asdict(summary), lines=tuple(_lines(summary, self.to)), status=status)
 

@@ -12,9 +12,8 @@ from detectors.devices import AskedDevice, device_of
 from detectors.images import MAX_PIXELS
 from detectors.precision import Precision
 from pipeline.commands.arguments import name_and_value
-from pipeline.commands.outlooks import told_bytes
 from pipeline.commands.result import Result
-from pipeline.extraction.extract import ExtractionJob, ExtractionOutlook, extract, look_ahead
+from pipeline.extraction.extract import ExtractionJob, extract, look_ahead
 from pipeline.inputs.changed import ChangedRule
 from stores.catalog import StoreName
 from stores.images.listing import IdRule
@@ -101,7 +100,7 @@ class ExtractCommand:
     def run(self) -> Result:
         if self.dry_run:
             outlook = look_ahead(self._job())
-            return Result(summary=asdict(outlook), lines=(_told(outlook),))
+            return Result(summary=asdict(outlook), lines=(outlook.line,))
         summary = extract(self._job())
         told = f"{summary.out}: {summary.num_images} images in {summary.num_shards} shards"
         if summary.num_shards_made:
@@ -171,14 +170,3 @@ class ExtractCommand:
         if limits != (None, None):
             raise ValueError("--min-boxes and --max-boxes go together, such as 10 and 100")
         return (36 if self.num_boxes is None else self.num_boxes,) * 2
-
-
-def _told(outlook: ExtractionOutlook) -> str:
-    todo = "nothing to do"
-    if outlook.num_shards_left:
-        todo = (
-            f"{outlook.num_images_left} images in {outlook.num_shards_left} shards would be made, "
-            f"{told_bytes(outlook.num_bytes_left)}"
-        )
-    planned = f"{outlook.out}: {outlook.num_images} images in {outlook.num_shards} shards are planned"
-    return "; ".join((planned, todo, *outlook.remarks, "nothing was written"))

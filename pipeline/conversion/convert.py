@@ -1,7 +1,7 @@
 """`vinculum convert`: published features to region shards, and region shards to formats that others read."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from detectors.vocabulary import read_vocabulary
 from pipeline.cluster.crew_size import CrewSize
 from pipeline.conversion.foreign_rows import ShardRows, distinct_rows, ids_of, plan_rows, read_row
 from pipeline.extraction.manifest import open_manifest
+from pipeline.extraction.outlook import Outlook, outlook_of
 from pipeline.extraction.progress import RunLog
 from pipeline.extraction.remaining import Remaining
 from pipeline.extraction.shard_task import ShardReport
@@ -26,6 +27,7 @@ from stores.fresh_store import owned_store
 from stores.growing_manifest import GrowingManifest
 from stores.image_index import require_index
 from stores.images.listing import IdRule, list_images
+from stores.images.sources import ImageSource
 from stores.interchange.catalog import FORMATS, WRITERS, ForeignFormat, recognise
 from stores.interchange.rows import Row, RowError, Supplement
 from stores.interchange.sizes import read_sizes
@@ -37,7 +39,7 @@ from stores.manifest import (
 )
 from stores.numbering import note_of, remarks_on
 from stores.places import FolderPlace
-from stores.plan import PLAN_NAME, PlannedShard, read_plan, write_plan
+from stores.plan import PLAN_NAME, Plan, PlannedShard, read_plan, write_plan
 from stores.reading import open_store
 
 if TYPE_CHECKING:
@@ -50,6 +52,9 @@ BoxRegression = Literal["unknown", "raw", "regressed"]
 
 OUR_STORE = "vinculum"
 """What a folder of shards with their manifest is called among the formats."""
+
+BYTES_OF_A_BOX = 40
+"""In a store, beside its features: the box, the class, the attribute, their scores and the checksum's share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,14 +105,22 @@ def convert(job: ConversionJob) -> ConversionSummary:
         StoreError: `job.out` holds something else, or the source store is not as it was written.
         ValueError: options that do not fit what the source is.
     """
-    found = OUR_STORE if (job.source / MANIFEST_NAME).is_file() else _foreign_format(job)
-    if found == OUR_STORE:
-        return _export(job)
+    found = _found(job)
+    return _export(job) if found == OUR_STORE else _import(job, found, _store_of(job, found))
+
+
+def _found(job: ConversionJob) -> str:
+    """Return what the source is."""
+    return OUR_STORE if (job.source / MANIFEST_NAME).is_file() else _foreign_format(job)
+
+
+def _store_of(job: ConversionJob, found: str) -> StoreName:
+    """Return the kind of store that is to be made of published features."""
     if job.target_format not in STORES:
         raise ValueError(
             f"{job.source} is {found}, --to {job.target_format} needs a store; convert --to arrow first, then that"
         )
-    return _import(job, found, job.target_format)
+    return job.target_format
 
 
 def _foreign_format(job: ConversionJob) -> str:
@@ -120,29 +133,77 @@ def _foreign_format(job: ConversionJob) -> str:
     return job.source_format
 
 
-def _import(job: ConversionJob, name: str, store: StoreName) -> ConversionSummary:
-    """Make every shard that is missing; after any interruption the same command does only what is left."""
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """Published features as they were found."""
+
+    foreign: ForeignFormat
+    supplement: Supplement
+    rows: Mapping[str, Row]
+    pictures: Mapping[str, ImageSource]
+    wanted: Manifest
+    """Of a store of them that has no shard yet."""
+    bytes_an_image: float
+    """About as many as one takes in a store."""
+
+
+def _open_source(job: ConversionJob, name: str, store: StoreName) -> _Source:
     foreign = FORMATS[name]
     supplement = _supplement(job, name, foreign)
     rows = distinct_rows(foreign.list_rows(job.source))
-    supplement = replace(supplement, feature_dim=_feature_dim(job, foreign, rows.values(), supplement))
-    wanted = Manifest(content="regions", store=store, configuration=_configuration(job, name, foreign, supplement))
-    pictures = {each.image_id: each for each in list_images(job.images, job.image_id).images} if job.images else {}
+    first = _first_regions(job, foreign, rows.values(), supplement)
+    supplement = replace(supplement, feature_dim=first.feature_dim)
+    return _Source(
+        foreign=foreign,
+        supplement=supplement,
+        rows=rows,
+        pictures={each.image_id: each for each in list_images(job.images, job.image_id).images} if job.images else {},
+        wanted=Manifest(content="regions", store=store, configuration=_configuration(job, name, foreign, supplement)),
+        bytes_an_image=len(first.boxes_xyxy) * (2 * first.feature_dim + BYTES_OF_A_BOX),
+    )
+
+
+def _begun(job: ConversionJob, source: _Source) -> tuple[Plan, Manifest, Remaining]:
+    """Return what is planned, what the store has of it, and what is left; nothing is written."""
+    manifest = open_manifest(job.out, source.wanted, FolderPlace(job.out).sizes())
+    existing = read_plan(job.out) if (job.out / PLAN_NAME).exists() else None
+    said = job.ids or ids_of(source.rows.values())
+    plan = plan_rows(source.rows, source.pictures, job.shard_size, existing, said or "own")
+    manifest = replace(manifest, notes=note_of(manifest.notes, plan.images.table["image_id"], said))
+    return plan, manifest, Remaining.of(plan, manifest)
+
+
+def look_ahead(job: ConversionJob) -> Outlook:
+    """Return what `convert` would do; nothing is written. Raises what `convert` would."""
+    found = _found(job)
+    if found == OUR_STORE:
+        num_images = _exported(job)
+        return Outlook(
+            out=str(job.out),
+            num_images=num_images,
+            num_shards=1,
+            num_images_left=num_images,
+            num_shards_left=1,
+            num_bytes_left=None,
+        )
+    source = _open_source(job, found, _store_of(job, found))
+    plan, manifest, left = _begun(job, source)
+    return outlook_of(str(job.out), plan, manifest, left, bytes_an_image=source.bytes_an_image)
+
+
+def _import(job: ConversionJob, name: str, store: StoreName) -> ConversionSummary:
+    """Make every shard that is missing; after any interruption the same command does only what is left."""
+    source = _open_source(job, name, store)
     with owned_store(job.out):
-        manifest = open_manifest(job.out, wanted, FolderPlace(job.out).sizes())
-        existing = read_plan(job.out) if (job.out / PLAN_NAME).exists() else None
-        said = job.ids or ids_of(rows.values())
-        plan = plan_rows(rows, pictures, job.shard_size, existing, said or "own")
+        plan, manifest, left = _begun(job, source)
         write_plan(job.out, plan)
         ids = plan.images.table["image_id"]
-        manifest = replace(manifest, notes=note_of(manifest.notes, ids, said))
-        left = Remaining.of(plan, manifest)
         with RunLog(job.out, num_shards=len(left), num_images=left.num_images, num_ignored=0) as log:
             with GrowingManifest(job.out, manifest) as growing:
                 if left:
                     log.start(CrewSize(workers=1, cpus_per_worker=1))
                 for task in left.tasks():
-                    records = ShardRows(job.source, foreign, supplement, rows, task.shard)
+                    records = ShardRows(job.source, source.foreign, source.supplement, source.rows, task.shard)
                     report = _make_shard(job, manifest, task.shard, records)
                     log.tell(report)
                     growing.add(report.entry)
@@ -165,8 +226,8 @@ def _import(job: ConversionJob, name: str, store: StoreName) -> ConversionSummar
     return summary
 
 
-def _export(job: ConversionJob) -> ConversionSummary:
-    """Write every record of the store; an interrupted export starts again, its files are whole or not there."""
+def _exported(job: ConversionJob) -> int:
+    """Return how many images an export has; raises where there can be none."""
     if job.target_format not in WRITERS:
         raise ValueError(f"{job.source} is a store already, expected --to {' or '.join(WRITERS)}")
     manifest = read_manifest(job.source)
@@ -174,6 +235,12 @@ def _export(job: ConversionJob) -> ConversionSummary:
         raise StoreError(f"{job.source} is a store of {manifest.content}, expected one of regions")
     if (job.out / MANIFEST_NAME).exists():
         raise StoreError(f"{job.out} is a store, expected a place for {job.target_format}; use a new --out")
+    return sum(entry.rows for entry in manifest.shards)
+
+
+def _export(job: ConversionJob) -> ConversionSummary:
+    """Write every record of the store; an interrupted export starts again, its files are whole or not there."""
+    _exported(job)
     job.out.parent.mkdir(parents=True, exist_ok=True)
     if job.target_format == "milvlg-npz":
         job.out.mkdir(exist_ok=True)
@@ -208,12 +275,14 @@ def _supplement(job: ConversionJob, name: str, foreign: ForeignFormat) -> Supple
     )
 
 
-def _feature_dim(job: ConversionJob, foreign: ForeignFormat, rows: Iterable[Row], supplement: Supplement) -> int:
-    """Return how long the features are of the first row that can be read."""
+def _first_regions(
+    job: ConversionJob, foreign: ForeignFormat, rows: Iterable[Row], supplement: Supplement
+) -> RegionFeatures:
+    """Return the first row that can be read."""
     first_fault = "it has no rows"
     for number, row in enumerate(rows):
         try:
-            return read_row(job.source, foreign, row, supplement).regions.feature_dim
+            return read_row(job.source, foreign, row, supplement).regions
         except RowError as error:
             if number == 0:
                 first_fault = f"{row.place}: {error}"

@@ -14,6 +14,7 @@ from pipeline.event_log import RUN_LOG_NAME
 from pipeline.extraction.familiarity import remarks_on_pictures
 from pipeline.extraction.given_boxes import read_given_boxes
 from pipeline.extraction.manifest import open_manifest
+from pipeline.extraction.outlook import Outlook, outlook_of
 from pipeline.extraction.planning import plan_shards, remark_on_absent, remark_on_sizes
 from pipeline.extraction.progress import RunLog
 from pipeline.extraction.remaining import Remaining
@@ -91,23 +92,6 @@ class ExtractionSummary:
     """From the first image asked for to the last shard written; 0 when there was nothing to do."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExtractionOutlook:
-    """What a run would do, of which nothing is done."""
-
-    out: str
-    num_images: int
-    """In the plan."""
-    num_shards: int
-    """In the plan."""
-    num_images_left: int
-    num_shards_left: int
-    num_bytes_left: int | None
-    """About so many to be written, as the shards that are made have them; None where there are none yet."""
-    remarks: tuple[str, ...]
-    """What people should know of the listing and the plan, a clause each."""
-
-
 def extract(job: ExtractionJob) -> ExtractionSummary:
     """Make every shard of the store that is missing; run again after any interruption, it does only what is left."""
     asked = _asked(job)
@@ -138,20 +122,16 @@ def extract(job: ExtractionJob) -> ExtractionSummary:
     return summary
 
 
-def look_ahead(job: ExtractionJob) -> ExtractionOutlook:
+def look_ahead(job: ExtractionJob) -> Outlook:
     """Return what `extract` would do; nothing is written, and Ray is not started. Raises what `extract` would."""
     asked = _asked(job)
     with asked.place.looked_at(KEPT) as folder:
         begun = _begun(asked, folder)
-    plan, left, made = begun.planning.plan, begun.left, begun.manifest.shards
-    num_rows, num_bytes = sum(entry.rows for entry in made), sum(entry.bytes for entry in made)
-    return ExtractionOutlook(
-        out=shown(str(job.out)),
-        num_images=int(plan.sizes.sum()),
-        num_shards=len(plan),
-        num_images_left=left.num_images,
-        num_shards_left=len(left),
-        num_bytes_left=round(left.num_images * num_bytes / num_rows) if num_rows else None if left else 0,
+    return outlook_of(
+        shown(str(job.out)),
+        begun.planning.plan,
+        begun.manifest,
+        begun.left,
         remarks=(*asked.listing.remarks, *begun.planning.remarks),
     )
 

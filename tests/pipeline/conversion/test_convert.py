@@ -333,3 +333,25 @@ def test_uniters_names_tell_whose_their_numbers_are(tmp_path, capsys):
     assert read_manifest(tmp_path / "regions").notes == {"ids": "visual-genome"}
     with open_store(tmp_path / "regions") as store:
         assert sorted(store.image_ids) == ["2370000", "7"]
+
+
+def test_a_dry_run_tells_what_a_run_then_does_and_writes_nothing(tmp_path, capsys):
+    source = write(tmp_path, *(lxmert_line(name) for name in (b"b", b"c", b"a")))
+    before = sorted(tmp_path.iterdir())
+    command = ["convert", "--source", str(source), "--out", str(tmp_path / "regions"), "--ids", "coco"]
+    assert main([*command, "--dry-run", "--json"]) == 0
+    line, last = capsys.readouterr().out.splitlines()
+    assert sorted(tmp_path.iterdir()) == before
+    assert "would be made, about" in line and line.endswith("nothing was written")
+    outlook = json.loads(last)
+    assert main([*command, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert outlook["num_images_left"] == made["num_images"] > 0
+    assert outlook["num_shards_left"] == made["num_shards"] == 1
+    assert outlook["num_bytes_left"] > 0
+    assert main([*command, "--dry-run"]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    export = ["convert", "--source", str(tmp_path / "regions"), "--to", "lxmert-tsv", "--out", str(tmp_path / "x.tsv")]
+    assert main([*export, "--dry-run"]) == 0
+    assert f"{made['num_images']} images in 1 shards would be made" in capsys.readouterr().out
+    assert not (tmp_path / "x.tsv").exists()

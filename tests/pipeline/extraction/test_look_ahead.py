@@ -20,7 +20,7 @@ def images(tmp_path_factory):
 def told(capsys, images, out, *more):
     arguments = ["extract", "--images", images, "--weights", "random:0", "--ids", "own", "--out", out, *more]
     assert main([*map(str, arguments), "--shard-size", "2", "--dry-run", "--json"]) == 0
-    line, last = capsys.readouterr().out.splitlines()
+    *_, line, last = capsys.readouterr().out.splitlines()
     return line, json.loads(last)
 
 
