@@ -1,5 +1,6 @@
 """`vinculum align`: annotations and region shards, or files of images, to sentence shards; the main path."""
 
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -35,15 +36,24 @@ from stores.manifest import (
 from stores.numbering import Numbering
 
 
+@dataclass(frozen=True, kw_only=True)
+class AlignmentOutlook:
+    """What a run would do, of which nothing is done."""
+
+    out: str
+    num_shards: int
+    """In the store, when all are made."""
+    num_shards_left: int
+    num_bytes_left: int | None
+    """About so many to be written; None where no shard is made yet that tells how large one is."""
+    remarks: tuple[str, ...]
+    """What people should know, a clause each."""
+
+
 def align(job: AlignmentJob) -> AlignmentSummary:
     """Make every sentence shard that is missing; run again after any interruption, it does only what is left."""
-    check_sources(job.annotations)
-    vector_drops = Drops(strict=job.strict)
-    given = list_files(job) if job.images else open_regions(job, vector_drops)
-    existing = read_manifest(job.out) if (job.out / MANIFEST_NAME).exists() else None
-    numbering, notes = _settle_numbering(job, given, existing, job.ids)
-    splits = _split_rules(job, Drops(), numbering)
-    wanted = Manifest(content="sentences", store=job.store, configuration=configuration_of(job, given), notes=notes)
+    asked = _asked(job)
+    given, existing, wanted = asked.given, asked.existing, asked.wanted
     with owned_store(job.out):
         growth = _find_growth(job, given, existing)
         manifest = open_manifest(job.out, wanted, growth)
@@ -56,8 +66,8 @@ def align(job: AlignmentJob) -> AlignmentSummary:
             configuration=manifest.configuration if growth is None else wanted.configuration,
             store=job.store,
             out=job.out.absolute(),
-            splits=splits,
-            numbering=numbering,
+            splits=asked.splits,
+            numbering=asked.numbering,
             merging=job.merging,
             unit=job.unit,
             function_words=job.function_words,
@@ -77,9 +87,61 @@ def align(job: AlignmentJob) -> AlignmentSummary:
             with GrowingManifest(job.out, begun) as growing:
                 _make_shards(job, settings, growing, log)
             manifest = growing.manifest
-            summary = summarize(job, manifest, log, dict(vector_drops.counts))
+            summary = summarize(job, manifest, log, dict(asked.vector_drops.counts))
             log.finish(summary)
     return summary
+
+
+def look_ahead(job: AlignmentJob) -> AlignmentOutlook:
+    """Return what `align` would do; nothing is written, and Ray is not started. Raises what `align` would.
+
+    The annotations are read to their end, as they tell how many shards there are.
+    """
+    asked = _asked(job)
+    growth = _find_growth(job, asked.given, asked.existing)
+    manifest = open_manifest(job.out, asked.wanted, growth)
+    finished = {Path(entry.name).stem for entry in manifest.shards}
+    num_left = sum(1 for _ in align_tasks(job, finished))
+    num_bytes = sum(entry.bytes for entry in manifest.shards)
+    told = [notice.text for notice in notices_of(manifest)]
+    if growth is not None:
+        told.append(f"the region store grew by {growth}: shards that the new images concern are made anew as well")
+    return AlignmentOutlook(
+        out=str(job.out),
+        num_shards=len(finished) + num_left,
+        num_shards_left=num_left,
+        num_bytes_left=round(num_left * num_bytes / len(finished)) if finished else None if num_left else 0,
+        remarks=tuple(told),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A job that is no mistake, as far as its settings and inputs tell."""
+
+    given: Given
+    vector_drops: Drops
+    existing: Manifest | None
+    numbering: Numbering
+    splits: SplitRules
+    wanted: Manifest
+
+
+def _asked(job: AlignmentJob) -> _Asked:
+    """A bad setting ends the run here, before anything starts."""
+    check_sources(job.annotations)
+    vector_drops = Drops(strict=job.strict)
+    given = list_files(job) if job.images else open_regions(job, vector_drops)
+    existing = read_manifest(job.out) if (job.out / MANIFEST_NAME).exists() else None
+    numbering, notes = _settle_numbering(job, given, existing, job.ids)
+    return _Asked(
+        given=given,
+        vector_drops=vector_drops,
+        existing=existing,
+        numbering=numbering,
+        splits=_split_rules(job, Drops(), numbering),
+        wanted=Manifest(content="sentences", store=job.store, configuration=configuration_of(job, given), notes=notes),
+    )
 
 
 def _settle_numbering(

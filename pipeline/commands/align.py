@@ -13,13 +13,14 @@ from annotations.alignment.targets import CLASS_WEIGHT, Combination
 from annotations.datasets.catalog import DATA_SETS
 from annotations.image_ids import Ids
 from annotations.vectors.lookup import Aliases
-from pipeline.alignment.align import align
+from pipeline.alignment.align import AlignmentOutlook, align, look_ahead
 from pipeline.alignment.annotation_sources import parse_source
 from pipeline.alignment.job import AlignmentJob, Nameless
 from pipeline.alignment.shard_task import BakeOptions, MergeOptions
 from pipeline.alignment.summary import AlignmentSummary
 from pipeline.commands.arguments import Out
 from pipeline.commands.result import Result
+from pipeline.sizes import told_bytes
 from stores.catalog import StoreName
 
 File = Annotated[Path, tyro.conf.arg(metavar="FILE")]
@@ -84,10 +85,15 @@ class AlignCommand:
     """HOST:PORT of a Ray cluster; without it, the cluster of the running Ray job, or this machine."""
     workers: int | None = None
     """Number of workers at most; by default one for each CPU."""
+    dry_run: bool = False
+    """Print how many shards would be made and how many there are; nothing is written, and no worker starts."""
     json: bool = False
     """Print one machine-readable summary as the last line."""
 
     def run(self) -> Result:
+        if self.dry_run:
+            outlook = look_ahead(self._job())
+            return Result(summary=asdict(outlook), lines=(_told(outlook),))
         summary = align(self._job())
         return Result(summary=asdict(summary), lines=tuple(_lines(summary)))
 
@@ -133,6 +139,14 @@ class AlignCommand:
             address=self.address,
             workers=self.workers,
         )
+
+
+def _told(outlook: AlignmentOutlook) -> str:
+    left = "nothing to do"
+    if outlook.num_shards_left:
+        left = f"{outlook.num_shards_left} shards would be made, {told_bytes(outlook.num_bytes_left)}"
+    planned = f"{outlook.out}: {outlook.num_shards} shards of sentences"
+    return "; ".join((planned, left, *outlook.remarks, "nothing was written"))
 
 
 def _lines(summary: AlignmentSummary) -> Iterator[str]:

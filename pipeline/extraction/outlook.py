@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.extraction.remaining import Remaining
+from pipeline.sizes import told_bytes
 from stores.manifest import Manifest
 from stores.plan import Plan
 
@@ -31,7 +32,7 @@ class Outlook:
         if self.num_shards_left:
             left = (
                 f"{self.num_images_left} images in {self.num_shards_left} shards would be made, "
-                f"{_told(self.num_bytes_left)}"
+                f"{told_bytes(self.num_bytes_left)}"
             )
         return "; ".join((planned, left, *self.remarks, "nothing was written"))
 
@@ -60,14 +61,3 @@ def outlook_of(
         num_bytes_left=None if bytes_an_image is None else round(left.num_images * bytes_an_image),
         remarks=remarks,
     )
-
-
-def _told(count: int | None) -> str:
-    if count is None:
-        return "of a size that is known once a shard is made"
-    size = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"about {size:.3g} {unit}"
-        size /= 1000
-    return f"about {size:.3g} TB"

@@ -10,7 +10,7 @@ from annotations.guards.drops import Drops
 from annotations.splits import SplitRules
 from annotations.vectors.lookup import read_word_vectors
 from detectors.records import RegionFeatures
-from pipeline.alignment.align import align
+from pipeline.alignment.align import align, look_ahead
 from pipeline.alignment.annotation_sources import AnnotationSource
 from pipeline.alignment.drop_reasons import REPEATED
 from pipeline.alignment.given import open_regions
@@ -179,3 +179,38 @@ def test_parts_of_a_task_know_which_of_their_ids_were_there(hypotheses, tmp_path
     assert {left.records[number]["place"]: ids for number, ids in left.repeated.items()} == {
         place: ids for place, ids in repeated.items() if not place.endswith("test.jsonl, line 1")
     }
+
+
+def test_a_dry_run_tells_what_is_left_and_writes_nothing(hypotheses, tmp_path):
+    unaligned = AlignmentJob(
+        annotations=(AnnotationSource(name="snli-ve", path=hypotheses),),
+        regions=nameless_regions(tmp_path),
+        vectors=tmp_path / "vectors.txt",
+        out=tmp_path / "out",
+        ids="own",
+        shard_size=2,
+    )
+    (tmp_path / "vectors.txt").write_text("dog 1 0\ncat 0 1\n")
+    outlook = look_ahead(unaligned)
+    assert outlook.num_shards == outlook.num_shards_left == len(list(align_tasks(unaligned, finished=()))) > 1
+    assert outlook.num_bytes_left is None
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="no such data set"):
+        look_ahead(replace(unaligned, annotations=(AnnotationSource(name="snli", path=hypotheses),)))
+
+
+@pytest.mark.slow
+def test_a_dry_run_of_a_finished_store_has_nothing_to_do(hypotheses, tmp_path):
+    job = AlignmentJob(
+        annotations=(AnnotationSource(name="snli-ve", path=hypotheses),),
+        regions=nameless_regions(tmp_path),
+        vectors=tmp_path / "vectors.txt",
+        out=tmp_path / "out",
+        ids="own",
+        shard_size=2,
+        workers=1,
+    )
+    (tmp_path / "vectors.txt").write_text("dog 1 0\ncat 0 1\n")
+    made = align(job)
+    outlook = look_ahead(job)
+    assert (outlook.num_shards, outlook.num_shards_left, outlook.num_bytes_left) == (made.num_shards, 0, 0)
