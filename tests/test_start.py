@@ -7,10 +7,12 @@ import sys
 import pytest
 
 from pipeline.cli import COMMANDS, PROGRAM
+from pipeline.cli import main as vinculum
 from stores.programs.commands import command_class, summary_of
 from tests.pipeline.care.test_doctor import make_sentences, say
 from tests.stores.builders import make_regions, make_store
 from training.cli import COMMANDS as TRAINING_COMMANDS
+from training.cli import main as vinculum_train
 
 HEAVY = {"torch", "torchvision", "ray", "transformers", "gensim", "scipy", "cv2"}
 
@@ -110,3 +112,16 @@ def test_a_place_that_names_nothing_says_so():
 def test_the_command_that_is_named_is_the_one_that_is_parsed(tmp_path):
     command = PROGRAM.parse(["verify", str(tmp_path)])
     assert (type(command), command.store) == (command_class(COMMANDS["verify"]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("main", "words"),
+    [(vinculum, ["extract", "--retry-quarantine", "doctor"]), (vinculum_train, ["presets", "--loader-workers"])],
+)
+def test_a_shell_completes_commands_and_their_options(main, words, tmp_path, capsys):
+    script = tmp_path / "completion.bash"
+    with pytest.raises(SystemExit) as ended:
+        main(["--tyro-write-completion", "bash", str(script)])
+    assert not ended.value.code
+    assert all(word in script.read_text() for word in words)
+    assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
