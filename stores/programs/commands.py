@@ -48,10 +48,16 @@ class Program:
         )
 
     def _classes(self, first: Sequence[str]) -> dict[str, Callable[..., Any]]:
-        """Return a class for each name: the command's own where it is needed, else one that has its summary alone."""
+        """Return a class for each name: the command's own where it is needed, else one that has its summary alone.
+
+        Beside a command that is named the others are names alone.
+        """
         needs_all = any(each.replace("_", "-") in COMPLETION for each in first)
+        is_named = any(name in first for name in self.commands)
         return {
-            name: command_class(place) if needs_all or name in first else _listed(place)
+            name: command_class(place)
+            if needs_all or name in first
+            else make_dataclass("Listed", (), namespace={"__doc__": "" if is_named else summary_of(place)})
             for name, place in self.commands.items()
         }
 
@@ -73,7 +79,3 @@ def summary_of(place: str) -> str:
         if isinstance(node, ast.ClassDef) and node.name == name:
             return " ".join((ast.get_docstring(node) or "").partition("\n\n")[0].split())
     raise AttributeError(f"{spec.origin}: no class {name}, expected that of the command", name=name)
-
-
-def _listed(place: str) -> type:
-    return make_dataclass("Listed", (), namespace={"__doc__": summary_of(place)})
