@@ -9,7 +9,7 @@ from training.model import Model, num_parameters
 from training.runs.folder import Run, is_begun
 
 BYTES_OF_A_WEIGHT = 4 * 3
-"""Of a checkpoint: the weight and the optimizer's two moments, float32."""
+"""Bytes of a checkpoint for each weight: itself and the optimizer's two moments, float32."""
 
 
 def outlook(run: Run, *, keep: int) -> dict[str, Any]:
