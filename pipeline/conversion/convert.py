@@ -142,7 +142,7 @@ class _Source:
     rows: Mapping[str, Row]
     pictures: Mapping[str, ImageSource]
     wanted: Manifest
-    """Of a store of them that has no shard yet."""
+    """Manifest of a store of them that has no shard yet."""
     bytes_an_image: float
     """About as many as one takes in a store."""
 
