@@ -3,12 +3,20 @@
 Axes: B images, H W pixels of the model's input.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from detectors.records import PreparedImage
+
+
+def by_shape(images: Iterable[PreparedImage]) -> list[list[PreparedImage]]:
+    """Return the images whose inputs have one shape together, in the order in which each shape comes first."""
+    alike: dict[tuple[int, ...], list[PreparedImage]] = {}
+    for image in images:
+        alike.setdefault(tuple(image.model_input.shape), []).append(image)
+    return list(alike.values())
 
 
 def batch_on(device: torch.device, images: Sequence[PreparedImage]) -> Tensor:

@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import torch
 
+from detectors.batch_input import by_shape
 from detectors.catalog import DetectorRequest, build_detector, content_of
 from detectors.images import MAX_PIXELS
 from detectors.records import Features, PreparedImage
@@ -234,14 +235,11 @@ class ShardWorker:
 
     def _batches(self, window: Sequence[LoadedImage]) -> Iterator[list[LoadedImage]]:
         """Yield batches of images whose inputs have one shape, so that none is padded for the sake of another."""
-        by_shape: dict[tuple[int, ...], list[LoadedImage]] = {}
-        for image in window:
-            if isinstance(image.outcome, PreparedImage):
-                by_shape.setdefault(tuple(image.outcome.model_input.shape), []).append(image)
-        for alike in by_shape.values():
+        loaded = {image.source.image_id: image for image in window}
+        for alike in by_shape(image.outcome for image in window if isinstance(image.outcome, PreparedImage)):
             while alike:
                 batch, alike = alike[: self._batch_size], alike[self._batch_size :]
-                yield batch
+                yield [loaded[each.image_id] for each in batch]
 
     def _detect(self, batch: Sequence[LoadedImage]) -> list[Features | FailedImage]:
         """Return the batch's features; where the batch fails, each image is tried alone to find the one at fault."""

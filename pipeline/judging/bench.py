@@ -4,7 +4,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from detectors.batch_input import by_shape
 from detectors.catalog import DescribedDetector, DetectorRequest, build_detector, settle_precision
 from detectors.images import ImageError, decode_image
 from detectors.precision import Precision, resolve_precision
@@ -167,10 +168,7 @@ def _prepare(job: BenchJob, detector: DescribedDetector, seconds: defaultdict[st
 
 
 def _batches(prepared: Sequence[PreparedImage], size: int) -> Iterator[list[PreparedImage]]:
-    by_shape: dict[tuple[int, ...], list[PreparedImage]] = {}
-    for image in prepared:
-        by_shape.setdefault(tuple(image.model_input.shape), []).append(image)
-    for alike in by_shape.values():
+    for alike in by_shape(prepared):
         yield from (alike[first : first + size] for first in range(0, len(alike), size))
 
 
@@ -219,12 +217,11 @@ def _timed_stages(
 
 def _gigaflops(detector: DescribedDetector, prepared: Sequence[PreparedImage]) -> float:
     """Return the mean of all images; those of one shape cost the same."""
-    shapes = Counter(tuple(image.model_input.shape) for image in prepared)
     whole = 0.0
-    for image in {tuple(each.model_input.shape): each for each in prepared}.values():
+    for alike in by_shape(prepared):
         with FlopCounterMode(display=False) as counter:
-            detector.detect([image])
-        whole += counter.get_total_flops() * shapes[tuple(image.model_input.shape)]
+            detector.detect(alike[:1])
+        whole += counter.get_total_flops() * len(alike)
     return whole / len(prepared) / 1e9
 
 
