@@ -29,6 +29,8 @@ from training.data.grounding import GroundingOptions
 from training.data.shards import join
 from training.data.tokenizer import train_tokenizer
 from training.execution.evaluation import evaluate
+from training.runs.presets import PRESETS, find_preset
+from training.tasks.catalog import TASKS, find_task
 from training.weights.ours import load_model
 
 DATA = Path(os.environ.get("VINCULUM_TEST_DATA", "../shared/data"))
@@ -182,6 +184,15 @@ def test_phrases_are_counted_and_found_as_officially(tmp_path, capsys):
     # `A man 's blue , worn shirt` is three, `The men themselves` one, `the man 's shirt` two, and `&` is none.
     assert measured(stores, "test", tmp_path)["best"]["recall"]["1"]["of"] == 2 * (3 + 1 + 1 + 1 + 2 + 1)
     assert "does not hold the phrases of 8 of its 8 sentences for test" in capsys.readouterr().err
+
+
+def test_new_runs_about_phrases_ask_for_those_that_were_annotated():
+    presets = [find_preset(name, each) for name, preset in PRESETS.items() for each in (None, *preset.ablations)]
+    tasks = [find_task(name, each) for name, task in TASKS.items() for each in (None, *task.variants)]
+    asked = [each.batches for each in (*presets, *tasks) if each.batches.grounding or each.batches.swap_phrases]
+    assert len(asked) > 10
+    assert all(each.grounding.stored_phrases for each in asked)
+    assert not GroundingOptions().stored_phrases  # what recipes without the field mean
 
 
 ENTITIES, DETECTIONS = DATA / "flickr30k_entities", DATA / "detections/flickr30k_dev.json"
