@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from pipeline.cluster.notices import CrewError
 from stores.errors import StoreError
@@ -41,12 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 an error, 2 wrong usage, 3 done but for quarantine, 4 a store that is verified is
     unfinished, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    command = PROGRAM.parse(arguments)
+    command: Any = None
     try:
+        command = PROGRAM.parse(arguments)
         with stoppable():
             result = command.run()
     except ERRORS as error:
-        print_error(PROGRAM.name, error, as_json=command.json)
+        print_error(PROGRAM.name, error, as_json=command is not None and command.json)
         return ERROR
     except Stopped as stopped:
         print("vinculum: stopped; run the same command again to go on", file=sys.stderr)

@@ -17,6 +17,7 @@ from pipeline.cluster.crew_size import CrewSize
 from stores.errors import about
 from stores.locations import is_url, shown, without_secrets
 from stores.programs.terminal import printable
+from stores.programs.volume import is_quiet
 
 RUN_LOG_NAME = "run.jsonl"
 SILENCE_SECONDS = 60.0
@@ -63,8 +64,10 @@ class EventLog:
             self._file.flush()
 
     def say(self, text: str) -> None:
-        """Show a line, above a bar if there is one."""
+        """Show a line, above a bar if there is one; nothing with --quiet."""
         self._said = time.monotonic()
+        if is_quiet():
+            return
         tqdm.write(printable(text), file=self._stream)
 
 

@@ -12,6 +12,7 @@ from pipeline.alignment.shard_task import AlignProgress, AlignReport
 from pipeline.cluster.crew_size import CrewSize
 from pipeline.cluster.notices import Notice
 from pipeline.event_log import EventLog
+from stores.programs.volume import shows_bar
 
 VERSIONED = ("vinculum", "numpy", "ray", "pyarrow", "lmdb", "ijson")
 
@@ -27,7 +28,7 @@ class AlignLog:
         self._num_seen = 0
         self._events = EventLog(out, stream)
         self._started = self._last = time.monotonic()
-        self._bar = tqdm(unit="sentence", unit_scale=True, file=stream, disable=not stream.isatty())
+        self._bar = tqdm(unit="sentence", unit_scale=True, file=stream, disable=not shows_bar(stream))
 
     def __enter__(self) -> Self:
         self._events.__enter__()

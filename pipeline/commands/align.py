@@ -1,7 +1,7 @@
 """What `vinculum align` takes; a field's docstring is its --help."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +22,7 @@ from pipeline.commands.arguments import Out
 from pipeline.commands.result import Result
 from pipeline.sizes import told_bytes
 from stores.catalog import StoreName
+from stores.programs.volume import Volume
 
 File = Annotated[Path, tyro.conf.arg(metavar="FILE")]
 
@@ -85,6 +86,7 @@ class AlignCommand:
     """HOST:PORT of a Ray cluster; without it, the cluster of the running Ray job, or this machine."""
     workers: int | None = None
     """Number of workers at most; by default one for each CPU."""
+    volume: Annotated[Volume, tyro.conf.arg(name="")] = field(default_factory=Volume)
     dry_run: bool = False
     """Print how many shards would be made and how many there are; nothing is written, and no worker starts."""
     json: bool = False
@@ -94,7 +96,8 @@ class AlignCommand:
         if self.dry_run:
             outlook = look_ahead(self._job())
             return Result(summary=asdict(outlook), lines=(_told(outlook),))
-        summary = align(self._job())
+        with self.volume.applied():
+            summary = align(self._job())
         return Result(summary=asdict(summary), lines=tuple(_lines(summary)))
 
     def _job(self) -> AlignmentJob:

@@ -1,6 +1,6 @@
 """What `vinculum convert` takes; a field's docstring is its --help."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,7 @@ from pipeline.conversion.convert import (
     look_ahead,
 )
 from stores.images.listing import IdRule
+from stores.programs.volume import Volume
 
 AnyPath = Annotated[Path, tyro.conf.arg(metavar="PATH")]
 
@@ -53,6 +54,7 @@ class ConvertCommand:
     It is coco, visual-genome (and GQA), flickr30k or own; COCO_train2014_000000000009 shows it itself."""
     shard_size: int = 512
     """Number of images in a shard."""
+    volume: Annotated[Volume, tyro.conf.arg(name="")] = field(default_factory=Volume)
     dry_run: bool = False
     """Print what would be done and what is left; nothing is written."""
     json: bool = False
@@ -77,7 +79,8 @@ class ConvertCommand:
         if self.dry_run:
             outlook = look_ahead(job)
             return Result(summary=asdict(outlook), lines=(outlook.line,))
-        summary = convert(job)
+        with self.volume.applied():
+            summary = convert(job)
         status = 3 if summary.num_quarantined else 0
         return Result(summary=asdict(summary), lines=tuple(_lines(summary, self.to)), status=status)
 

@@ -1,6 +1,6 @@
 """What `vinculum extract` takes; a field's docstring is its --help."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +17,7 @@ from pipeline.extraction.extract import ExtractionJob, extract, look_ahead
 from pipeline.inputs.changed import ChangedRule
 from stores.catalog import StoreName
 from stores.images.listing import IdRule
+from stores.programs.volume import Volume
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,7 @@ class ExtractCommand:
     """Number of workers at most; by default one for each GPU, or one for every --cpus-per-worker."""
     cpus_per_worker: int | None = None
     """Number of cores of a worker; by default 4, or as many as there are."""
+    volume: Annotated[Volume, tyro.conf.arg(name="")] = field(default_factory=Volume)
     dry_run: bool = False
     """Print what would be done and what is left; nothing is written, and no worker starts."""
     json: bool = False
@@ -101,7 +103,8 @@ class ExtractCommand:
         if self.dry_run:
             outlook = look_ahead(self._job())
             return Result(summary=asdict(outlook), lines=(outlook.line,))
-        summary = extract(self._job())
+        with self.volume.applied():
+            summary = extract(self._job())
         told = f"{summary.out}: {summary.num_images} images in {summary.num_shards} shards"
         if summary.num_shards_made:
             told += f"; {summary.num_shards_made} made now at {summary.images_per_second:.2f} images/s"

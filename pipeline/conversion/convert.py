@@ -1,5 +1,6 @@
 """`vinculum convert`: published features to region shards, and region shards to formats that others read."""
 
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
@@ -40,6 +41,7 @@ from stores.manifest import (
 from stores.numbering import note_of, remarks_on
 from stores.places import FolderPlace
 from stores.plan import PLAN_NAME, Plan, PlannedShard, read_plan, write_plan
+from stores.programs.volume import shows_bar
 from stores.reading import open_store
 
 if TYPE_CHECKING:
@@ -247,7 +249,9 @@ def _export(job: ConversionJob) -> ConversionSummary:
     with locked(job.out) if job.out.is_dir() else nullcontext(), open_store(job.source) as store:
         _remove_killed_exports(job.out)
         regions = (record for record in store if isinstance(record, RegionFeatures))
-        num_images = WRITERS[job.target_format](job.out, tqdm(regions, total=len(store), unit="image", disable=None))
+        num_images = WRITERS[job.target_format](
+            job.out, tqdm(regions, total=len(store), unit="image", disable=not shows_bar(sys.stderr))
+        )
     return ConversionSummary(source=str(job.source), source_format=OUR_STORE, out=str(job.out), num_images=num_images)
 
 

@@ -14,6 +14,7 @@ from pipeline.cluster.notices import Notice
 from pipeline.event_log import EventLog
 from pipeline.extraction.shard_task import Progress, ShardReport
 from stores.manifest import FailedImage
+from stores.programs.volume import shows_bar
 
 VERSIONED = ("vinculum", "torch", "torchvision", "transformers", "ray", "pyarrow", "lmdb", "opencv-python-headless")
 
@@ -39,7 +40,7 @@ class RunLog:
             unit="image",
             file=stream,
             smoothing=0.05,
-            disable=not stream.isatty(),
+            disable=not shows_bar(stream),
         )
 
     def __enter__(self) -> Self:

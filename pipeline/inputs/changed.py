@@ -6,6 +6,7 @@ its time and not what it shows.
 """
 
 import hashlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from stores.manifest import Manifest, ShardEntry
 from stores.open_shards import open_entry
 from stores.places import Place
 from stores.plan import Plan, shard_name
+from stores.programs.volume import shows_bar
 
 ChangedRule = Literal["refuse", "redo"]
 
@@ -146,7 +148,13 @@ def _verdicts(
     """Yield what the image in each of these rows is, by ascending row."""
     entries = {Path(entry.name).stem: entry for entry in manifest.shards}
     numbers = plan.shards_of(rows)
-    told = tqdm(total=len(rows), desc="files compared with the store", unit="image", leave=False, disable=None)
+    told = tqdm(
+        total=len(rows),
+        desc="files compared with the store",
+        unit="image",
+        leave=False,
+        disable=not shows_bar(sys.stderr),
+    )
     with ThreadPoolExecutor(THREADS) as threads, told as bar:
         for part in np.split(rows, np.flatnonzero(np.diff(numbers)) + 1):
             if len(part):

@@ -23,6 +23,7 @@ from detectors.training import TrainingOptions
 from detectors.vocabulary import Vocabulary, read_vocabulary
 from detectors.weights.files import read_trainable
 from stores.programs.terminal import printable
+from stores.programs.volume import Volume
 from training.detector.batches import image_order
 from training.detector.gold_images import collect_gold, image_files, read_split
 from training.detector.recipe import PRESETS, DetectorRecipe, PresetName, begin_detector_run, optimization_of
@@ -93,6 +94,7 @@ class DetectorCommand:
     """Number of steps between two measurements on the val images; with 0 only the end is measured."""
     rules: Annotated[EvaluationRules, tyro.conf.arg(name="")] = field(default_factory=EvaluationRules)
     execution: Annotated[Execution, tyro.conf.arg(name="")] = field(default_factory=Execution)
+    volume: Annotated[Volume, tyro.conf.arg(name="")] = field(default_factory=Volume)
     json: bool = False
     """Print one machine-readable summary as the last line."""
 
@@ -116,7 +118,8 @@ class DetectorCommand:
         files = image_files(self.images)
         begin_detector_run(self.out, recipe, lambda: self._read_gold(recipe, files), files)
         if self._scores() is None:
-            self.execution.launch(train_detector, task, num_steps=recipe.num_steps)
+            with self.volume.applied():
+                self.execution.launch(train_detector, task, num_steps=recipe.num_steps)
         weights = self.out / WEIGHTS
         trained = {"weights": str(weights), "sha256": sha256_of(weights)} if recipe.num_steps else {}
         return {"out": str(self.out), **trained, **(self._scores() or {})}

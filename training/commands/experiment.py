@@ -1,7 +1,7 @@
 """`vinculum-train experiment`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from tqdm import tqdm
 from stores.atomic import replacing, write_json
 from stores.programs.ray_connection import joined
 from stores.programs.terminal import printable_lines
+from stores.programs.volume import Volume, is_quiet
 from training.execution.errors import LoopError
 from training.execution.settings import from_root
 from training.experiments.catalog import EXPERIMENTS, ExperimentName, run_alone, train_base_alone
@@ -53,6 +54,7 @@ class ExperimentCommand:
     The base that all arms of a seed start from takes its own steps before: minutes."""
     address: str | None = None
     """HOST:PORT of a Ray cluster; without it, the cluster of the running Ray job, or this machine."""
+    volume: Annotated[Volume, tyro.conf.arg(name="")] = field(default_factory=Volume)
     json: bool = False
     """Print one machine-readable summary as the last line."""
 
@@ -80,7 +82,7 @@ class ExperimentCommand:
             for arm in arms
         ]
         experiment.prepare(trials[0])  # stores and steps that no trial can have end here
-        with joined(self.address):
+        with self.volume.applied(), joined(self.address):
             try:
                 if experiment.train_base is not None:
                     _on_cluster(train_base_alone, trials[:: len(arms)], "what the arms of a seed start from")
@@ -107,7 +109,7 @@ def _on_cluster(work: Callable[[Trial], Any], trials: Sequence[Trial], what: str
     remote = ray.remote(num_cpus=1)(work)
     results = [remote.remote(trial) for trial in trials]
     waiting = list(results)
-    with tqdm(total=len(trials), desc=what) as bar:
+    with tqdm(total=len(trials), desc=what, disable=is_quiet()) as bar:
         while waiting:
             done, waiting = ray.wait(waiting)
             ray.get(done)  # an error ends the experiment now, not after the others

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from stores.programs.volume import Volume
 from training.execution.finetune import FinetuneOptions, prepare_finetuning
 from training.execution.settings import Execution
 from training.runs.recipes import Precision
@@ -60,6 +61,7 @@ class FinetuneCommand:
     set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="FIELD=VALUE")] = ()
     """Field of the recipe, such as objectives.matching.weight=2; give the option once for each field."""
     execution: Annotated[Execution, tyro.conf.arg(name="")] = field(default_factory=Execution)
+    volume: Annotated[Volume, tyro.conf.arg(name="")] = field(default_factory=Volume)
     json: bool = False
     """Print one machine-readable summary as the last line."""
 
@@ -89,6 +91,7 @@ class FinetuneCommand:
                 fields=self.set,
             ),
         )
-        return self.execution.finish(
-            run, regions=self.regions, images=self.images, sentences=self.sentences, start_from=self.start
-        )
+        with self.volume.applied():
+            return self.execution.finish(
+                run, regions=self.regions, images=self.images, sentences=self.sentences, start_from=self.start
+            )

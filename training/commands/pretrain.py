@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from stores.programs.volume import Volume
 from training.execution.outlook import outlook
 from training.execution.pretrain import Overrides, prepare
 from training.execution.settings import Execution
@@ -64,6 +65,7 @@ class PretrainCommand:
     dry_run: bool = False
     """Print the steps that are left and the bytes of the checkpoints; nothing is written, and no worker starts."""
     execution: Annotated[Execution, tyro.conf.arg(name="")] = field(default_factory=Execution)
+    volume: Annotated[Volume, tyro.conf.arg(name="")] = field(default_factory=Volume)
     json: bool = False
     """Print one machine-readable summary as the last line."""
 
@@ -96,11 +98,12 @@ class PretrainCommand:
         )
         if self.dry_run:
             return outlook(run, keep=self.execution.keep)
-        return self.execution.finish(
-            run,
-            regions=self.regions,
-            images=self.images,
-            sentences=self.sentences,
-            init=self.init,
-            trunk=self.trunk,
-        )
+        with self.volume.applied():
+            return self.execution.finish(
+                run,
+                regions=self.regions,
+                images=self.images,
+                sentences=self.sentences,
+                init=self.init,
+                trunk=self.trunk,
+            )

@@ -23,6 +23,7 @@ from stores.errors import StoreError, told
 from stores.programs.ray_connection import joined
 from stores.programs.stopping import ending_on_request
 from stores.programs.terminal import printable
+from stores.programs.volume import is_quiet
 from training.data.order import OrderError
 from training.execution.errors import LoopError
 from training.execution.progress import showing
@@ -76,7 +77,8 @@ def launch(
         remove_leftovers(task.run)
         withdraw_stop(task.run)
         resources = _resources_of_worker(num_workers, use_gpu)
-        tqdm.write(printable(_where_it_begins(task.run, num_steps)), file=sys.stderr)
+        if not is_quiet():
+            tqdm.write(printable(_where_it_begins(task.run, num_steps)), file=sys.stderr)
         try:
             with (
                 showing(task.run, num_steps=num_steps),

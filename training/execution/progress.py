@@ -24,6 +24,7 @@ from annotations.guards.shown import shown
 from stores.atomic import replacing
 from stores.errors import about
 from stores.programs.terminal import printable
+from stores.programs.volume import is_quiet, shows_bar
 from training.execution.loop import StepReport
 from training.logged.catalog import LOGGED
 from training.logged.figure import Steps
@@ -150,7 +151,7 @@ def showing(folder: Path, *, num_steps: int) -> Iterator[None]:
     tail = _Tail(folder / METRICS)
     begun_at = max((line["step"] for line in tail.read()), default=0)
     bar = tqdm(
-        total=num_steps, initial=begun_at, unit="step", file=sys.stderr, disable=not sys.stderr.isatty()
+        total=num_steps, initial=begun_at, unit="step", file=sys.stderr, disable=not shows_bar(sys.stderr)
     )  # fmt: skip
 
     def follow(seen: int) -> None:
@@ -203,7 +204,8 @@ def _show(tail: _Tail, seen: int, bar: Any) -> int:
     new = [line for line in tail.read() if line["step"] > seen]
     for line in new:
         bar.update(line["step"] - bar.n)
-        tqdm.write(printable(progress_line(line)), file=sys.stderr)
+        if not is_quiet():
+            tqdm.write(printable(progress_line(line)), file=sys.stderr)
     return int(new[-1]["step"]) if new else seen
 
 
