@@ -6,9 +6,9 @@ else: a run on four ranks sees what a run on one sees.
 Axes: B pairs, L word pieces, R regions, D feature_dim.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -19,22 +19,33 @@ from annotations.answers import AnswerVocabulary, normalize_answer
 from stores.formats.training_rows import TrainingSentence
 from training.batch import Batch, MaskedRegions, MaskedWords, SideFields, TokenMask
 from training.data.grounding import GroundingOptions, make_grounding
+from training.data.maker_options import MakerOptions
 from training.data.masking import MaskName, choose_regions, mask_pieces, nearest_cells
 from training.data.pictures import Augmentation
 from training.data.shards import JoinedShards
 from training.data.sides.pixels import PixelSide
 from training.data.targets import AlignedRow, TargetOptions, make_alignment
 from training.data.tokenizer import Pieces, TextTokenizer
+from training.models.catalog import EncoderShape
+from training.models.visual_parser import VisualParserShape
 
 _TRIES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchOptions:
+class BatchOptions(MakerOptions):
     """What is done to sentences and regions on their way into a batch."""
 
-    max_pieces: int = 20
-    """Word pieces of a sentence with [CLS] and [SEP]; what is longer is cut."""
+    option_of: ClassVar[Mapping[str, str]] = {
+        "masked_words": "mask_words",
+        "masked_regions": "mask_regions",
+        "token_mask": "mask_tokens",
+        "alignment": "targets",
+        "grounding": "grounding",
+        "answer_scores": "soft_answers",
+    }
+
+    kind: Literal["pairs"] = "pairs"
     mask_words: float = 0.0
     """Share of the word pieces that are to be guessed; 0.15 in pre-training."""
     mask_regions: float = 0.0
@@ -68,15 +79,9 @@ class BatchOptions:
     """Phrases with the regions that show them, where they are asked for."""
     soft_answers: bool = False
     """Every answer's score, where a task asks for it."""
-    swap_phrases: bool = False
-    """Whether the first text of a group that does not match is the matching one with two phrases exchanged, where that
-    is not as true."""
-    candidates: int = 0
-    """Other images, or other texts, that each pair is ranked against, where it is; 399 in UNITER's public code."""
 
     def __post_init__(self) -> None:
-        if self.max_pieces < 3:
-            raise ValueError(f"max_pieces is {self.max_pieces}, expected at least 3: [CLS], a piece, [SEP]")
+        super().__post_init__()
         for name in ("mask_words", "mask_regions", "mismatch", "token_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1")
@@ -88,8 +93,21 @@ class BatchOptions:
 
     @property
     def in_groups(self) -> bool:
-        """Whether an image comes with several sentences at once."""
         return (self.own_texts, self.other_texts) != (1, 0)
+
+    @property
+    def points(self) -> bool:
+        return self.targets is not None or self.grounding is not None
+
+    @property
+    def asks_attention(self) -> bool:
+        return self.mask_tokens == "attention"
+
+    def require_encoder(self, shape: EncoderShape) -> None:
+        if self.mask_tokens is not None and not isinstance(shape, VisualParserShape):
+            raise ValueError(f"mask_tokens: a {shape.kind} encoder has no visual tokens, expected none hidden")
+        if self.mask_regions and isinstance(shape, VisualParserShape) and shape.trunk is not None:
+            raise ValueError("mask_regions: pixels have no stored features to guess; expected mask_tokens instead")
 
 
 class Maker(Protocol):

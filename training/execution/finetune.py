@@ -8,6 +8,7 @@ from typing import Any
 from annotations.answers import AnswerVocabulary, read_answer_vocabulary
 from annotations.guards.drops import DataError
 from training.data.identity import data_as_begun
+from training.data.maker_options import RankingGroupOptions
 from training.data.order import TrainingOrder
 from training.data.shards import JoinedShards, open_shards
 from training.execution.pretrain import most_frequent_answers, require_known, sizes_of, tell_left_out
@@ -89,7 +90,7 @@ def prepare_finetuning(
                 f"{pretrained.recipe.sizes.feature_dim} as {start} was trained on"
             )
         sources = tuple(source for source in task.sources if source in shards.sources) or task.sources
-        if task.objectives.ranking is not None:
+        if isinstance(task.batches, RankingGroupOptions):
             require_candidates(shards, task.batches.candidates)
         numbers = shards.select(splits=("train",), sources=sources, num_images=task.num_images, answered=task.answered)
         order = TrainingOrder(
@@ -118,6 +119,7 @@ def prepare_finetuning(
             data=data_as_begun(shards, begun, out) | {"start": start_of(pretrained, first)},
         )
         recipe = with_fields(recipe, options.fields)
+        recipe.require_needs()
         require_known(recipe, shards)
     return begin_run(out, recipe, pretrained.tokenizer, answers)
 
@@ -134,7 +136,7 @@ def _task(name: str, options: FinetuneOptions) -> Task:
             f"retrieval, and then vinculum-train evaluate --task {name}"
         )
     batches, ranking = task.batches, task.objectives.ranking
-    if ranking is None:
+    if ranking is None or not isinstance(batches, RankingGroupOptions):
         if (options.candidates, options.hardest) != (None, None):
             raise DataError(f"task {name!r}: ranks nothing, expected --candidates and --hardest with retrieval alone")
         return task

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from annotations.answers import AnswerVocabulary, normalize_answer, read_answer_vocabulary
 from stores.errors import StoreError
 from stores.programs.terminal import printable
-from training.data.batches import BatchOptions
 from training.data.identity import data_as_begun
 from training.data.order import TrainingOrder
 from training.data.shards import NUM_COMPARED, JoinedShards, open_shards
@@ -22,7 +21,6 @@ from training.model import Model
 from training.models.catalog import EncoderShape
 from training.models.trunk import TrunkShape, read_swin
 from training.models.visual_parser import VisualParserShape
-from training.objectives.catalog import Objectives
 from training.objectives.sizes import Sizes
 from training.runs.folder import Run, begin_run, is_begun, open_run
 from training.runs.presets import Preset
@@ -142,12 +140,12 @@ def require_known(recipe: Recipe, shards: JoinedShards) -> None:
         StoreError: it does not.
     """
     batches = recipe.batches
-    if (batches.targets is not None or batches.grounding is not None) and not shards.is_aligned:
+    if batches.points and not shards.is_aligned:
         raise StoreError(
             f"{shards.sentences.folder}: its words do not point at these {shards.side.noun}, which was not what it was "
             "aligned with; expected those regions, or a preset without alignment and grounding"
         )
-    if batches.mask_tokens == "attention" and not shards.side.has_attention:
+    if batches.asks_attention and not shards.side.has_attention:
         raise StoreError(
             f"{shards.side.location}: stored without attention, which is to choose what is hidden; expected vinculum "
             "extract --keep-attention, or --ablation random"
@@ -246,7 +244,7 @@ def _recipe(
         encoder=replace(preset.encoder, vocab_size=sizes.vocab_size, feature_dim=sizes.feature_dim),
         sizes=sizes,
         objectives=objectives,
-        batches=_without_idle(objectives, preset.batches),
+        batches=preset.batches.without_idle(objectives.needs),
         optimization=optimization,
         sources=sources,
         batch_size=preset.batch_size if overrides.batch_size is None else overrides.batch_size,
@@ -256,8 +254,9 @@ def _recipe(
         data=data,
     )
     recipe = with_fields(recipe, overrides.fields)
-    recipe = replace(recipe, batches=_without_idle(recipe.objectives, recipe.batches))
+    recipe = replace(recipe, batches=recipe.batches.without_idle(recipe.objectives.needs))
     require_kept(recipe, overrides.fields)
+    recipe.require_needs()
     numbers = shards.select(splits=("train",), sources=sources)
     if recipe.batches.in_groups:
         numbers = shards.one_of_each(numbers)
@@ -265,17 +264,6 @@ def _recipe(
         sentences=numbers, lengths=shards.lengths[numbers], batch_size=recipe.batch_size, seed=recipe.seed
     )
     return replace(recipe, num_steps=_num_steps(preset, overrides, order.batches_per_epoch))
-
-
-def _without_idle(objectives: Objectives, batches: BatchOptions) -> BatchOptions:
-    """Return the options of batches without what no objective learns from."""
-    if objectives.word_object_alignment is None:
-        batches = replace(batches, targets=None)
-    if objectives.masked_regions is None:
-        batches = replace(batches, mask_regions=0.0)
-    if objectives.masked_tokens is None:
-        batches = replace(batches, mask_tokens=None)
-    return batches
 
 
 def _fitting_bert(source: str, recipe: Recipe, tokenizer: TextTokenizer) -> str:

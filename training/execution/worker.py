@@ -10,7 +10,6 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-from training.data.batches import BatchMaker
 from training.data.identity import require_learnt_data
 from training.data.loader import Feed, PictureBatches
 from training.data.order import TrainingOrder, parts_of_rank
@@ -25,6 +24,7 @@ from training.runs.folder import Run, open_run, require_begun_with
 from training.runs.optimizers import make_optimizer
 from training.runs.recipes import PRETRAINING
 from training.tasks.catalog import TASKS
+from training.tasks.makers import build_maker
 from training.weights.bert import begin_with_bert
 from training.weights.ours import begin_with_swin, build_model, start_from
 from training.weights.published import read_published
@@ -196,8 +196,7 @@ def _batches(run: Run, shards: JoinedShards, order: TrainingOrder, task: TrainTa
     parts = parts_of_rank(
         run.recipe.batch_size, rank=place.rank, num_ranks=place.num_ranks, accumulation=task.accumulation
     )
-    make = BatchMaker if run.recipe.task == PRETRAINING else TASKS[run.recipe.task].maker
-    maker = make(shards, run.tokenizer, run.recipe.batches, answers=run.answers, seed=run.recipe.seed)
+    maker = build_maker(shards, run.tokenizer, run.recipe.batches, answers=run.answers, seed=run.recipe.seed)
     return PictureBatches(maker, order, parts)
 
 

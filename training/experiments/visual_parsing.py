@@ -136,7 +136,7 @@ def _looked_at(trial: Trial) -> Mapping[str, float]:
             "flow from input over uniform": flows["flow_from_input_over_uniform"],
             "nmi": flows["nmi"],
         }
-        if trial.arm in HIDING:
+        if trial.arm in HIDING and isinstance(batches, BatchOptions):
             hiding = replace(seen.options, mask_tokens="random", token_share=batches.token_share)
             maker = BatchMaker(shards, run.tokenizer, hiding, seed=0)
             relied = reliance_on_text(model, _hidden(maker, numbers[:MAX_PAIRS]), term="masked_tokens")

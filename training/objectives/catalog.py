@@ -50,6 +50,11 @@ class Objectives:
         options = {each.name: getattr(self, each.name) for each in fields(self)}
         return {name: each for name, each in options.items() if each is not None}
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """The fields of a batch without which some of them have no loss."""
+        return frozenset(need for options in self.asked().values() for need in options.needs)
+
 
 NO_OBJECTIVES = Objectives(masked_words=None, masked_regions=None, matching=None, question_answering=None)
 

@@ -6,23 +6,25 @@ default.
 """
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Discriminator, TypeAdapter, ValidationError
 
 from annotations.guards.drops import DataError
 from annotations.guards.plain_json import parse_json
 from stores.atomic import json_bytes, replacing, write_json
 from stores.manifest import differences
 from training.data.batches import BatchOptions
+from training.data.maker_options import CaptionPairOptions, RankingGroupOptions
 from training.models.catalog import EncoderShape
-from training.models.visual_parser import VisualParserShape
 from training.objectives.catalog import Objectives
 from training.objectives.sizes import Sizes
 from training.runs.kept_files import write_digests
+from training.runs.older_recipes import upgraded
 from training.runs.optimizers import Optimization
 
 FILE_NAME = "recipe.json"
@@ -31,6 +33,7 @@ PRETRAINING = "pretraining"
 """The task of a recipe that has objectives instead."""
 
 Precision = Literal["float32", "bfloat16"]
+Batches = Annotated[BatchOptions | CaptionPairOptions | RankingGroupOptions, Discriminator("kind")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,7 @@ class Recipe:
     sizes: Sizes
     objectives: Objectives
     """Objectives of pre-training; a task has a loss of its own."""
-    batches: BatchOptions
+    batches: Batches
     optimization: Optimization
     sources: tuple[str, ...]
     """The data sets whose sentences are learnt from."""
@@ -66,11 +69,23 @@ class Recipe:
             )
         for options in self.objectives.asked().values():
             options.require_encoder(self.encoder)
-        if self.batches.mask_tokens is not None and not isinstance(self.encoder, VisualParserShape):
-            raise ValueError(f"mask_tokens: a {self.encoder.kind} encoder has no visual tokens, expected none hidden")
-        has_trunk = isinstance(self.encoder, VisualParserShape) and self.encoder.trunk is not None
-        if has_trunk and self.batches.mask_regions:
-            raise ValueError("mask_regions: pixels have no stored features to guess; expected mask_tokens instead")
+        self.batches.require_encoder(self.encoder)
+
+    def require_needs(self) -> None:
+        """The batches have what the objectives need.
+
+        Raises:
+            ValueError: an objective needs something that no option asks for; names the option.
+        """
+        for name, options in self.objectives.asked().items():
+            for need in options.needs:
+                if need not in self.batches.gives:
+                    option = self.batches.option_of.get(need)
+                    asks = f"batches.{option} on" if option else f"another task, whose batches have {need}"
+                    raise ValueError(
+                        f"objectives.{name} needs {need}, which these batches do not have; expected {asks}, or the "
+                        "objective off"
+                    )
 
 
 R = TypeVar("R")
@@ -93,7 +108,7 @@ def read_recipe(folder: Path) -> Recipe:
     Raises:
         DataError: there is none, it has a field that this version does not know, or a value that it does not take.
     """
-    return read_recipe_of(RECIPES, folder)
+    return read_recipe_of(RECIPES, folder, upgrade=upgraded)
 
 
 def as_json(recipe: Recipe) -> dict[str, Any]:
@@ -113,11 +128,17 @@ def write_last(kind: TypeAdapter[R], folder: Path, recipe: R, beside: Collection
         write_digests(folder, {FILE_NAME: temporary, **{name: folder / name for name in beside}})
 
 
-def read_recipe_of(kind: TypeAdapter[R], folder: Path) -> R:
-    """Return the recipe of this kind; see `read_recipe`."""
+def read_recipe_of(kind: TypeAdapter[R], folder: Path, *, upgrade: Callable[[Any], Any] = lambda values: values) -> R:
+    """Return the recipe of this kind; see `read_recipe`.
+
+    Args:
+        upgrade: from the JSON values of an older version to those of this one.
+    """
     path = folder / FILE_NAME
     try:
         content = path.read_bytes()
+        with suppress(ValueError):  # what is no JSON is refused below
+            content = json.dumps(upgrade(parse_json(content))).encode()
         recipe = kind.validate_json(content)
     except FileNotFoundError as error:
         run = folder.resolve().parent.parent

@@ -21,6 +21,7 @@ DECIDED = {
     "encoder.vocab_size": "the tokenizer decides it",
     "encoder.feature_dim": "the stores decide it",
     "batch_size": "use --batch-size",
+    "batches.kind": "the task decides it",
     "batches.candidates": "use --candidates of finetune",
     "num_steps": "use --steps or --epochs",
     "sources": "the preset, the task or --sources decides it",

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from annotations.answers import AnswerVocabulary
 from annotations.datasets.vgp import REVERSED, TYPES
 from annotations.records import Pointer, Sentence, Split
 from stores.formats.training_rows import StoredPhrases, TrainingSentence
 from training.batch import Batch, PhrasePairs
-from training.data.batches import BatchOptions, random_stream
+from training.data.batches import random_stream
 from training.data.grounding import make_grounding
+from training.data.maker_options import CaptionPairOptions
 from training.data.shards import JoinedShards
 from training.data.targets import AlignedRow, make_alignment
 from training.data.tokenizer import Pieces, TextTokenizer
@@ -55,14 +55,11 @@ class CaptionPairMaker:
         self,
         shards: JoinedShards,
         tokenizer: TextTokenizer,
-        options: BatchOptions,
+        options: CaptionPairOptions,
         *,
-        answers: AnswerVocabulary | None = None,
         seed: int = 0,
     ) -> None:
-        """Find the sentences of every image, and the image that looks most like it; `answers` are not asked for."""
-        if options.max_pieces < 5:
-            raise ValueError(f"max_pieces is {options.max_pieces}, expected at least 5: two captions of a piece each")
+        """Find the sentences of every image, and the image that looks most like it."""
         self.shards, self.tokenizer, self.options, self._seed = shards, tokenizer, options, seed
         self._of_image: dict[int, NDArray[np.int64]] = {}
         self._nearest: dict[int, int] = {}

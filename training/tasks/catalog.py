@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from annotations.tables import Table
-from training.data.batches import BatchMaker, BatchOptions, Maker
+from training.data.batches import BatchOptions
 from training.data.grounding import GroundingOptions
+from training.data.maker_options import CaptionPairOptions, RankingGroupOptions
 from training.objectives.attention_supervision import AttentionSupervisionOptions
 from training.objectives.caption_match import CaptionMatchOptions
 from training.objectives.catalog import NO_OBJECTIVES, Objectives
@@ -16,11 +17,11 @@ from training.objectives.phrase_relations import PhraseRelationsOptions
 from training.objectives.question_answering import QuestionAnsweringOptions
 from training.objectives.ranking import RankingOptions
 from training.objectives.referring import ReferringOptions
+from training.runs.recipes import Batches
 from training.tasks import gqa, grounding, nlvr2, refcoco, retrieval, snli_ve, vgp, vqa_v2, winoground
 from training.tasks.answers import AnswerMetric
-from training.tasks.caption_pairs import CaptionPairMaker
 from training.tasks.measure import Measure
-from training.tasks.ranking_batches import CAPTIONS, RankingMaker
+from training.tasks.ranking_batches import CAPTIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +35,8 @@ class Task:
     measure: Measure
     objectives: Objectives
     """None at all, where it is for measuring alone."""
-    batches: BatchOptions = field(default_factory=BatchOptions)
+    batches: Batches = field(default_factory=BatchOptions)
     """What batches have, but for `max_pieces`."""
-    maker: Callable[..., Maker] = BatchMaker
     num_segments: int = 2
     """Segments of a single stream at least: those of captions, and the last of regions."""
     max_pieces: int | None = None
@@ -66,8 +66,9 @@ def _answering(loss: Literal["soft", "single"], num_images: int = 1) -> Objectiv
     return replace(NO_OBJECTIVES, question_answering=QuestionAnsweringOptions(loss=loss, num_images=num_images))
 
 
-def _with_swapped_captions(task: Task) -> Task:
-    return replace(task, batches=replace(task.batches, swap_phrases=True, grounding=_GROUNDING))
+def _batches(**changes: Any) -> Callable[[Task], Task]:
+    """Return the variant whose batches have these options."""
+    return lambda task: replace(task, batches=replace(task.batches, **changes))
 
 
 def _supervised(**options: Any) -> Callable[[Task], Task]:
@@ -82,13 +83,9 @@ def _congruent(**options: Any) -> Callable[[Task], Task]:
     return lambda task: replace(task, objectives=replace(task.objectives, congruence=congruence))
 
 
-def _with_random_negatives(task: Task) -> Task:
-    return replace(task, batches=replace(task.batches, candidates=RankingOptions().kept))
-
-
 def _with_permuted_regions(task: Task) -> Task:
     grounding = replace(task.batches.grounding or _GROUNDING, permuted=True)
-    return replace(task, batches=replace(task.batches, grounding=grounding))
+    return _batches(grounding=grounding)(task)
 
 
 _SUPERVISIONS: dict[str, Callable[[Task], Task]] = {
@@ -106,8 +103,8 @@ _CONGRUENCES: dict[str, Callable[[Task], Task]] = {
     "iais": _congruent(space="block_prob", method="iais-singular"),
     "iais-raw": _congruent(method="iais-singular"),
     "iais-distributed": _congruent(space="block_prob", method="iais-distributed"),
-    "random-negatives": _with_random_negatives,
-    "swapped": _with_swapped_captions,
+    "random-negatives": _batches(candidates=RankingOptions().kept),
+    "swapped": _batches(swap_phrases=True, grounding=_GROUNDING),
 }
 """Without -raw: as the public code has it."""
 
@@ -138,7 +135,6 @@ _PARSED_RETRIEVAL = _parsed(
     factor=0.5,
     objectives=replace(NO_OBJECTIVES, matching=MatchingOptions(pooled=False)),
     batches=BatchOptions(mismatch=0.5),
-    maker=BatchMaker,
     max_pieces=None,
 )
 """Whether a caption belongs to an image, with captions of the same batch; the head begins as that of pre-training."""
@@ -204,8 +200,7 @@ TASKS: Table[Task] = Table(
             objectives=replace(
                 NO_OBJECTIVES, caption_match=CaptionMatchOptions(), phrase_relations=PhraseRelationsOptions()
             ),
-            batches=BatchOptions(mismatch=0.5, grounding=_GROUNDING),
-            maker=CaptionPairMaker,
+            batches=CaptionPairOptions(mismatch=0.5, grounding=_GROUNDING),
             num_segments=3,
             max_pieces=60,
             answered=False,
@@ -216,8 +211,7 @@ TASKS: Table[Task] = Table(
             sources=CAPTIONS,
             measure=retrieval.measure,
             objectives=replace(NO_OBJECTIVES, ranking=RankingOptions()),
-            batches=BatchOptions(candidates=399),
-            maker=RankingMaker,
+            batches=RankingGroupOptions(candidates=399),
             max_pieces=60,
             answered=False,
             optimization={"optimizer": "adamw", "betas": (0.9, 0.98), "warmup": 0.002, "clip": 2.0},

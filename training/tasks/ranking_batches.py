@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from annotations.answers import AnswerVocabulary
 from stores.errors import StoreError
 from training.batch import Batch
-from training.data.batches import BatchOptions, random_stream
+from training.data.batches import random_stream
 from training.data.grounding import GroundingOptions, find_phrases
+from training.data.maker_options import RankingGroupOptions
 from training.data.shards import JoinedShards
 from training.data.targets import AlignedRow
 from training.data.tokenizer import TextTokenizer
@@ -39,12 +39,11 @@ class RankingMaker:
         self,
         shards: JoinedShards,
         tokenizer: TextTokenizer,
-        options: BatchOptions,
+        options: RankingGroupOptions,
         *,
-        answers: AnswerVocabulary | None = None,
         seed: int = 0,
     ) -> None:
-        """Find the captions of every image; `answers` are not asked for."""
+        """Find the captions of every image."""
         self.shards, self.tokenizer, self.options, self._seed = shards, tokenizer, options, seed
         captions = find_captions(shards)
         images_S = shards.images_of_each(captions)

@@ -14,8 +14,8 @@ import torch
 from annotations.datasets.vgp import TYPES
 from annotations.guards.drops import DataError
 from training.batch import Batch
-from training.data.batches import BatchOptions
 from training.data.grounding import GroundingOptions
+from training.data.maker_options import CaptionPairOptions
 from training.figures import Figure, mean_of, means_by
 from training.objectives.caption_match import LABELS, CaptionMatchObjective
 from training.objectives.phrase_relations import PhraseRelationsObjective
@@ -77,7 +77,7 @@ def measure(subject: Subject, **options: Any) -> dict[str, Any]:
 def _batches(subject: Subject) -> Iterator[Batch]:
     """Yield all pairs of captions of the split; an exchange depends on the pair's place alone."""
     recipe = subject.run.recipe
-    options = BatchOptions(
+    options = CaptionPairOptions(
         max_pieces=recipe.batches.max_pieces,
         mismatch=0.5,
         grounding=GroundingOptions(stored_phrases=True, keep_unshown=True),

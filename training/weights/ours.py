@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from annotations.guards.plain_json import parse_json
 from stores.errors import StoreError
 from stores.manifest import differences, fingerprint
 from training.model import Model, build_new
@@ -14,7 +15,8 @@ from training.objectives.question_answering import QuestionAnsweringObjective
 from training.objectives.ranking import RankingObjective
 from training.runs.checkpoints import Checkpoint, latest_checkpoint, load_weights
 from training.runs.folder import Run, open_run, require_begun_with
-from training.runs.recipes import PRETRAINING, as_json
+from training.runs.recipes import FILE_NAME as RECIPE
+from training.runs.recipes import PRETRAINING
 from training.tasks.catalog import TASKS
 from training.tasks.transfer import transfer_answers
 
@@ -55,8 +57,8 @@ def begin_with_swin(source: str, model: Model) -> str:
 
 
 def start_of(run: Run, checkpoint: Checkpoint) -> str:
-    """Return what tells the weights that a run starts from: the other run's recipe, and after which step."""
-    return f"{fingerprint(as_json(run.recipe))} at step {checkpoint.step}"
+    """Return what identifies the weights that a run starts from: the other run's recipe as it is kept, and the step."""
+    return f"{fingerprint(parse_json((run.folder / RECIPE).read_bytes()))} at step {checkpoint.step}"
 
 
 def start_from(folder: Path, model: Model, run: Run) -> None:

@@ -6,8 +6,8 @@ import torch
 
 from tests.stores.version_two import make_sentences_old
 from tests.training.joined_stores import Marked, Spoken, Word, join_stores, make_image
-from training.data.batches import BatchOptions
 from training.data.grounding import GroundingOptions
+from training.data.maker_options import CaptionPairOptions
 from training.data.order import parts_of_rank
 from training.data.shards import join
 from training.data.targets import TargetOptions
@@ -52,7 +52,7 @@ def tokenizer(shards):
 
 def make(shards, tokenizer, numbers, *, step=0, positions=None, **options):
     options = {"max_pieces": 40, "mismatch": 0.5, "grounding": GroundingOptions(), **options}
-    return CaptionPairMaker(shards, tokenizer, BatchOptions(**options)).make(
+    return CaptionPairMaker(shards, tokenizer, CaptionPairOptions(**options)).make(
         np.array(numbers), step=step, positions=positions
     )
 

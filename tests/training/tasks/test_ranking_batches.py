@@ -11,6 +11,7 @@ from tests.training.caption_stores import caption_stores
 from tests.training.joined_stores import Marked, Spoken, Word, join_stores, make_image
 from training.data.batches import BatchMaker, BatchOptions
 from training.data.grounding import GroundingOptions
+from training.data.maker_options import RankingGroupOptions
 from training.data.order import parts_of_rank
 from training.data.shards import join
 from training.data.tokenizer import train_tokenizer
@@ -32,7 +33,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def maker(shards, tokenizer):
-    return RankingMaker(shards, tokenizer, BatchOptions(max_pieces=16, candidates=CANDIDATES), seed=3)
+    return RankingMaker(shards, tokenizer, RankingGroupOptions(max_pieces=16, candidates=CANDIDATES), seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def test_captions_of_two_data_sets_are_candidates_for_each_other(tokenizer, tmp_
     ]
     images = [make_image(each, first=n) for n, each in enumerate("abc")]
     with join(*join_stores(tmp_path / "stores", [images], [spoken])) as shards:
-        maker = RankingMaker(shards, tokenizer, BatchOptions(max_pieces=16, candidates=1))
+        maker = RankingMaker(shards, tokenizer, RankingGroupOptions(max_pieces=16, candidates=1))
         batch = maker.make(np.array([0, 1]))
         assert batch.image_ids == ("a", "b", "b", "b")
         assert batch.sentence_ids == ("0-00000", "0-00000", "0-00001", "0-00000")
@@ -159,11 +160,13 @@ def test_the_first_caption_among_the_others_says_the_same_words_of_other_things(
     images = [make_image(each, num_boxes=3) for each in "ab"]
     tokenizer = train_tokenizer([text, "a stool"], vocab_size=90)
     with join(*join_stores(tmp_path / "stores", [images], [spoken])) as shards:
-        options = BatchOptions(max_pieces=24, candidates=1, swap_phrases=True)
+        options = RankingGroupOptions(max_pieces=24, candidates=1, swap_phrases=True)
         maker = RankingMaker(shards, tokenizer, options)
         of_images = maker.make(np.array([0]), step=0)
         of_texts = maker.make(np.array([0]), step=1)
-        plain = RankingMaker(shards, tokenizer, BatchOptions(max_pieces=24, candidates=1)).make(np.array([0]), step=1)
+        plain = RankingMaker(shards, tokenizer, RankingGroupOptions(max_pieces=24, candidates=1)).make(
+            np.array([0]), step=1
+        )
     assert of_images.image_ids == ("a", "b")
     assert torch.equal(of_images.input_ids[0], of_images.input_ids[1])
     assert of_texts.image_ids == ("a", "a")
@@ -194,7 +197,7 @@ def test_the_phrases_that_change_places_are_those_that_were_marked_where_a_run_a
     tokenizer = train_tokenizer([text, "a stool"], vocab_size=90)
     stores = join_stores(tmp_path / "stores", [[make_image(each, num_boxes=3) for each in "ab"]], [spoken])
     with join(*stores) as shards:
-        options = BatchOptions(max_pieces=24, candidates=1, swap_phrases=True, grounding=grounding)
+        options = RankingGroupOptions(max_pieces=24, candidates=1, swap_phrases=True, grounding=grounding)
         batch = RankingMaker(shards, tokenizer, options).make(np.array([0]), step=1)
     (expected,) = tokenizer.encode([says if says != text else "a stool"], max_pieces=22)
     assert batch.input_ids[1, 1 : int(batch.text_mask[1].sum()) - 1].tolist() == expected.ids.tolist()

@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from training.data.batches import BatchMaker
+from training.data.batches import BatchOptions
 from training.runs.optimizers import Optimization, make_optimizer, set_learning_rate
 from training.runs.presets import find_preset
 from training.tasks.catalog import find_task
@@ -37,7 +37,7 @@ def test_retrieval_is_matching_with_captions_of_the_same_batch():
     assert task.objectives.ranking is None
     assert task.objectives.matching is not None
     assert not task.objectives.matching.pooled
-    assert (task.maker, task.batches.mismatch, task.batches.candidates) == (BatchMaker, 0.5, 0)
+    assert task.batches == BatchOptions(mismatch=0.5)
 
 
 def test_pre_training_is_the_paper_s():
