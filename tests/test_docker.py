@@ -117,7 +117,7 @@ def test_a_job_package_of_any_folder_holds_no_secret(tmp_path):
         assert not {Path(name).name for name in names} & set(secrets)
 
 
-@pytest.mark.parametrize("file", [DOCKER / "compose.yaml", DOCKER.parent / "README.md"])
+@pytest.mark.parametrize("file", [DOCKER / "compose.yaml", DOCKER.parent / "pipeline/README.md"])
 def test_no_advice_sends_a_folder_with_a_job(file):
     submits = [line for line in file.read_text(encoding="utf-8").splitlines() if "job submit --" in line]
     assert submits and not any("--working-dir" in line for line in submits)
