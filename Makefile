@@ -1,28 +1,44 @@
 PYTHON ?= python3
-BIN := .venv/bin
+ENVIRONMENT := .venv
+BIN := $(ENVIRONMENT)/bin
 
-.PHONY: demo test test-slow bench clean
+.PHONY: demo check test test-slow test-oldest bench clean
 
-demo: .venv/installed  ## the whole path on the toy world, ending with a page to look at
+demo: $(ENVIRONMENT)/installed  ## the whole path on the toy world, ending with a page to look at
 	$(BIN)/vinculum demo --out demo
 
-test: .venv/installed  ## lint, types, tests
+check: $(ENVIRONMENT)/installed  ## lint, types, tests that start no other process: two minutes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not slow and not processes" -n 2 --dist loadfile --durations=15
+
+test: $(ENVIRONMENT)/installed  ## lint, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --durations=15
 
-test-slow: .venv/installed  ## the tests that take minutes
+test-slow: $(ENVIRONMENT)/installed  ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
-bench: .venv/installed  ## measured ratios, printed
+test-oldest: .venv-oldest/installed  ## make check, with the oldest release of each dependency that setup.cfg admits
+	$(MAKE) check ENVIRONMENT=.venv-oldest
+
+bench: $(ENVIRONMENT)/installed  ## measured ratios, printed
 	VINCULUM_BENCH=full $(BIN)/pytest -m benchmark -s
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .venv-oldest demo
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	.venv/bin/python -m pip install --quiet --upgrade pip
+	.venv/bin/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+.venv-oldest/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --upgrade pip uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable '.[test]'
 	touch $@
