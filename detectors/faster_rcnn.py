@@ -15,8 +15,8 @@ from torch import Tensor
 from detectors.batch_input import batch_on
 from detectors.conventions import Conventions
 from detectors.model_input import scale_of_boxes, to_model_input
+from detectors.networks.network import RegionNetwork
 from detectors.networks.proposals import LAST_PIXEL
-from detectors.networks.region_network import RegionNetwork
 from detectors.records import DecodedImage, PreparedImage, RecordError, RegionFeatures, as_float16
 from detectors.selection.batches import select_batch
 from detectors.selection.regions import Selection, SelectionRules

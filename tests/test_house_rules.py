@@ -108,6 +108,23 @@ def test_nothing_below_tests_is_a_package():
     assert list((ROOT / "tests").rglob("__init__.py")) == []
 
 
+FOLDERS = sorted({path.parent for path in SOURCES})
+MOST_FILES = 20
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_folder_is_seen_at_a_glance(folder):
+    assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= MOST_FILES
+
+
+@pytest.mark.parametrize("folder", [each for each in FOLDERS if each.parent != ROOT], ids=lambda path: path.name)
+def test_a_file_does_not_repeat_the_name_of_its_folder(folder):
+    """But for the file that holds the noun itself, such as `objectives/objective.py`."""
+    noun = folder.name.removesuffix("s")
+    words = {path: path.stem.split("_") for path in folder.glob("*.py")}
+    assert [path.name for path, each in words.items() if len(each) > 1 and {noun, folder.name} & set(each)] == []
+
+
 def test_no_file_is_named_for_nothing():
     nameless = {"utils", "helpers", "common", "misc", "base"}
     assert [path for path in SOURCES if path.stem in nameless] == []

@@ -25,7 +25,7 @@ from detectors.conventions import Conventions, override
 from detectors.digests import sha256_of
 from detectors.faster_rcnn import FasterRCNNDetector
 from detectors.networks.faster_rcnn import Architecture, FasterRCNNNetwork
-from detectors.networks.region_network import RegionNetwork
+from detectors.networks.network import RegionNetwork
 from detectors.precision import Precision, resolve_precision
 from detectors.request import DetectorRequest
 from detectors.vocabulary import Vocabulary, numbered_vocabulary, read_vocabulary, require_same_names

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from detectors.conventions import IMAGENET, Conventions, override
 from detectors.networks.anchors import Anchors, caffe_anchors, exact_anchors
 from detectors.networks.faster_rcnn import Architecture, FasterRCNNNetwork
-from detectors.networks.region_network import RegionNetwork
+from detectors.networks.network import RegionNetwork
 from detectors.vocabulary import Vocabulary
 from detectors.weights.coco_names import COCO_CLASSES
 

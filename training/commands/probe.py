@@ -21,7 +21,7 @@ from training.data.shards import JoinedShards, open_shards
 from training.model import Model
 from training.models.visual_parser import VisualParserShape
 from training.probes.alignment import AlignmentAccuracy, measure_alignment
-from training.probes.linear_probe import ProbeOptions
+from training.probes.linear import ProbeOptions
 from training.probes.modalities import MODALITIES, EvaluationPairs, Modalities, measure_modalities
 from training.probes.pointed_words import NothingPointedError
 from training.report.tables import as_markdown, figure_rows

@@ -11,7 +11,7 @@ from stores.atomic import write_json
 from training.data.shards import JoinedShards, open_shards
 from training.execution.finetune import FinetuneOptions, prepare_finetuning
 from training.execution.worker import Place, TrainTask, train_run
-from training.probes.linear_probe import ProbeOptions
+from training.probes.linear import ProbeOptions
 from training.report.tables import read_figures
 from training.runs.checkpoints import OPTIMIZER, list_checkpoints
 from training.runs.folder import Run, open_run

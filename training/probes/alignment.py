@@ -17,7 +17,7 @@ from training.figures import Figure
 from training.model import Model
 from training.models.blocks import blocks_of
 from training.objectives.word_object_alignment import WordObjectAlignment
-from training.probes.linear_probe import LinearProbe, ProbeOptions, train_linear_probe
+from training.probes.linear import LinearProbe, ProbeOptions, train_linear_probe
 from training.probes.pointed_words import NothingPointedError, PointedBatch, pointed_batches
 
 BATCH_SIZE = 128

@@ -17,7 +17,7 @@ from training.data.tokenizer import train_tokenizer
 from training.execution.finetune import FinetuneOptions, prepare_finetuning
 from training.model import Model, num_parameters
 from training.objectives.question_answering import QuestionAnsweringObjective
-from training.probes.linear_probe import ProbeOptions
+from training.probes.linear import ProbeOptions
 from training.weights.ours import build_model, load_model, start_from
 
 TOKENIZER = train_tokenizer(TEXTS, vocab_size=60)

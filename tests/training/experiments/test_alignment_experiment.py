@@ -13,7 +13,7 @@ from training.execution.worker import Place, TrainTask, train_run
 from training.experiments.alignment import ARMS, prepare_trial, run_trial
 from training.experiments.comparison import Comparison, compare, table
 from training.experiments.trial import RESULT, Trial, read_result
-from training.probes.linear_probe import ProbeOptions
+from training.probes.linear import ProbeOptions
 from training.runs.checkpoints import list_checkpoints
 from training.runs.presets import find_preset
 from training.weights.ours import load_model

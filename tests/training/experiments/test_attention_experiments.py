@@ -16,7 +16,7 @@ from training.execution.evaluation import evaluate
 from training.experiments import attention_supervision, congruence, pretrained
 from training.experiments.catalog import EXPERIMENTS
 from training.experiments.trial import Trial, read_result
-from training.probes.linear_probe import ProbeOptions
+from training.probes.linear import ProbeOptions
 from training.runs.checkpoints import list_checkpoints
 from training.runs.presets import find_preset
 from training.tasks.catalog import TASKS

@@ -18,7 +18,7 @@ from training.data.targets import TargetOptions
 from training.objectives.word_object_alignment import WordObjectAlignment
 from training.probes import alignment
 from training.probes.alignment import measure_alignment
-from training.probes.linear_probe import ProbeOptions, train_linear_probe
+from training.probes.linear import ProbeOptions, train_linear_probe
 from training.weights.ours import load_model
 
 QUICK = ProbeOptions(num_steps=5, batch_size=8)

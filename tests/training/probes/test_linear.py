@@ -16,7 +16,7 @@ from training.batch import EncoderOutputs
 from training.data.batches import BatchMaker, BatchOptions
 from training.data.shards import join
 from training.probes.alignment import measure_alignment
-from training.probes.linear_probe import LinearProbe, ProbeOptions, train_linear_probe
+from training.probes.linear import LinearProbe, ProbeOptions, train_linear_probe
 from training.probes.pointed_words import read_pointed
 from training.weights.ours import load_run
 
