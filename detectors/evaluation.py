@@ -23,7 +23,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from detectors.conventions import Conventions
 from detectors.gold_boxes import GoldBoxes, GoldImage
-from detectors.model_input import scale_of_boxes, to_model_input
+from detectors.inputs.model import scale_of_boxes, to_model_input
 from detectors.networks.faster_rcnn import FasterRCNNNetwork
 from detectors.records import DecodedImage
 from detectors.training import scale_of_gold

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detectors.batch_input import batch_on
 from detectors.conventions import Conventions
-from detectors.model_input import scale_of_boxes, to_model_input
+from detectors.inputs.batch import batch_on
+from detectors.inputs.model import scale_of_boxes, to_model_input
 from detectors.networks.network import RegionNetwork
 from detectors.networks.proposals import LAST_PIXEL
 from detectors.records import DecodedImage, PreparedImage, RecordError, RegionFeatures, as_float16

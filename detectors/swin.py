@@ -18,10 +18,10 @@ from torch import Tensor
 from transformers import SwinConfig, SwinModel
 
 from detectors.grid_regions import GridRegions
+from detectors.inputs.square import normalised, squeezed
 from detectors.precision import Precision, resolve_precision
 from detectors.records import DecodedImage, GridFeatures, PreparedImage, as_float16
 from detectors.request import DescribedDetector, DetectorRequest
-from detectors.square_input import normalised, squeezed
 from detectors.weights.files import WeightsError, digest_while_read, published_folder
 
 IMAGENET_MEANS = (0.485, 0.456, 0.406)

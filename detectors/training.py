@@ -17,7 +17,7 @@ from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 
 from detectors.conventions import Conventions
 from detectors.gold_boxes import GoldImage
-from detectors.model_input import scale_of_boxes, to_model_input
+from detectors.inputs.model import scale_of_boxes, to_model_input
 from detectors.networks.faster_rcnn import FasterRCNNNetwork
 from detectors.records import DecodedImage
 

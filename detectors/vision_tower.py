@@ -21,10 +21,10 @@ from transformers import (
 )
 
 from detectors.grid_regions import GridRegions
+from detectors.inputs.square import normalised, squeezed
 from detectors.precision import Precision, resolve_precision
 from detectors.records import DecodedImage, GridFeatures, PreparedImage, as_float16
 from detectors.request import DescribedDetector, DetectorRequest
-from detectors.square_input import normalised, squeezed
 from detectors.weights.files import WeightsError, digest_while_read, published_folder
 
 TOWERS: Mapping[str, Callable[..., Any]] = {

@@ -41,6 +41,11 @@ def imported(path):
             yield node.module
 
 
+def _is_there(name):
+    place = ROOT / name.replace(".", "/")
+    return place.is_dir() or place.with_suffix(".py").is_file()
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_room_imports_only_the_floors_below_it(path):
     room = path.relative_to(ROOT).parts[0]
@@ -48,6 +53,7 @@ def test_a_room_imports_only_the_floors_below_it(path):
         top = name.split(".")[0]
         may = top not in ROOMS or top == room or top in MAY_IMPORT[room] or name.startswith("annotations.guards.")
         assert may, f"{path} imports {name}"
+        assert top not in ROOMS or _is_there(name), f"{path} imports {name}, which is not there"
         assert room in AT_HOME.get(top, ROOMS) or (top, path) == ("ray", JOINS_RAY), f"{path} imports {name}"
 
 

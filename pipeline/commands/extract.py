@@ -9,7 +9,7 @@ import tyro
 from annotations.image_ids import Ids
 from detectors.catalog import DETECTORS, DetectorName, DetectorRequest
 from detectors.devices import AskedDevice, device_of
-from detectors.images import MAX_PIXELS
+from detectors.inputs.images import MAX_PIXELS
 from detectors.precision import Precision
 from pipeline.commands.arguments import name_and_value
 from pipeline.commands.result import Result

@@ -7,7 +7,7 @@ from typing import Any
 
 from annotations.image_ids import Ids
 from detectors.catalog import DetectorRequest, content_of, describe_detector, settle_precision, with_absolute_paths
-from detectors.images import MAX_PIXELS
+from detectors.inputs.images import MAX_PIXELS
 from pipeline.cluster.connect import connected
 from pipeline.cluster.crew import Crew
 from pipeline.event_log import RUN_LOG_NAME

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotations.boxes import BoxError, clip_boxes
-from detectors.images import MAX_PIXELS, ImageError, decode_image, upright_size
+from detectors.inputs.images import MAX_PIXELS, ImageError, decode_image, upright_size
 from detectors.records import DecodedImage, Detector, PreparedImage, RecordError
 from pipeline.extraction.shard_task import failed
 from stores.formats.region_columns import check_image_id

@@ -16,9 +16,9 @@ from typing import Any
 import cv2
 import torch
 
-from detectors.batch_input import by_shape
 from detectors.catalog import DetectorRequest, build_detector, content_of
-from detectors.images import MAX_PIXELS
+from detectors.inputs.batch import by_shape
+from detectors.inputs.images import MAX_PIXELS
 from detectors.records import Features, PreparedImage
 from pipeline.extraction.given_boxes import read_given_boxes
 from pipeline.extraction.loading import (

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from detectors.batch_input import by_shape
 from detectors.catalog import DescribedDetector, DetectorRequest, build_detector, settle_precision
-from detectors.images import ImageError, decode_image
+from detectors.inputs.batch import by_shape
+from detectors.inputs.images import ImageError, decode_image
 from detectors.precision import Precision, resolve_precision
 from detectors.records import DecodedImage, PreparedImage
 from pipeline.event_log import RUN_LOG_NAME

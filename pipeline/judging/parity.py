@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from annotations.boxes import pairwise_iou
 from detectors.catalog import DescribedDetector, DetectorRequest, build_detector
-from detectors.images import ImageError, decode_image
+from detectors.inputs.images import ImageError, decode_image
 from detectors.records import DecodedImage, RegionFeatures
 from pipeline.conversion.foreign_rows import distinct_rows, read_row
 from stores.images.bytes import read_source

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from annotations.alignment.sentences import ImageRegions
 from annotations.image_ids import Ids
-from detectors.images import ImageError, upright_size
+from detectors.inputs.images import ImageError, upright_size
 from stores.images.bytes import read_source
 from stores.images.outages import MANY, OutageWatch
 from stores.images.sources import ImageSources

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from detectors.images import ImageError, decode_image
+from detectors.inputs.images import ImageError, decode_image
 from stores.errors import DamagedFileError
 from stores.images.bytes import read_source
 from stores.images.sources import ImageSource, ImageSources

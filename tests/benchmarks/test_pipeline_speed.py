@@ -19,7 +19,7 @@ BARE = """
 import sys, time
 from pathlib import Path
 import torch
-from detectors.images import decode_image
+from detectors.inputs.images import decode_image
 from detectors.weights.files import load_faster_rcnn
 torch.set_num_threads(int(sys.argv[3]))
 detector = load_faster_rcnn(sys.argv[2])

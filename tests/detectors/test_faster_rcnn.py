@@ -13,7 +13,7 @@ from torchvision.ops import FrozenBatchNorm2d, nms
 
 from detectors.conventions import Conventions
 from detectors.faster_rcnn import FasterRCNNDetector
-from detectors.model_input import to_model_input
+from detectors.inputs.model import to_model_input
 from detectors.networks.anchors import rounded_anchors
 from detectors.networks.faster_rcnn import (
     Architecture,

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, SwinConfig, SwinForImageClassification, SwinModel, ViTImageProcessorPil
 
-from detectors.images import decode_image
+from detectors.inputs.images import decode_image
 from detectors.precision import Precision
 from detectors.records import DecodedImage, GridFeatures
 from detectors.swin import SwinDetector, SwinOptions, load_swin

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
-from detectors.images import ImageError, decode_image
+from detectors.inputs.images import ImageError, decode_image
+from detectors.inputs.square import squeezed
 from detectors.records import DecodedImage
-from detectors.square_input import squeezed
 from stores.errors import StoreError
 from stores.images.bytes import files_sha256, read_source
 from stores.images.listing import list_images

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from detectors.conventions import Conventions
 from detectors.gold_boxes import GoldBoxes
-from detectors.model_input import scaled_sides
+from detectors.inputs.model import scaled_sides
 from detectors.training import Target, TrainingOptions, to_example
 from training.batch import OnDevice
 from training.data.order import TrainingOrder

@@ -11,7 +11,7 @@ from annotations.datasets.text_files import read_lines
 from annotations.guards.drops import DataError, Drops
 from annotations.records import AnnotatedImage
 from detectors.gold_boxes import GoldBoxes, GoldImage
-from detectors.images import ImageError, decode_image
+from detectors.inputs.images import ImageError, decode_image
 from detectors.records import DecodedImage
 from detectors.vocabulary import Vocabulary
 from stores.images.bytes import files_sha256

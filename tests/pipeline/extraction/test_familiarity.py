@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from detectors.catalog import DetectorRequest, build_detector
-from detectors.images import decode_image
+from detectors.inputs.images import decode_image
 from pipeline.extraction.familiarity import LEAST, SURE_SHARES, remarks_on_pictures
 from stores.manifest import Manifest, read_manifest
 from tests.stores.builders import make_regions, make_store

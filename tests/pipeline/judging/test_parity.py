@@ -11,8 +11,8 @@ from PIL import Image
 
 from annotations.toyworld.drawing.composition import compose
 from detectors.catalog import DetectorRequest, build_detector
-from detectors.images import decode_image
-from detectors.model_input import scale_of_boxes, scaled_sides
+from detectors.inputs.images import decode_image
+from detectors.inputs.model import scale_of_boxes, scaled_sides
 from detectors.weights.published import CAFFE
 from pipeline.cli import main
 from pipeline.judging.parity import ParityJob, _gold_regions, compare

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from detectors.images import FORMATS, decode_image
+from detectors.inputs.images import FORMATS, decode_image
 from stores.images.bytes import read_source
 from stores.images.listing import IMAGE_SUFFIXES, SourceError, list_images
 from stores.images.plain_lists import read_plain_list

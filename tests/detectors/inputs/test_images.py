@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageFile
 
-from detectors.images import ImageError, decode_image, fit_sides, upright_size
+from detectors.inputs.images import ImageError, decode_image, fit_sides, upright_size
 
-TEST_DATA = Path(os.environ.get("VINCULUM_TEST_DATA", Path(__file__).parents[2] / "../shared/data"))
+TEST_DATA = Path(os.environ.get("VINCULUM_TEST_DATA", Path(__file__).parents[3] / "../shared/data"))
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 

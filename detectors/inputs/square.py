@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from detectors.batch_input import batch_on
+from detectors.inputs.batch import batch_on
 from detectors.records import DecodedImage, PreparedImage
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from detectors.conventions import Conventions
-from detectors.images import fit_scale, fit_sides
+from detectors.inputs.images import fit_scale, fit_sides
 from detectors.records import DecodedImage
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from detectors.conventions import Conventions
-from detectors.model_input import scale_of_boxes, scaled_sides, to_model_input
+from detectors.inputs.model import scale_of_boxes, scaled_sides, to_model_input
 from detectors.records import DecodedImage
 
 SMALL = Conventions(short_side=60, long_side=100, pixel_means=(1.0, 2.0, 3.0), pixel_stds=(2.0, 2.0, 2.0))

@@ -1,0 +1,1 @@
+"""Images decoded and prepared for networks, one by one and as batches."""
