@@ -32,7 +32,7 @@ def joined(address: str | None) -> Iterator[bool]:
     which the command runs, or a job's working directory, on its import path.
 
     Raises:
-        ConnectionError: no cluster answers at the address.
+        ConnectionError: no cluster answers at the address, or none starts here.
     """
     source, found = _asked_for(address)
     if found is not None:
@@ -77,6 +77,12 @@ def _start_here(options: dict[str, Any]) -> None:
     ray_constants.ENABLE_RAY_CLUSTER = False  # else Ray takes the machine's address in the network for its loopback
     try:
         ray.init(address="local", include_dashboard=False, _node_ip_address=LOOPBACK, **options)
+    except Exception as error:  # Ray raises just that where its processes do not come up in half a minute
+        reason = str(error).partition("\n")[0]
+        raise ConnectionError(
+            f"Ray did not start on this machine: {reason}; expected it to. Where its processes were too slow, "
+            "free memory and processors, and run again: what is made stays"
+        ) from error
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
 

@@ -89,3 +89,22 @@ def test_a_local_cluster_needs_no_home_that_can_be_written():
         text=True,
     )
     assert done.returncode == 0 and float(done.stdout) >= 1, done.stderr
+
+
+def test_a_local_cluster_that_does_not_start_is_told_in_a_line(tmp_path):
+    deep = tmp_path / ("deep" * 25)
+    deep.mkdir()
+    start = "from stores.programs.ray_connection import joined\nwith joined(None): pass"
+    done = subprocess.run(
+        [sys.executable, "-c", start],
+        env={
+            **os.environ,
+            "RAY_TMPDIR": str(deep),
+        },  # the paths of Ray's sockets become longer than sockets' paths may be
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+    )
+    told = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and told.startswith("ConnectionError: Ray did not start on this machine: "), done.stderr
+    assert "free memory and processors, and run again" in told
