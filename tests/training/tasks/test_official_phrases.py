@@ -189,7 +189,7 @@ def test_phrases_are_counted_and_found_as_officially(tmp_path, capsys):
 def test_new_runs_about_phrases_ask_for_those_that_were_annotated():
     presets = [find_preset(name, each) for name, preset in PRESETS.items() for each in (None, *preset.ablations)]
     tasks = [find_task(name, each) for name, task in TASKS.items() for each in (None, *task.variants)]
-    asked = [each.batches for each in (*presets, *tasks) if each.batches.grounding or each.batches.swap_phrases]
+    asked = [each.batches for each in (*presets, *tasks) if each.batches.grounding]
     assert len(asked) > 10
     assert all(each.grounding.stored_phrases for each in asked)
     assert not GroundingOptions().stored_phrases  # what recipes without the field mean
