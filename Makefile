@@ -17,7 +17,7 @@ test: $(ENVIRONMENT)/installed  ## lint, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --durations=15
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 test-slow: $(ENVIRONMENT)/installed  ## the tests that take minutes
 	$(BIN)/pytest -m slow

@@ -124,7 +124,7 @@ def kill_and_run_again(extraction, out, victim, instant):
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
-    "victim", ["driver", "worker", *(pytest.param(each, marks=pytest.mark.slow) for each in ("raylet", "gcs"))]
+    "victim", ["worker", *(pytest.param(each, marks=pytest.mark.slow) for each in ("driver", "raylet", "gcs"))]
 )
 def test_killed_half_way_and_run_again_the_bytes_are_those_of_an_undisturbed_run(extraction, victim):
     out = extraction.place / f"once-{victim}"
@@ -133,6 +133,7 @@ def test_killed_half_way_and_run_again_the_bytes_are_those_of_an_undisturbed_run
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.slow
 def test_a_retry_killed_before_its_manifest_leaves_features_that_stay_though_the_photographs_go(extraction):
     place, out = extraction.place, extraction.place / "retried"
     photographs = place / "photographs"
