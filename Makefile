@@ -7,7 +7,7 @@ BIN := $(ENVIRONMENT)/bin
 demo: $(ENVIRONMENT)/installed  ## the whole path on the toy world, ending with a page to look at
 	$(BIN)/vinculum demo --out demo
 
-check: $(ENVIRONMENT)/installed  ## lint, types, tests that start no other process: two minutes
+check: $(ENVIRONMENT)/installed  ## lint, types, tests that start no other process
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
