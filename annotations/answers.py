@@ -34,7 +34,7 @@ _CONTRACTIONS = {
     for position, letter in enumerate(word)
     if letter == "'"
 } | {"somebody'd": "somebodyd"}
-"""What is written with one apostrophe too few, and how it is put right; the last is a slip of the official table."""
+"""Contractions that lack their apostrophe, with their right spelling; the last is a slip of the official table."""
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _PERIOD = re.compile(r"\.(?!\d)")
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")

@@ -22,8 +22,8 @@ from annotations.records import Box, Pointer, Sentence, SentenceImage
 Real = TypeVar("Real", np.float32, np.bool_)
 
 SemanticUnit = Literal["word", "span", "best"]
-"""What is compared with a region's names: the word alone, the whole phrase that points, or whichever of the phrase's
-words is most similar to the region."""
+"""Text compared with a region's names: the word alone, the whole phrase that points, or whichever of the phrase's words
+is most similar to the region."""
 
 FunctionWords = Literal["compared", "left-out"]
 """Whether words such as `a` have a semantic row, as in the papers, or none."""
@@ -141,7 +141,7 @@ class _Phrase(NamedTuple):
     words: Words
     """From the phrase's start."""
     compared: Sequence[str]
-    """What is compared with names of regions: for each word or, of the unit `best`, for all together; never empty."""
+    """Texts compared with names of regions: one for each word, or for the unit `best` all together; never empty."""
     pointers: Sequence[int]
     """Whose boxes they point at: numbers of pointers that have boxes, counted over all sentences; at least one."""
     image: int

@@ -28,7 +28,7 @@ SOURCE = "flickr30k-entities"
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 LISTS = ("train.txt", "val.txt", "test.txt", "UNRELATED_CAPTIONS")
-"""What is read of the folder of a tar file."""
+"""Files read from the folder of a tar file."""
 
 NOT_VISUAL = "0"
 """Entity id of phrases that name nothing one could see."""

@@ -1,4 +1,4 @@
-"""What is known about a scene once some questions are answered, and which others are thereby answered too.
+"""Facts known about a scene once some questions are answered, and the other questions that they answer too.
 
 A fact is a tuple that begins with its kind; objects are indices, words are as in the vocabulary:
 

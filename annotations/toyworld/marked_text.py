@@ -23,7 +23,7 @@ class Mention:
 
 @dataclass(frozen=True, kw_only=True)
 class MarkedText:
-    """What is read, and what its words name."""
+    """A text, and what its words name."""
 
     text: str
     mentions: tuple[Mention, ...] = ()
